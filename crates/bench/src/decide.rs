@@ -19,7 +19,7 @@ use model::{
 use provisioning::{
     allocate::{
         Choice, Latencies, Situation, choose,
-        custom::{Verdict, judge},
+        custom::{Verdict, verdict},
     },
     ports::{AllocationWebhook, WebhookOutcome},
 };
@@ -122,7 +122,7 @@ impl Case {
             black_box(webhook_request_json(&request).to_string());
             let answer = format!(r#"{{"iotHubHostName":"{}"}}"#, request.linked_hubs[0]);
             let outcome = WebhookOutcome::Answer(parse_webhook_answer(answer.as_bytes())?);
-            let verdict = judge(&self.instance, &request, outcome, 0);
+            let verdict = verdict(&self.instance, &request, outcome, 0);
             ensure!(matches!(verdict, Verdict::Assign(..)), "{verdict:?}");
         } else {
             ensure!(matches!(made.choice, Choice::Hub(_)), "{:?}", made.choice);
@@ -147,7 +147,7 @@ impl Case {
         let asked = CustomAllocation { webhook_url: webhook.url.clone(), ..asked };
         let request = self.request(asked, device, hubs);
         let outcome = webhook.client.ask(&self.instance, &request).await;
-        let verdict = judge(&self.instance, &request, outcome, 0);
+        let verdict = verdict(&self.instance, &request, outcome, 0);
         ensure!(matches!(verdict, Verdict::Assign(..)), "{verdict:?}");
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! The ways to linked hubs, made when they are first asked for and kept.
+//! Creates the connectors of linked hubs when they are first needed, and keeps them.
 //!
-//! A way belongs to what the link says: a link with another key or port has another way, with a new circuit and no kept
-//! connections. So a rotated key counts from the next call on.
+//! Connectors are keyed by the link's settings. So a link with a rotated key gets a new connector at the next call, with a new
+//! circuit breaker and no kept connections.
 
 use std::{
     collections::HashMap,
@@ -18,39 +18,40 @@ use provisioning::ports::{
 
 use crate::{EmbeddedConnector, RestConnector, RestLink};
 
-/// A way that was asked for by nobody for so long goes: a call that was under way while its hub was unlinked has made
-/// it again.
+/// Connectors idle for this long are evicted: a call that was in flight while its hub was unlinked may have created one
+/// again.
 const MAX_IDLE: Duration = Duration::from_secs(600);
 
-/// The hubs that this process can reach.
+/// The connectors of all hubs that this process can reach.
 ///
-/// An embedded hub of this process is always called directly, also when it is linked by a connection string as one hub
-/// of many: then its key must be the hub's, as everywhere, because a hub may belong to another tenant than the link.
+/// An embedded hub of this process is always called directly. If it is linked by a connection string, its key must be valid
+/// all the same, because the hub may belong to another tenant than the link.
 pub struct Connectors {
     embedded: HashMap<HubName, Hub>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    made: Mutex<HashMap<HubName, Vec<Made>>>,
+    /// By hub, one for each endpoint that links give it.
+    created: Mutex<HashMap<HubName, Vec<Created>>>,
 }
 
-struct Made {
+struct Created {
     endpoint: HubEndpoint,
     connector: Arc<dyn HubConnector>,
-    used: Timestamp,
+    last_used: Timestamp,
 }
 
 impl Connectors {
-    /// To these embedded hubs, and to any other by its REST API.
+    /// Creates connectors for these embedded hubs, and on demand for any other by its REST API.
     pub fn new(
         embedded: impl IntoIterator<Item = Hub>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let embedded = embedded.into_iter().map(|hub| (hub.name().clone(), hub)).collect();
-        Connectors { embedded, clock, entropy, made: Mutex::default() }
+        Connectors { embedded, clock, entropy, created: Mutex::default() }
     }
 
-    fn make(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
+    fn create(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
         Some(match (self.embedded.get(&hub.name), &hub.endpoint) {
             (Some(embedded), HubEndpoint::Embedded) => Arc::new(EmbeddedConnector::new(embedded.clone())),
             (Some(embedded), HubEndpoint::Access(access)) => {
@@ -70,41 +71,42 @@ impl Connectors {
         }
     }
 
-    fn made(&self) -> MutexGuard<'_, HashMap<HubName, Vec<Made>>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    fn created(&self) -> MutexGuard<'_, HashMap<HubName, Vec<Created>>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Hubs for Connectors {
     fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
         let now = self.clock.now();
-        let mut all = self.made();
-        let known = all
+        let mut all = self.created();
+        let existing = all
             .get_mut(&hub.name)
-            .and_then(|ways| ways.iter_mut().find(|made| made.endpoint == hub.endpoint));
-        if let Some(made) = known {
-            made.used = now;
-            return Some(Arc::clone(&made.connector));
+            .and_then(|created| created.iter_mut().find(|it| it.endpoint == hub.endpoint));
+        if let Some(existing) = existing {
+            existing.last_used = now;
+            return Some(Arc::clone(&existing.connector));
         }
-        let connector = self.make(hub)?;
-        for ways in all.values_mut() {
-            ways.retain(|made| now.since(made.used) < MAX_IDLE);
+        let connector = self.create(hub)?;
+        for created in all.values_mut() {
+            created.retain(|it| now.since(it.last_used) < MAX_IDLE);
         }
-        all.retain(|_, ways| !ways.is_empty());
-        let made = Made { endpoint: hub.endpoint.clone(), connector: Arc::clone(&connector), used: now };
-        all.entry(hub.name.clone()).or_default().push(made);
+        all.retain(|_, created| !created.is_empty());
+        let created =
+            Created { endpoint: hub.endpoint.clone(), connector: Arc::clone(&connector), last_used: now };
+        all.entry(hub.name.clone()).or_default().push(created);
         Some(connector)
     }
 
     fn forget(&self, hub: &LinkedHub) {
-        let mut all = self.made();
-        if let Some(ways) = all.get_mut(&hub.name) {
-            ways.retain(|made| made.endpoint != hub.endpoint);
+        let mut all = self.created();
+        if let Some(created) = all.get_mut(&hub.name) {
+            created.retain(|it| it.endpoint != hub.endpoint);
         }
     }
 }
 
-/// To a hub that cannot be called as its link says, until that is put right.
+/// The connector of a link whose settings are unusable: every call fails until the link is corrected.
 struct Unreachable(String);
 
 impl Unreachable {
@@ -115,7 +117,7 @@ impl Unreachable {
 
 #[async_trait]
 impl HubConnector for Unreachable {
-    async fn ensure_device(&self, _order: &DeviceSpec) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, _: &DeviceSpec) -> Result<Ensured, HubError> {
         Err(self.error())
     }
 

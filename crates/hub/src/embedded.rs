@@ -1,4 +1,4 @@
-//! The way to an embedded hub in the same process. It is the only thing the two share.
+//! The connector of an embedded hub in this process, the only thing that the hub and provisioning share.
 
 use async_trait::async_trait;
 use embedded_hub::{DeviceSettings, Hub, HubFailure, Right};
@@ -13,17 +13,17 @@ use crate::found;
 /// Calls an embedded hub directly.
 pub struct EmbeddedConnector {
     hub: Hub,
-    /// Policy and key that must allow each call; absent where the configuration has linked its own hub.
+    /// The policy and key that must grant each call; `None` for a hub that the configuration linked itself.
     key: Option<(String, SymmetricKey)>,
 }
 
 impl EmbeddedConnector {
-    /// To this hub, as its configuration may.
+    /// Creates a connector that needs no key.
     pub fn new(hub: Hub) -> Self {
         EmbeddedConnector { hub, key: None }
     }
 
-    /// To this hub, as the holder of a key may.
+    /// Creates a connector whose calls need the rights of this key.
     pub fn by_key(hub: Hub, access: &HubAccess) -> Self {
         EmbeddedConnector { hub, key: Some((access.policy.clone(), access.key.clone())) }
     }
@@ -39,8 +39,9 @@ impl EmbeddedConnector {
         lacking.map(|(right, _)| right).collect()
     }
 
-    /// What the order finds at its place. A device that is made by hand between this look and the order is adopted.
-    fn look_before(&self, spec: &DeviceSpec) -> Result<Before, HubError> {
+    /// Returns whose device the hub has under the device ID of a spec. A device that another client creates between this check and
+    /// the call is adopted.
+    fn before(&self, spec: &DeviceSpec) -> Result<Before, HubError> {
         match self.hub.device(&spec.device_id).map_err(hub_error)? {
             None => Ok(Before::Own),
             Some(there) => {
@@ -49,9 +50,10 @@ impl EmbeddedConnector {
         }
     }
 
-    fn admit(&self) -> Result<(), HubError> {
+    /// Returns the hub, if the key may be used for everything that provisioning does.
+    fn authorized(&self) -> Result<&Hub, HubError> {
         match (&self.key, self.rights_lacking().as_slice()) {
-            (_, []) | (None, _) => Ok(()),
+            (_, []) | (None, _) => Ok(&self.hub),
             (Some((policy, _)), _) => Err(HubError::Unavailable(
                 format!("{}: the key of policy {policy:?} is not accepted for this", self.hub.name()).into(),
             )),
@@ -62,28 +64,26 @@ impl EmbeddedConnector {
 #[async_trait]
 impl HubConnector for EmbeddedConnector {
     async fn ensure_device(&self, spec: &DeviceSpec) -> Result<Ensured, HubError> {
-        self.admit()?;
-        let before = self.look_before(spec)?;
-        let ensured = self.hub.ensure_device(&settings(spec), &spec.twin).await.map_err(hub_error)?;
+        let hub = self.authorized()?;
+        let before = self.before(spec)?;
+        let ensured = hub.ensure_device(&settings(spec), &spec.twin).await.map_err(hub_error)?;
         Ok(before.then(Some(ensured.generation)))
     }
 
     async fn device_count(&self) -> Result<Option<u64>, HubError> {
-        self.admit()?;
-        Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
+        Ok(Some(self.authorized()?.counts().map_err(hub_error)?.devices))
     }
 
     async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
-        self.admit()?;
-        let before = self.look_before(spec)?;
-        let received = self.hub.receive_device(&settings(spec), carried).await.map_err(hub_error)?;
+        let hub = self.authorized()?;
+        let before = self.before(spec)?;
+        let received = hub.receive_device(&settings(spec), carried).await.map_err(hub_error)?;
         Ok(before.then(Some(received.generation)))
     }
 
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
-        self.admit()?;
-        let (found, twin) =
-            (self.hub.device(device).map_err(hub_error)?, self.hub.twin(device).map_err(hub_error)?);
+        let hub = self.authorized()?;
+        let (found, twin) = (hub.device(device).map_err(hub_error)?, hub.twin(device).map_err(hub_error)?);
         Ok(found.zip(twin).map(|(found, twin)| HubDevice {
             version: HubVersion(found.etag.clone().unwrap_or_default()),
             generation: found::generation(&found),
@@ -98,8 +98,7 @@ impl HubConnector for EmbeddedConnector {
     }
 
     async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
-        self.admit()?;
-        match self.hub.delete_matching(device, IfMatch::Etag(version.0.clone())).await {
+        match self.authorized()?.delete_matching(device, IfMatch::Etag(version.0.clone())).await {
             Ok(()) | Err(HubFailure::Unknown(_)) => Ok(Removed::Gone),
             Err(HubFailure::Stale(_)) => Ok(Removed::Changed),
             Err(failure) => Err(hub_error(failure)),
@@ -119,7 +118,7 @@ fn settings(spec: &DeviceSpec) -> DeviceSettings {
     }
 }
 
-/// What the request itself caused will be refused again; all else may pass.
+/// Converts a failure of the hub. One that the request itself caused is final; any other may be transient.
 fn hub_error(failure: HubFailure) -> HubError {
     match failure {
         HubFailure::Invalid(_) | HubFailure::TooLarge(_) => HubError::Refused(failure.to_string()),
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_order_caused_is_final() {
+    fn only_failures_that_the_spec_caused_are_final() {
         for (failure, is_final) in [
             (HubFailure::Invalid("the key 'a.b'".to_owned()), true),
             (HubFailure::TooLarge(1), true),

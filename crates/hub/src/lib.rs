@@ -1,5 +1,5 @@
-//! Outbound calls: a [`HubConnector`](provisioning::ports::HubConnector) for each kind of linked hub, the list of those
-//! that can be reached, and the client of allocation webhooks.
+//! Outbound calls: a [`HubConnector`](provisioning::ports::HubConnector) for each kind of linked hub, the topology of hubs,
+//! and the client of allocation webhooks.
 
 mod connectors;
 mod embedded;

@@ -1,25 +1,25 @@
-//! Where something listens: a host, and a port where it is not the usual one.
+//! Addresses of hosts, with an optional port.
 
 use std::{fmt, str::FromStr};
 
 use crate::{HostName, IdError};
 
-/// A host with a port where one was given: `HOST` or `HOST:PORT`.
+/// A host with an optional port: `HOST` or `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// A DNS name or IPv4 address.
     pub host: HostName,
-    /// The port, when given.
+    /// The port, if given.
     pub port: Option<u16>,
 }
 
-/// Why a text is no host with a port.
+/// Why a text is not a host with an optional port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostPortError {
-    /// The host is none.
+    /// The host is not valid.
     #[error(transparent)]
     Host(#[from] IdError),
-    /// The port is none.
+    /// The port is not valid.
     #[error("port {0:?} must be a number from 1 to 65535")]
     Port(String),
 }

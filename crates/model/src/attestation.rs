@@ -1,11 +1,11 @@
-//! What an enrollment accepts as proof of a device's identity.
+//! Attestation mechanisms: what an enrollment accepts as proof of a device's identity.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{CaReference, Certificate, EndorsementKey, KeySlot, StorageRootKey, SymmetricKey};
 
-/// A primary and an optional secondary of equal standing, so that one can be rolled while the other serves.
-/// At least one is there; which slot holds it is kept, because operators see it.
+/// A primary and a secondary slot of equal rank, of which at least one is filled, so that one can be replaced while the other is in
+/// use. Operators see which slot is filled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Slots<T>", into = "Slots<T>", bound(serialize = "T: Clone + Serialize"))]
 pub struct Pair<T> {
@@ -19,23 +19,23 @@ struct Slots<T> {
 }
 
 impl<T> Pair<T> {
-    /// A pair, unless both slots are empty.
+    /// Makes a pair, unless both slots are empty.
     pub fn new(primary: Option<T>, secondary: Option<T>) -> Option<Self> {
         let filled = primary.is_some() || secondary.is_some();
         filled.then_some(Pair { slots: Slots { primary, secondary } })
     }
 
-    /// The primary, if that slot is filled.
+    /// Returns the primary, if that slot is filled.
     pub fn primary(&self) -> Option<&T> {
         self.slots.primary.as_ref()
     }
 
-    /// The secondary, if that slot is filled.
+    /// Returns the secondary, if that slot is filled.
     pub fn secondary(&self) -> Option<&T> {
         self.slots.secondary.as_ref()
     }
 
-    /// The filled slots, primary first.
+    /// Returns the filled slots, primary first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.primary.iter().chain(&self.slots.secondary)
     }
@@ -54,7 +54,7 @@ impl<T> From<Pair<T>> for Slots<T> {
     }
 }
 
-/// Two symmetric keys of equal standing.
+/// Two symmetric keys of equal rank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SymmetricKeyPair {
     /// The first key.
@@ -64,12 +64,12 @@ pub struct SymmetricKeyPair {
 }
 
 impl SymmetricKeyPair {
-    /// Both keys, primary first.
+    /// Returns both keys, primary first.
     pub fn iter(&self) -> impl Iterator<Item = &SymmetricKey> {
         [&self.primary, &self.secondary].into_iter()
     }
 
-    /// The key in this slot.
+    /// Returns the key in this slot.
     pub fn key(&self, slot: KeySlot) -> &SymmetricKey {
         match slot {
             KeySlot::Primary => &self.primary,
@@ -77,7 +77,7 @@ impl SymmetricKeyPair {
         }
     }
 
-    /// The same pair with another key in this slot.
+    /// Returns the pair with another key in this slot.
     pub fn with_key(self, slot: KeySlot, key: SymmetricKey) -> SymmetricKeyPair {
         match slot {
             KeySlot::Primary => SymmetricKeyPair { primary: key, ..self },
@@ -85,7 +85,7 @@ impl SymmetricKeyPair {
         }
     }
 
-    /// The pair of device keys that this pair of group keys yields for a registration ID.
+    /// Derives the device keys of this pair of group keys for a registration ID.
     pub fn derive(&self, registration_id: &str) -> SymmetricKeyPair {
         SymmetricKeyPair {
             primary: self.primary.derive(registration_id),
@@ -94,12 +94,12 @@ impl SymmetricKeyPair {
     }
 }
 
-/// A TPM by its endorsement key. A device whose storage root key is another than the one that is known is refused.
+/// A TPM, by its keys. A device with another storage root key than a known one is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmAttestation {
     /// The endorsement key.
     pub endorsement_key: EndorsementKey,
-    /// The storage root key, once it is known: given by the operator, or learned at the first registration.
+    /// The storage root key, given by the operator or learned at the first registration.
     pub storage_root_key: Option<StorageRootKey>,
 }
 
@@ -107,7 +107,7 @@ pub struct TpmAttestation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum IndividualCertificates {
-    /// The device's own leaf.
+    /// The leaf certificates of the device.
     Client(Pair<Certificate>),
     /// Names of CA certificates that issue the leaf.
     CaReferences(Pair<CaReference>),
@@ -123,7 +123,7 @@ pub enum GroupCertificates {
     CaReferences(Pair<CaReference>),
 }
 
-/// How one device proves itself.
+/// The attestation mechanism of one device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum IndividualAttestation {
@@ -135,7 +135,7 @@ pub enum IndividualAttestation {
     X509(IndividualCertificates),
 }
 
-/// How the devices of a group prove themselves.
+/// The attestation mechanism of a group's devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GroupAttestation {
@@ -146,7 +146,7 @@ pub enum GroupAttestation {
 }
 
 impl IndividualAttestation {
-    /// The symmetric keys, where it is by those.
+    /// Returns the symmetric keys, if that is the mechanism.
     pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
         match self {
             IndividualAttestation::SymmetricKey(keys) => Some(keys),
@@ -156,7 +156,7 @@ impl IndividualAttestation {
 }
 
 impl GroupAttestation {
-    /// The symmetric keys, where it is by those.
+    /// Returns the symmetric keys, if that is the mechanism.
     pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
         match self {
             GroupAttestation::SymmetricKey(keys) => Some(keys),

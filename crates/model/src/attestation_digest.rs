@@ -1,4 +1,4 @@
-//! A short name for what an enrollment accepts as proof, to see later whether that has changed.
+//! A digest of what an enrollment accepts as proof, by which a later change is noticed.
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
@@ -9,15 +9,15 @@ use crate::{
     IndividualCertificates, Pair, SymmetricKeyPair,
 };
 
-/// Tells what enrollments accept as proof apart, without repeating their secrets. Equal for two versions of an
-/// enrollment that admit the same devices.
+/// A digest of what an enrollment accepts as proof, without its secrets. Equal for two versions of an enrollment that admit the same
+/// devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AttestationDigest(String);
 
 impl AttestationDigest {
-    /// Of what this enrollment accepts. The storage root key of a TPM does not count: the service itself learns it while
-    /// it admits the device.
+    /// Computes the digest of an enrollment. The storage root key of a TPM does not count, because the service learns it when it
+    /// admits the device.
     pub fn of(enrollment: &Enrollment) -> AttestationDigest {
         let mut parts = Parts(digest::Context::new(&digest::SHA256));
         match enrollment {
@@ -46,7 +46,7 @@ impl AttestationDigest {
 struct Parts(digest::Context);
 
 impl Parts {
-    /// Each part with its kind and length, so that no two lists of parts run into the same bytes.
+    /// Adds a part with its kind and length, so that no two lists of parts have the same bytes.
     fn part(&mut self, kind: &[u8], bytes: &[u8]) {
         for piece in [kind, bytes] {
             self.0.update(&piece.len().to_le_bytes());

@@ -1,4 +1,4 @@
-//! Blocks: certificates that an operator shuts out, whatever enrollment they would lead to.
+//! Blocks: an operator's refusal of one certificate, or of every certificate with one key.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,22 +6,22 @@ use certpath::{KeyHash, Sha256Thumbprint, TbsHash};
 
 use crate::{BlockReason, Record};
 
-/// A certificate that no device may use: its own, or one that issued it.
+/// The refusal of a certificate in the path of any device, whichever enrollment it leads to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// The certificate, in the form in which the operator named it. The block is kept under it.
+    /// The thumbprint of the certificate as the operator named it; also the ID of the block.
     pub thumbprint: Sha256Thumbprint,
-    /// Why, in the operator's words.
+    /// The reason, in the operator's words.
     pub reason: BlockReason,
-    /// The certificate's subject, when the operator gave the certificate and not just its thumbprint.
+    /// The subject, if the operator gave the certificate and not only its thumbprint.
     pub subject: Option<String>,
-    /// What the certificate's issuer signed, when the certificate itself was at hand. Blocks without it match every form
-    /// of the certificate that can be made without its issuer's key.
+    /// The hash of the part that the issuer signed, if the operator gave the certificate. It matches every encoding of the
+    /// certificate that can be made without the issuer's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tbs: Option<TbsHash>,
-    /// The certificate's key, when the block is meant for every certificate with that key.
+    /// The hash of the key, if every certificate with that key is blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,
-    /// Version, and since when.
+    /// Version and dates.
     pub record: Record,
 }

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use crate::{PolicyName, RegistrationId, Timestamp};
 
-/// An enum whose variants have a number in the store and a name in JSON. Both are stable: logs outlive programs.
+/// Declares an enum whose variants have a number in the store and a name in JSON. Both are stable: logs outlive programs.
 macro_rules! stable {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal $text:literal,)+ }) => {
         $(#[$meta])*
@@ -12,25 +12,25 @@ macro_rules! stable {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// Every variant.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The number in the store.
+            /// Returns the number in the store.
             pub const fn code(self) -> u8 {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// The name in JSON.
+            /// Returns the name in JSON.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
 
-            /// The variant with this number.
+            /// Returns the variant with this number.
             pub fn from_code(code: u8) -> Option<Self> {
                 Self::ALL.iter().copied().find(|it| it.code() == code)
             }
 
-            /// The variant with this name.
+            /// Returns the variant with this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|it| it.name() == name)
             }
@@ -62,7 +62,7 @@ stable! {
         Enrollment = 16 "enrollment",
         /// A registration.
         Registration = 17 "registration",
-        /// What is to be removed from a hub.
+        /// A cleanup at a hub.
         Cleanup = 18 "cleanup",
         /// The refused attempts under a registration ID.
         Attempt = 19 "attempt",
@@ -80,7 +80,7 @@ impl LogKind {
 }
 
 stable! {
-    /// The instructions that change records.
+    /// The operations that change records.
     LogOperation {
         /// An enrollment or enrollment group was created or replaced.
         EnrollmentPut = 0 "enrollment.put",
@@ -90,47 +90,47 @@ stable! {
         EnrollmentBulk = 2 "enrollment.bulk",
         /// The storage root key of a TPM was learned from its device.
         EnrollmentLearn = 3 "enrollment.learn",
-        /// A device registered: its registration waits to be carried out, or ended at once.
+        /// A device registered: a run was started, or the registration ended at once.
         RegistrationRegister = 4 "registration.register",
-        /// A device proved itself by a TPM challenge that is used up with it.
+        /// A device answered a TPM challenge, which is used up.
         RegistrationProve = 5 "registration.prove",
-        /// A confirmation takes longer, and was written down as work under way.
+        /// A confirmation that takes longer was persisted as a run.
         RegistrationHold = 6 "registration.hold",
-        /// The device's hub was chosen by a webhook, or chosen anew.
+        /// A run got another device spec: from a webhook, or by failover.
         RegistrationPlace = 7 "registration.place",
-        /// A try to carry it out was noted.
+        /// A failed try of a run was recorded.
         RegistrationTry = 8 "registration.try",
-        /// It ended as assigned.
+        /// A run ended with an assignment.
         RegistrationAssign = 9 "registration.assign",
-        /// It ended as failed or disabled.
+        /// A run ended as failed or disabled.
         RegistrationFail = 10 "registration.fail",
-        /// It was found to be as it is.
+        /// An assignment was confirmed.
         RegistrationConfirm = 11 "registration.confirm",
-        /// An assignment was called off.
+        /// An assignment was canceled.
         RegistrationCancel = 12 "registration.cancel",
         /// A registration was deleted.
         RegistrationDelete = 13 "registration.delete",
-        /// Cleanups that were held may go on.
+        /// Held cleanups were confirmed.
         CleanupConfirm = 14 "cleanup.confirm",
-        /// A cleanup was given up.
+        /// A cleanup was deleted by an operator.
         CleanupForget = 15 "cleanup.forget",
-        /// A cleanup was carried out, or tried.
+        /// A cleanup was tried.
         CleanupTry = 16 "cleanup.try",
         /// A CA certificate was uploaded or replaced.
         CertificatePut = 17 "certificate.put",
         /// A CA certificate was deleted.
         CertificateDelete = 18 "certificate.delete",
-        /// A verification code was made.
+        /// A verification code was issued.
         CertificateCode = 19 "certificate.code",
         /// A CA certificate was verified.
         CertificateVerify = 20 "certificate.verify",
-        /// Revocation lists of a CA, or how they are looked up, were changed.
+        /// Revocation lists of a CA, or its settings for them, were changed.
         RevocationPut = 21 "revocation.put",
         /// Revocation lists were deleted.
         RevocationDelete = 22 "revocation.delete",
         /// A certificate was blocked.
         BlockPut = 23 "block.put",
-        /// A block was lifted.
+        /// A block was removed.
         BlockDelete = 24 "block.delete",
         /// A hub was linked, or a link changed.
         LinkedHubPut = 25 "linkedHub.put",
@@ -154,11 +154,11 @@ stable! {
 }
 
 stable! {
-    /// The work that the service does by itself.
+    /// The jobs that the service does without a request.
     Job {
-        /// Carries assignments out.
+        /// Executes assignment runs.
         Assignments = 0 "assignments",
-        /// Removes devices from hubs that they left.
+        /// Removes devices from hubs where they do not belong.
         Cleanups = 1 "cleanups",
         /// Fetches revocation lists.
         RevocationLists = 2 "revocationLists",
@@ -171,40 +171,40 @@ stable! {
     }
 }
 
-/// Who made a change. Holds no secret, and is at most a few hundred bytes long.
+/// Who made a change. Contains no secret, and is at most a few hundred bytes long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// An operator, who holds a key of this access policy.
     Operator {
         /// The policy.
         policy: PolicyName,
-        /// Where the call came from.
+        /// The caller's address.
         address: Option<IpAddr>,
     },
-    /// A device that proved to have this registration ID.
+    /// A device that attested.
     Device {
         /// The registration ID, in lower case where it was read from the log.
         registration_id: RegistrationId,
-        /// Where it came from.
+        /// The device's address.
         address: Option<IpAddr>,
     },
     /// The service itself.
     System(Job),
 }
 
-/// Who made the changes of a commit, by which instruction, and when.
+/// Who made the changes of a commit, by which operation, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribution {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// By which instruction.
+    /// The operation.
     pub operation: LogOperation,
-    /// When.
+    /// The time.
     pub at: Timestamp,
 }
 
 impl Attribution {
-    /// Attributes changes to work of the service itself.
+    /// Attributes changes to a job of the service.
     pub const fn by_job(job: Job, operation: LogOperation, at: Timestamp) -> Attribution {
         Attribution { actor: Actor::System(job), operation, at }
     }
@@ -213,22 +213,22 @@ impl Attribution {
 /// One change of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub position: LogPosition,
-    /// Who changed it, when, and by which instruction. The time has a resolution of one millisecond.
+    /// The attribution. The time has a resolution of one millisecond.
     pub attribution: Attribution,
-    /// What kind of record was changed.
+    /// The kind of the record.
     pub kind: LogKind,
     /// Its key in lower case; empty for an instance. Of a revocation list: its CA, a line feed and the ID of the list.
     pub key: String,
-    /// The record's version since; `None` when it was deleted, and of an instance.
+    /// The record's new version; `None` if it was deleted, and for instances.
     pub version: Option<String>,
 }
 
-/// Where a change stands in the log of one writer.
+/// The position of a change in the log of one writer.
 ///
-/// Positions are opaque. Readers compare those of one writer, write them down and pass them back; positions of different
-/// writers have no order, since their transactions may end in another order than they began. A SQLite file has one
+/// Positions are opaque. Readers compare those of one writer, store them and pass them back. Positions of different writers have no
+/// order, because their transactions may end in another order than they began. A SQLite file has one
 /// writer at a time, whose number grows in the order of commits. An engine with several makes `writer` of node and lane,
 /// and `number` of the lane's sequence (40 bits) and the ordinal within its batch (24 bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -237,27 +237,27 @@ pub struct LogPosition {
     number: u64,
 }
 
-/// How far a reader has read: its last position of each writer. From the start, it is empty.
+/// How far a reader has read: its last position of each writer; empty at the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogCursor(Vec<LogPosition>);
 
-/// The text is no cursor.
+/// A text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a position in the change log that this service returned")]
 pub struct CursorError;
 
 impl LogPosition {
-    /// For engines.
+    /// Makes a position. For engines.
     pub const fn new(writer: u64, number: u64) -> Self {
         LogPosition { writer, number }
     }
 
-    /// The writer, for engines.
+    /// Returns the writer. For engines.
     pub const fn writer(self) -> u64 {
         self.writer
     }
 
-    /// The number among those of its writer, for engines.
+    /// Returns the number among those of its writer. For engines.
     pub const fn number(self) -> u64 {
         self.number
     }
@@ -270,10 +270,10 @@ impl PartialOrd for LogPosition {
 }
 
 impl LogCursor {
-    /// Most writers in one cursor: bounds what is read from text.
+    /// How many writers one cursor may name, which bounds what is parsed.
     const MAX_WRITERS: usize = 256;
 
-    /// Notes that everything of this position's writer up to it was read.
+    /// Records that everything of this position's writer was read up to it.
     pub fn advance(&mut self, to: LogPosition) {
         match self.0.iter_mut().find(|it| it.writer == to.writer) {
             Some(at) => at.number = at.number.max(to.number),
@@ -281,7 +281,7 @@ impl LogCursor {
         }
     }
 
-    /// The last position of each writer.
+    /// Returns the last position of each writer.
     pub fn positions(&self) -> &[LogPosition] {
         &self.0
     }

@@ -1,7 +1,6 @@
-//! Signed claims: what a shared access token says, and the one judgment of it for the device endpoint, the service
-//! endpoint and hubs.
+//! Signed claims of shared access tokens, and their verification for the device endpoint, the service endpoint and hubs.
 //!
-//! A claim is judged in two steps that cannot change places: [`SignedClaim::check`] compares expiry and audience, and
+//! A claim is verified in two steps whose order is fixed: [`SignedClaim::check`] compares expiry and audience, and
 //! only the [`CheckedClaim`] that it returns can be asked who signed it. Both steps take the same time for a policy or
 //! a device that does not exist as for a wrong signature.
 
@@ -19,7 +18,7 @@ use crate::{
 pub struct SignedClaim {
     /// The resource claimed, percent-decoded, for example `{idScope}/registrations/{registrationId}`.
     pub resource: String,
-    /// When the claim ends, with all allowance for clock skew.
+    /// When the claim expires, including the allowance for clock skew.
     pub expires: Timestamp,
     /// The text that was signed.
     pub signed_text: String,
@@ -29,39 +28,38 @@ pub struct SignedClaim {
     pub policy: Option<String>,
 }
 
-/// What a claim must be for: a resource of one service.
+/// The resource of one service that a claim must be for.
 #[derive(Debug, Clone)]
 pub struct Audience<'a> {
     /// The service's names: its host names, or an ID scope. Compared without case and port.
     pub names: Vec<&'a str>,
-    /// The path of what is asked for, percent-decoded. Compared by segments and without case: clients escape and
-    /// lower-case it as they like.
+    /// The requested path, percent-decoded. Compared by segments and without case, because clients differ in both.
     pub path: &'a str,
-    /// Whether a claim to something above it is enough.
+    /// Whether a claim to a parent of the path is enough.
     pub extent: Extent,
 }
 
 /// How much a claim may cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// The resource itself, and nothing above it.
+    /// The resource itself only.
     Exactly,
-    /// The resource, or anything above it up to the whole service.
+    /// The resource, or any parent of it up to the whole service.
     Within,
 }
 
-/// Why a claim is refused before its signature is looked at; for the operator's log.
+/// Why a claim is refused before its signature is verified; for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimRefusal {
-    /// It is past its expiry.
+    /// It has expired.
     #[error("the token expired at {0}")]
     Expired(Timestamp),
-    /// It is for something else.
+    /// It is for another resource.
     #[error("the token is for {0:?}")]
     OtherResource(String),
 }
 
-/// Why a claim is no policy's; for the operator's log.
+/// Why a claim is not that of a policy; for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyRefusal {
     /// Neither key of the policy made the signature.
@@ -72,11 +70,11 @@ pub enum PolicyRefusal {
     Unknown(String),
 }
 
-/// A shared access policy as claims name it: two keys of equal standing.
+/// A shared access policy that claims name: two keys of equal rank.
 pub trait KeyedPolicy {
-    /// The name, which claims may write in any case.
+    /// Returns the name, which claims write without regard to case.
     fn name(&self) -> &str;
-    /// Both keys; the same one twice where there is only one.
+    /// Returns both keys; the same one twice if there is only one.
     fn keys(&self) -> [&SymmetricKey; 2];
 }
 
@@ -90,11 +88,11 @@ impl KeyedPolicy for AccessPolicy {
     }
 }
 
-/// A claim that has not expired and is for what is asked for. Its signature is not verified yet.
+/// A claim that has not expired and is for the requested resource. Its signature is not verified yet.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckedClaim<'a>(&'a SignedClaim);
 
-/// A checked claim that is compared with the keys that group keys yield for one registration ID.
+/// A checked claim that is compared with the keys derived from group keys for one registration ID.
 pub struct DerivedClaim<'a> {
     registration_id: Message,
     signed_text: Message,
@@ -115,12 +113,12 @@ impl SignedClaim {
 }
 
 impl CheckedClaim<'_> {
-    /// Whether this key made the MAC; takes the same time whatever differs.
+    /// Whether this key made the MAC, in constant time.
     pub fn is_signed_by(&self, key: &SymmetricKey) -> bool {
         self.is_mac_under(key.as_bytes())
     }
 
-    /// Returns the claim as one that may be by a device key that a group key yields for this registration ID.
+    /// Returns the claim for comparison with keys derived from group keys for this registration ID.
     pub fn by_derived_key(&self, registration_id: &str) -> DerivedClaim<'_> {
         DerivedClaim {
             registration_id: Message::new(registration_id.as_bytes()),
@@ -148,8 +146,8 @@ impl CheckedClaim<'_> {
         self.slot_signing(keys.map(|keys| [&keys.primary, &keys.secondary]))
     }
 
-    /// Both keys are tried whatever the first says, and stand-ins where there are none, so that the time taken tells
-    /// neither which key it was nor whether there is one.
+    /// Tries both keys whatever the first result, and dummy keys if there are none, so that the time reveals neither which key it
+    /// was nor whether there is one.
     fn slot_signing(&self, keys: Option<[&SymmetricKey; 2]>) -> Option<KeySlot> {
         let tried = keys.map_or([&STAND_IN[..]; 2], |keys| keys.map(SymmetricKey::as_bytes));
         let signed = tried.map(|key| self.is_mac_under(key));
@@ -164,8 +162,8 @@ impl CheckedClaim<'_> {
 }
 
 impl DerivedClaim<'_> {
-    /// Returns the place of the first of these group keys that yields the key which made the MAC. All are tried at once,
-    /// which costs a third of trying one after the other; the derived keys are not kept, for one fits at most.
+    /// Returns the index of the first of these group keys whose derived key made the MAC. All are tried together, at a third of the
+    /// cost of one after the other. The derived keys are not cached, for at most one fits.
     pub fn signer_among(&self, group_keys: &[&SymmetricKey]) -> Option<usize> {
         let keys = group_keys.iter().map(|key| key.mac_key());
         let derived = hmac_sha256::macs(keys, &self.registration_id);
@@ -176,7 +174,7 @@ impl DerivedClaim<'_> {
 }
 
 impl Audience<'_> {
-    /// Whether a claim's resource covers this. Clients write a scheme, a port, or neither.
+    /// Whether the resource of a claim covers this. Clients may write a scheme or a port.
     fn is_covered_by(&self, resource: &str) -> bool {
         let rest = resource.split_once("://").map_or(resource, |(_, rest)| rest);
         let mut claimed = segments(rest);
@@ -211,7 +209,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// What is tried where there is no key: nothing that it signed is accepted.
+/// The dummy key that is tried if there is no key. Nothing that it signed is accepted.
 const STAND_IN: [u8; 32] = [0; 32];
 /// Old C SDKs append `/api-version=…` to the resource that they sign.
 const VERSION_SUFFIX: &str = "api-version=";

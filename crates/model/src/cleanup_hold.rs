@@ -1,4 +1,4 @@
-//! Why the cleanups of an instance wait for an operator.
+//! The hold that makes the cleanups of an instance wait for an operator.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// The cleanups of an instance wait until an operator confirms that they may go on.
+/// A hold of the cleanups of an instance, until an operator confirms them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanupHold {
-    /// Why.
+    /// The reason.
     pub reason: HoldReason,
-    /// Since when.
+    /// When it began.
     pub since: Timestamp,
 }
 
-/// What was noticed of the database. Either way, devices may by now live where an old cleanup would remove them.
+/// What the start found out about the database. Either way, devices may now be assigned where an old cleanup would remove them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HoldReason {
-    /// It is older than the service was: it comes from a backup.
+    /// The database is older than the last run of the service: it was restored from a backup.
     Restored,
-    /// It was in use elsewhere, or the file that tells was lost.
+    /// The database was used elsewhere, or its epoch file was lost.
     Copied,
 }
 

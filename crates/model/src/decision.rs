@@ -1,4 +1,4 @@
-//! Decisions: why a device got its hub, kept for those who ask later.
+//! Decisions: the record why a device got its hub, for operators.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,47 +7,46 @@ use crate::{
     LatencySource, ReprovisionAction, Substatus, Timestamp,
 };
 
-/// One choice of a hub for a device: by what, among which hubs, and what became of it.
+/// The record of one allocation: policy, candidates, choice and outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// When it was made.
     pub at: Timestamp,
     /// The enrollment that let the device in.
     pub enrollment: EnrollmentRef,
-    /// The group that the device was registered through, if that one existed still when this enrollment took the device
-    /// over.
+    /// The group that this enrollment took the device over from, if that group still existed then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<EnrollmentGroupId>,
-    /// Of a device that had a hub before.
+    /// The hub that the device had before, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returning: Option<Returning>,
-    /// The policy that chose.
+    /// The policy.
     pub policy: AllocationPolicy,
     /// Whose policy that is.
     pub policy_of: PolicyOf,
     /// The hubs that were considered, at most [`Decision::MAX_CANDIDATES`].
     pub candidates: Vec<Candidate>,
-    /// Where the candidates' latencies are from; `None` when the policy asked for none or none were known.
+    /// The source of the candidates' latencies; `None` if the policy needs none or none were known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latencies_from: Option<LatencySource>,
-    /// The hub that was chosen, and why that one; `None` while a webhook is asked, and when no hub could be chosen.
+    /// The chosen hub; `None` while a webhook is asked, and if no hub could be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Chosen>,
-    /// Whether a device was taken over that was at the hub under this ID, and that the registration did not make.
+    /// Whether the hub had a device of this ID that the registration did not create, and that was taken over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub took_over: bool,
-    /// What became of it.
+    /// The outcome.
     pub outcome: DecisionOutcome,
-    /// When that was known; `None` while it is being carried out.
+    /// When the outcome was known; `None` while it is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
 }
 
 impl Decision {
-    /// How many candidates a decision names: as many as hubs can be linked to an instance of the hosted service.
+    /// How many candidates are recorded: as many as hubs can be linked to an instance of the hosted service.
     pub const MAX_CANDIDATES: usize = 50;
 
-    /// The hubs that failover skipped because they were down or full.
+    /// Returns the hubs that failover passed over because they were down or full.
     pub fn skipped(&self) -> impl Iterator<Item = &HubName> {
         let was_skipped =
             |candidate: &&Candidate| matches!(candidate.excluded, Some(Exclusion::Down | Exclusion::Full));
@@ -60,9 +59,9 @@ impl Decision {
 pub struct Returning {
     /// The hub.
     pub from: HubName,
-    /// What its enrollment says of devices that come back.
+    /// What its enrollment says about devices that return.
     pub reprovision: ReprovisionAction,
-    /// How it got to its hub in the end.
+    /// How it got to its hub, once it is assigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub substatus: Option<Substatus>,
 }
@@ -73,10 +72,10 @@ pub struct Returning {
 pub struct Decisions(Vec<Decision>);
 
 impl Decisions {
-    /// How many are kept: enough to see a device move to and fro, and a few kilobytes at most for usual fleets.
+    /// How many are kept: enough to see a device move to and fro, and a few kilobytes at most in usual fleets.
     pub const MAX: usize = 8;
 
-    /// Adds one, in place of the oldest when there is no room.
+    /// Adds a decision, and drops the oldest if there are too many.
     pub fn push(&mut self, decision: Decision) {
         if self.0.len() >= Self::MAX {
             self.0.drain(..=self.0.len() - Self::MAX);
@@ -84,17 +83,17 @@ impl Decisions {
         self.0.push(decision);
     }
 
-    /// The last one.
+    /// Returns the last decision.
     pub fn latest(&self) -> Option<&Decision> {
         self.0.last()
     }
 
-    /// The last one, to be told what became of it.
+    /// Returns the last decision, to record its outcome.
     pub fn latest_mut(&mut self) -> Option<&mut Decision> {
         self.0.last_mut()
     }
 
-    /// All of them, oldest first.
+    /// Returns all decisions, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Decision> {
         self.0.iter()
     }
@@ -105,11 +104,11 @@ impl Decisions {
     }
 }
 
-/// Whose allocation policy decided.
+/// Whose allocation policy it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PolicyOf {
-    /// The enrollment's own, which beats the service's.
+    /// The enrollment's, which takes precedence.
     Enrollment,
     /// The service instance's, because the enrollment has none.
     Service,
@@ -120,18 +119,18 @@ pub enum PolicyOf {
 pub struct Candidate {
     /// The hub.
     pub hub: HubName,
-    /// Its weight; `None` when it is not linked.
+    /// Its weight; `None` if it is not linked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<AllocationWeight>,
-    /// How far it is from the device; `None` when that is unknown or the policy does not ask.
+    /// Its latency to the device; `None` if unknown, or if the policy needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
-    /// Why it could not be chosen; `None` when it could.
+    /// Why it could not be chosen; `None` if it could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<Exclusion>,
 }
 
-/// Why a hub that was considered could not be chosen.
+/// Why a candidate could not be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Exclusion {
@@ -141,49 +140,49 @@ pub enum Exclusion {
     Closed,
     /// Failover is on, and it is down.
     Down,
-    /// Failover is on, and it has as many devices as it may have.
+    /// Failover is on, and it is full.
     Full,
 }
 
-/// A hub, and why that one.
+/// The chosen hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// The hub.
     pub hub: HubName,
-    /// Why.
+    /// The reason.
     pub because: Because,
 }
 
-/// What made the difference.
+/// The reason for the choice of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Because {
-    /// The weighted hash of the device's name.
+    /// It won by the weighted hash of the registration ID.
     Hash,
-    /// It is nearest to the device; among hubs that are as near, the weighted hash.
+    /// It is nearest to the device; of equally near hubs, it won by the weighted hash.
     Nearest,
-    /// The device is there, and no other hub is nearer by enough to move it.
+    /// The device has it already, and no other hub is nearer by enough to move.
     NearEnough,
-    /// The enrollment names this one hub.
+    /// The enrollment names only this hub.
     Named,
-    /// The enrollment names none, and no other hub is linked.
+    /// The enrollment names none, and it is the only linked hub.
     OnlyHub,
-    /// The webhook says so.
+    /// The webhook chose it.
     Webhook,
-    /// The device is there, and its enrollment lets it stay.
+    /// The device has it already, and its enrollment lets it stay.
     Stays,
 }
 
-/// What became of a decision.
+/// The outcome of a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DecisionOutcome {
-    /// It is being carried out.
+    /// The run is under way.
     #[default]
     Pending,
     /// The hub has the device.
     Assigned,
-    /// It ended without an assignment.
+    /// The run ended without an assignment.
     Failed(Failure),
     /// An operator canceled the assignment.
     #[serde(rename = "cancelled")]
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ones_are_kept() {
+    fn only_the_last_decisions_are_kept() {
         let mut decisions = Decisions::default();
         for second in 0..20 {
             decisions.push(decision(second));
@@ -233,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn knows_which_hubs_failover_skipped() {
+    fn hubs_that_failover_passed_over_are_known() {
         let skipped: Vec<_> = decision(0).skipped().map(ToString::to_string).collect();
         assert_eq!(skipped, ["near.hub"]);
     }
 
-    /// Registrations are stored by the million, so that a decision must be short.
+    /// Registrations are stored by the million, so a decision must be short.
     #[test]
-    fn stored_form() {
+    fn a_decision_has_a_short_stored_form() {
         let mut decided = decision(7);
         decided.candidates.truncate(1);
         let text = serde_json::to_string(&decided).unwrap();

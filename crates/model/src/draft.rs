@@ -1,5 +1,5 @@
-//! Drafts: what an operator asks an enrollment to be, parsed but not yet complete. Secrets that are left out are
-//! generated or taken from the stored enrollment, and so are certificates, which the service never gives back.
+//! Drafts: enrollments as operators send them, parsed but incomplete. Secrets that are left out are generated or taken from the
+//! stored enrollment; so are certificates, which the service never returns.
 
 use certpath::Sha256Thumbprint;
 
@@ -11,13 +11,13 @@ use crate::{
 /// An individual enrollment as an operator sends it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndividualDraft {
-    /// The name the device registers under.
+    /// The registration ID of the device.
     pub registration_id: RegistrationId,
     /// The desired device ID at the hub.
     pub device_id: Option<DeviceId>,
-    /// How the device is to prove itself.
+    /// The attestation mechanism of the device.
     pub attestation: IndividualAttestationDraft,
-    /// Notes of the operator.
+    /// The operator's notes.
     pub device_information: Option<TwinCollection>,
     /// What the device gets.
     pub settings: EnrollmentSettings,
@@ -26,17 +26,17 @@ pub struct IndividualDraft {
 /// An enrollment group as an operator sends it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupDraft {
-    /// The group's name.
+    /// The ID of the group.
     pub group_id: EnrollmentGroupId,
-    /// How the devices are to prove themselves.
+    /// The attestation mechanism of the devices.
     pub attestation: GroupAttestationDraft,
-    /// The registration IDs that it is for.
+    /// The registration IDs that it accepts.
     pub registration_ids: RegistrationIdsDraft,
     /// What each device gets.
     pub settings: EnrollmentSettings,
 }
 
-/// How one device is to prove itself.
+/// The attestation mechanism of one device.
 #[derive(Clone, Debug, PartialEq)]
 pub enum IndividualAttestationDraft {
     /// By a key of its own.
@@ -49,7 +49,7 @@ pub enum IndividualAttestationDraft {
     CaReferences(Pair<CaReference>),
 }
 
-/// How the devices of a group are to prove themselves.
+/// The attestation mechanism of a group's devices.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupAttestationDraft {
     /// By keys derived from the group's.
@@ -60,17 +60,17 @@ pub enum GroupAttestationDraft {
     CaReferences(Pair<CaReference>),
 }
 
-/// What an operator says of the registration IDs that a group is for.
+/// The registration IDs that a group accepts, as an operator sends them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RegistrationIdsDraft {
-    /// Nothing: those that are stored stay. Azure's clients know no such member, and would drop it with each update.
+    /// The member is absent: the stored IDs stay. Azure's clients do not know the member, and would drop it with each update.
     #[default]
     Kept,
-    /// These, or all.
+    /// These IDs, or all.
     Given(Option<RegistrationIds>),
 }
 
-/// Symmetric keys as they were given. One that is missing stays what it is, or is generated.
+/// Symmetric keys as an operator sends them. An absent key stays unchanged, or is generated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeysDraft {
     /// The first key.
@@ -79,13 +79,13 @@ pub struct KeysDraft {
     pub secondary: Option<SymmetricKey>,
 }
 
-/// What an operator says of one certificate slot.
+/// One certificate slot as an operator sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateDraft {
     /// The certificate itself.
     Given(Certificate),
-    /// Only what the service shows of a certificate it holds: keep that one. Without a thumbprint, the one in the
-    /// same slot.
+    /// Only what the service returns of a stored certificate: the one with this thumbprint stays, or if absent, the one in the same
+    /// slot.
     Kept(Option<Sha256Thumbprint>),
 }
 
@@ -94,25 +94,25 @@ pub enum CertificateDraft {
 pub struct CaCertificateDraft {
     /// The certificate.
     pub certificate: Certificate,
-    /// Whether the operator vouches for it. Without a word, the same certificate stays as verified as it is.
+    /// Whether the operator declares it verified; `None` leaves a stored certificate as it is.
     pub is_verified: Option<bool>,
 }
 
-/// Which version of a record a change is meant for, when the caller says.
+/// The version of a record that a change expects (If-Match).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
-    /// Any version, but there must be one.
+    /// Any version, but the record must exist.
     Any,
     /// This version.
     Version(Etag),
 }
 
-/// One item of a bulk change: a draft `D` to write, or the name `I` of a record to delete.
+/// One item of a bulk change: a draft `D` to write, or the ID `I` of a record to delete.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BulkItem<D, I> {
-    /// Write a record that is not there yet.
+    /// Create a record.
     Create(D),
-    /// Replace a record. Without a condition a record that is there is a conflict.
+    /// Replace a record. Without If-Match, an existing record is a conflict.
     Replace(D, Option<IfMatch>),
     /// Delete a record.
     Delete(I),

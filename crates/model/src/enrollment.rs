@@ -1,4 +1,4 @@
-//! Enrollments: who may register, and what they get.
+//! Enrollments: which devices may register, and what they get.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::{
     InitialTwin, RegistrationId, RegistrationIds, SymmetricKeyPair, Timestamp, TwinCollection,
 };
 
-/// One device that may register.
+/// An enrollment of one device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IndividualEnrollment {
-    /// The name the device registers under.
+    /// The registration ID of the device.
     pub registration_id: RegistrationId,
     /// The desired device ID at the hub; the registration ID when absent.
     pub device_id: Option<DeviceId>,
-    /// How the device proves itself.
+    /// The attestation mechanism of the device.
     pub attestation: IndividualAttestation,
-    /// Notes of the operator, never sent to a hub.
+    /// The operator's notes, which are never sent to a hub.
     pub device_information: Option<TwinCollection>,
     /// What the device gets.
     pub settings: EnrollmentSettings,
@@ -26,14 +26,14 @@ pub struct IndividualEnrollment {
     pub record: Record,
 }
 
-/// Many devices that may register, sharing an attestation mechanism.
+/// An enrollment of all devices with keys derived from the group's, or certificates that chain to the group's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnrollmentGroup {
-    /// The group's name.
+    /// The ID of the group.
     pub group_id: EnrollmentGroupId,
-    /// How the devices prove themselves.
+    /// The attestation mechanism of the devices.
     pub attestation: GroupAttestation,
-    /// The registration IDs that it is for; all when absent.
+    /// The registration IDs that it accepts; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration_ids: Option<RegistrationIds>,
     /// What each device gets.
@@ -46,14 +46,14 @@ pub struct EnrollmentGroup {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Enrollment {
-    /// For one device.
+    /// Of one device.
     Individual(Box<IndividualEnrollment>),
-    /// For many.
+    /// Of a group.
     Group(Arc<EnrollmentGroup>),
 }
 
 impl Enrollment {
-    /// What names it.
+    /// Returns the reference that registrations hold.
     pub fn reference(&self) -> EnrollmentRef {
         match self {
             Enrollment::Individual(_) => EnrollmentRef::Individual,
@@ -61,7 +61,7 @@ impl Enrollment {
         }
     }
 
-    /// The symmetric keys that its devices prove themselves by, or by what derives from them.
+    /// Returns the symmetric keys that its devices attest by, directly or derived.
     pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
         match self {
             Enrollment::Individual(enrollment) => enrollment.attestation.symmetric_keys(),
@@ -69,7 +69,7 @@ impl Enrollment {
         }
     }
 
-    /// What it says about a device's provisioning.
+    /// Returns what its devices get.
     pub fn settings(&self) -> &EnrollmentSettings {
         match self {
             Enrollment::Individual(enrollment) => &enrollment.settings,
@@ -78,46 +78,46 @@ impl Enrollment {
     }
 }
 
-/// What both kinds of enrollment say about a device's provisioning.
+/// What devices get, for both kinds of enrollment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EnrollmentSettings {
-    /// The switch of the enrollment.
+    /// Whether the enrollment is enabled.
     pub provisioning_status: ProvisioningStatus,
-    /// Whether the device is an IoT Edge device; `None` when the author said nothing.
+    /// Whether the device is an IoT Edge device; `None` if the client left it out.
     pub iot_edge: Option<bool>,
-    /// What the device's twin starts with.
+    /// The initial twin.
     pub initial_twin: Option<InitialTwin>,
-    /// What a device that comes back gets. `None` differs from the default: see `ReprovisionPolicy`.
+    /// What happens to a device that returns; `None` lets its API version decide.
     pub reprovision_policy: Option<ReprovisionPolicy>,
-    /// How a hub is chosen; the instance's policy when absent.
+    /// How a hub is chosen; `None` for the instance's policy.
     pub allocation_policy: Option<AllocationPolicy>,
-    /// The desired linked hubs; empty means all.
+    /// The linked hubs to choose from; empty for all.
     pub hubs: Vec<HubName>,
-    /// The one desired hub of old clients (`iotHubHostName`), used when `hubs` is empty.
+    /// The only hub to choose, as old clients name it (`iotHubHostName`). Used if `hubs` is empty.
     pub hub: Option<HubName>,
-    /// The webhook of the custom policy; may be set while another policy is.
+    /// The webhook of the custom policy. May be set for other policies, too.
     pub custom_allocation: Option<CustomAllocation>,
-    /// Which authority and policy issue operational certificates (service API 2026-11-01).
+    /// The authority and policy of operational certificates (service API 2026-11-01).
     pub certificate_policy: CertificatePolicy,
 }
 
-/// The switch of an enrollment.
+/// Whether an enrollment is enabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ProvisioningStatus {
     /// Devices may register.
     #[default]
     Enabled,
-    /// Devices are told `disabled`.
+    /// Devices get the status `disabled`.
     Disabled,
 }
 
-/// What a device that comes back gets.
+/// What happens to a device that returns (Azure's reprovision policy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReprovisionPolicy {
-    /// Whether its hub is chosen anew.
+    /// Whether a hub is chosen anew.
     pub update_hub_assignment: bool,
-    /// Whether its twin moves with it (true) or starts again from the initial twin (false).
+    /// Whether its twin moves to the new hub, or is replaced by the initial twin.
     pub migrate_device_data: bool,
 }
 
@@ -142,21 +142,21 @@ pub enum AllocationPolicy {
 /// The webhook that chooses a hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomAllocation {
-    /// An absolute https URL, called exactly as it stands.
+    /// An absolute https URL, which is called unchanged.
     pub webhook_url: String,
     /// The version of the request that the webhook expects.
     pub api_version: String,
 }
 
 impl CustomAllocation {
-    /// The host of the webhook, and its port if that stands there.
+    /// Returns host and port of the URL, as written.
     pub fn authority(&self) -> &str {
         let (_, rest) = self.webhook_url.split_once("://").unwrap_or_default();
         rest.split(['/', '?']).next().unwrap_or_default()
     }
 }
 
-/// Names that link an enrollment to a certificate authority; stored and returned.
+/// Names of a certificate authority and policy, which are only stored and returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificatePolicy {
     /// `credentialPolicyName` of 2025-07-01-preview.

@@ -1,4 +1,4 @@
-//! Why a device is let in or refused, in words for operators.
+//! Explanations for operators why a device is let in or refused.
 
 use std::net::IpAddr;
 
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EnrollmentRef, KeySlot, RegistrationId, Timestamp};
 
-/// How it was decided whether a device is let in. Holds no secrets, and is bounded whatever the device presents.
+/// Explains whether a device is let in. Contains no secrets, and is bounded whatever the device presents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// What the device presented, a line for each thing.
+    /// What the device presented, in lines.
     pub presented: Vec<String>,
-    /// The enrollments that were looked at, in that order; of very many the first, and the one that decided.
+    /// The enrollments that were considered, in their order; if there are too many, the first ones and the one that decided.
     pub considered: Vec<ConsideredEnrollment>,
-    /// How many more were looked at.
+    /// How many more were considered.
     pub omitted: usize,
-    /// The certificates that the device sent along and that could not be used, with the rule that each breaks.
+    /// The presented certificates that were not usable, with the rule that each breaks.
     pub unfit: Vec<String>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Admission,
 }
 
-/// An enrollment that was looked at.
+/// An enrollment that was considered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsideredEnrollment {
-    /// Which one.
+    /// The enrollment.
     pub enrollment: EnrollmentRef,
-    /// What came of it.
+    /// Whether it fits the device.
     pub fit: Fit,
 }
 
@@ -34,17 +34,17 @@ pub struct ConsideredEnrollment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Fit {
-    /// It does.
+    /// It fits.
     Fits {
-        /// The subjects of the certificates from the device's leaf to the enrollment's; none where there are none.
+        /// The subjects of the certificates from the device's leaf to the enrollment's; empty for other mechanisms.
         path: Vec<String>,
         /// The key of the enrollment that the device's token was signed with, or with one derived from it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<KeySlot>,
     },
-    /// It does not.
+    /// It does not fit.
     Refuses {
-        /// Which rule says so.
+        /// The rule that the device breaks.
         reason: String,
     },
 }
@@ -53,29 +53,29 @@ pub enum Fit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Admission {
-    /// It is.
+    /// It is let in.
     Admitted(EnrollmentRef),
-    /// It is who it says, and its enrollment is disabled.
+    /// Its identity is proved, but its enrollment is disabled.
     Disabled(EnrollmentRef),
-    /// It must open a challenge in its TPM first.
+    /// It must answer a challenge to its TPM first.
     Challenged,
-    /// It is not.
+    /// It is refused.
     Refused {
-        /// Which rule says so.
+        /// The rule that the device breaks.
         reason: String,
     },
 }
 
-/// A registration that was refused, kept for operators.
+/// A refused registration attempt, kept for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The name that the device registered under.
+    /// The registration ID.
     pub registration_id: RegistrationId,
-    /// When.
+    /// The time of the attempt.
     pub at: Timestamp,
-    /// Where it came from.
+    /// The address of the device, if known.
     pub address: Option<IpAddr>,
-    /// Whether the name was known: enrolled, or registered before.
+    /// Whether the registration ID was known: enrolled, or registered before.
     pub known: bool,
     /// Why it was refused.
     pub explanation: Explanation,

@@ -1,10 +1,10 @@
 //! HMAC-SHA256 of one message under many keys.
 //!
-//! A device that proves itself by a key derived from a group's does not name its group, so its token is compared with the
-//! keys of all groups, and a token that no key made costs the most. A MAC is a chain of compressions of SHA-256, each of
-//! which waits for the one before it. Here each link is made for all keys before the next, and the processor works on
-//! several at once; what comes first of a key is computed once and kept. That takes a third of the time of one MAC after
-//! the other. Neither time nor memory access depends on keys or messages, but for the length of a message.
+//! A device with a key derived from a group's does not name its group, so its token is compared with the keys of all groups, and a
+//! token that no key made costs the most. A MAC is a chain of SHA-256 compressions, each of which depends on the one before. Here
+//! each step is computed for all keys before the next, so that the processor works on several at once, and the state after the
+//! key is cached. That takes a third of the time of one MAC after the other. Neither time nor memory access depends on keys or
+//! messages, except for the length of a message.
 
 use sha2::block_api::compress256;
 
@@ -12,13 +12,13 @@ use sha2::block_api::compress256;
 type State = [u32; 8];
 type Block = [u8; BLOCK_BYTES];
 
-/// What HMAC-SHA256 returns.
+/// A MAC of HMAC-SHA256.
 pub(crate) type Tag = [u8; 32];
 
-/// The longest key that is put in as it is (FIPS 198-1 §4): as long as the longest symmetric key.
+/// The longest key that is not hashed first (FIPS 198-1 §4), which is that of the longest symmetric key.
 pub(crate) const BLOCK_BYTES: usize = 64;
 
-/// A key of at most a block, put in: the states of the inner and the outer hash behind it.
+/// The keyed state of HMAC: the inner and the outer hash after a key of at most one block.
 #[derive(Clone)]
 pub(crate) struct MacKey {
     inner: State,
@@ -26,7 +26,7 @@ pub(crate) struct MacKey {
 }
 
 impl MacKey {
-    /// Puts a key in. Of a longer one than a block only the beginning counts.
+    /// Computes the state of a key. Only the first block of a longer key counts.
     pub(crate) fn new(key: &[u8]) -> Self {
         let behind = |pad: u8| {
             let mut block = [pad; BLOCK_BYTES];
@@ -39,7 +39,7 @@ impl MacKey {
     }
 }
 
-/// A message as it stands behind a key, padded to whole blocks (FIPS 180-4 §5.1.1).
+/// A message that follows a key, padded to whole blocks (FIPS 180-4 §5.1.1).
 pub(crate) struct Message(Vec<Block>);
 
 impl Message {

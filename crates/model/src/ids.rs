@@ -1,10 +1,10 @@
-//! Identifiers: text with a rule, checked once when it is parsed.
+//! Identifiers: text that is validated when it is parsed.
 
 use std::{borrow::Cow, fmt, hash};
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not the identifier it was meant to be.
+/// Why a text is not a valid identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {problem}")]
 pub struct IdError {
@@ -12,7 +12,7 @@ pub struct IdError {
     problem: &'static str,
 }
 
-/// What all identifiers share: a parsed text that prints as it was given.
+/// Declares what all identifiers share: a parsed text that prints as it was given.
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $parse:expr) => {
         $(#[$doc])*
@@ -21,7 +21,7 @@ macro_rules! text_id {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// Parses the text, or says which rule it breaks.
+            /// Parses a text. The error names the rule that it breaks.
             pub fn parse(text: impl AsRef<str>) -> Result<Self, IdError> {
                 let check: fn(&str) -> Result<Cow<'_, str>, &'static str> = $parse;
                 match check(text.as_ref()) {
@@ -30,7 +30,7 @@ macro_rules! text_id {
                 }
             }
 
-            /// The text as it was given.
+            /// Returns the text as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -63,11 +63,11 @@ macro_rules! text_id {
     };
 }
 
-/// Identifiers that keep the case they were created with and compare without it.
+/// Declares identifiers that keep the case in which they were created, and are compared without it.
 macro_rules! ignore_case {
     ($name:ident) => {
         impl $name {
-            /// The lower-case form: equal identifiers have equal keys.
+            /// Returns the lower-case form: equal identifiers have equal keys.
             pub fn key(&self) -> Cow<'_, str> {
                 if self.0.bytes().any(|b| b.is_ascii_uppercase()) {
                     Cow::Owned(self.0.to_ascii_lowercase())
@@ -105,7 +105,7 @@ macro_rules! ignore_case {
     };
 }
 
-/// Identifiers that compare byte by byte.
+/// Declares identifiers that are compared byte by byte.
 macro_rules! exact_case {
     ($name:ident) => {
         impl PartialEq for $name {
@@ -137,9 +137,9 @@ macro_rules! exact_case {
 }
 
 text_id!(
-    /// The device-visible name of one service instance; selects it and isolates tenants. Compared without case.
-    /// Hosted ones look like `0ne00000A0A`; here 1 to 64 letters, digits and hyphens, and none of the words that
-    /// begin a path of the service operations endpoint.
+    /// The ID scope of an instance, by which devices select it. Compared without case. Those of the hosted service look like
+    /// `0ne00000A0A`; here it has 1 to 64 letters, digits and hyphens, and is none of the words that paths of the service operations
+    /// endpoint begin with.
     IdScope, "ID scope", |text| {
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if SERVICE_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
@@ -151,19 +151,19 @@ text_id!(
 ignore_case!(IdScope);
 
 text_id!(
-    /// The name under which a device registers. Compared without case, kept as given.
+    /// The registration ID, under which a device registers. Compared without case, kept as given.
     RegistrationId, "registration ID", enrollment_name
 );
 ignore_case!(RegistrationId);
 
 text_id!(
-    /// The name of an enrollment group. Same rule as a registration ID.
+    /// The ID of an enrollment group, with the same rule as a registration ID.
     EnrollmentGroupId, "enrollment group ID", enrollment_name
 );
 ignore_case!(EnrollmentGroupId);
 
 text_id!(
-    /// The name of a device at its hub; case matters there.
+    /// The device ID at a hub, which is case-sensitive.
     DeviceId, "device ID", |text| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-:.+%_#*?!(),=@;$'".contains(&b);
         match text.len() {
@@ -176,7 +176,7 @@ text_id!(
 exact_case!(DeviceId);
 
 impl From<&RegistrationId> for DeviceId {
-    /// Whatever may stand in a registration ID may stand in a device ID.
+    /// Converts the ID: every character of a registration ID is allowed in a device ID.
     fn from(id: &RegistrationId) -> DeviceId {
         DeviceId(id.0.clone())
     }
@@ -204,8 +204,8 @@ text_id!(
 exact_case!(Etag);
 
 text_id!(
-    /// Which creation of a device at its hub (`generationId`): a device that is deleted and created again under the same ID
-    /// has another one. Hubs issue it, in a spelling of their own.
+    /// The generation of a device at its hub (`generationId`): a device that is deleted and created again has another one. Hubs issue it
+    /// in a form of their own.
     Generation, "generation", |text| {
         let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         if fits { Ok(text.into()) } else { Err("must be 1 to 128 printable ASCII characters") }
@@ -214,7 +214,7 @@ text_id!(
 exact_case!(Generation);
 
 text_id!(
-    /// The name of one run of a registration, safe unescaped in a URL path and in an MQTT topic.
+    /// The ID of an operation, which needs no escaping in a URL path and in an MQTT topic.
     OperationId, "operation ID", |text| {
         let fits = (1..=128).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
@@ -244,7 +244,7 @@ text_id!(
 ignore_case!(CaReference);
 
 text_id!(
-    /// The code that a certificate must bear as its common name to prove that its issuer holds a CA's key.
+    /// The code that a certificate must have as its common name to prove that its issuer holds a CA's key.
     VerificationCode, "verification code", |text| {
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
         if fits { Ok(text.to_ascii_uppercase().into()) } else { Err("must be 1 to 64 hex digits") }
@@ -253,7 +253,7 @@ text_id!(
 exact_case!(VerificationCode);
 
 text_id!(
-    /// Why a certificate is blocked, in an operator's words.
+    /// The reason for a block, in an operator's words.
     BlockReason, "reason", |text| {
         let fits = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         if fits { Ok(text.into()) } else { Err("must be 1 to 256 characters, and no control characters") }
@@ -261,7 +261,7 @@ text_id!(
 );
 exact_case!(BlockReason);
 
-/// What the paths of the service operations endpoint begin with: the endpoints may share a port.
+/// The words that paths of the service operations endpoint begin with, because the endpoints may share a port.
 const SERVICE_WORDS: [&str; 12] = [
     "enrollments",
     "enrollmentGroups",
@@ -277,8 +277,8 @@ const SERVICE_WORDS: [&str; 12] = [
     "health",
 ];
 
-/// The rule for registration IDs and enrollment group IDs: letters, digits and `-._:`, 1 to 128 long, ending in a
-/// letter, a digit or a hyphen. A leading hyphen is let through, other leading marks are not.
+/// Validates registration IDs and enrollment group IDs: 1 to 128 letters, digits and `-._:`, of which the first and the last must be a
+/// letter, a digit or a hyphen.
 fn enrollment_name(text: &str) -> Result<Cow<'_, str>, &'static str> {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {

@@ -14,15 +14,15 @@ use crate::{
 /// One provisioning service instance with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
-    /// What devices select it by; unique and immutable.
+    /// The ID scope that devices name; unique and immutable.
     pub id_scope: IdScope,
-    /// What people call it.
+    /// Its name for operators.
     pub name: String,
-    /// Under which host names its service operations endpoint is reached; unique over all instances.
+    /// The host names of its service operations endpoint; unique over all instances.
     pub service_hosts: Vec<HostName>,
-    /// How hubs are chosen where an enrollment does not say.
+    /// The policy of enrollments that name none.
     pub allocation_policy: AllocationPolicy,
-    /// Who may call the service operations endpoint.
+    /// The shared access policies of the service operations endpoint.
     pub access_policies: Vec<AccessPolicy>,
     /// The hubs that devices may be assigned to.
     pub linked_hubs: Vec<LinkedHub>,
@@ -31,47 +31,47 @@ pub struct Instance {
     pub failover: bool,
     /// Whether a group's signing certificate must be a verified CA certificate of the instance, or chain to one.
     pub require_verified_ca: bool,
-    /// Whether another enrollment group may take a device over from the one that it is registered through.
+    /// Whether another enrollment group may take over a device from the group that it is registered through.
     #[serde(default, skip_serializing_if = "RegistrationOwnership::is_movable")]
     pub registrations: RegistrationOwnership,
-    /// What happens to a device that is at a hub under the ID of one that is to be created there.
+    /// What happens to a device at a hub that has the device ID of one that must be created.
     #[serde(default, skip_serializing_if = "ExistingDevices::are_adopted")]
     pub existing_devices: ExistingDevices,
-    /// When a revocation list that does not say when the next one is due is stale.
+    /// When a revocation list without `nextUpdate` becomes stale.
     #[serde(default, skip_serializing_if = "CrlMaxAge::is_default")]
     pub crl_max_age: CrlMaxAge,
-    /// How many registrations are carried out in a minute; as many as come when absent.
+    /// How many runs are executed per minute; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_registrations_per_minute: Option<NonZeroU32>,
-    /// Why cleanups wait until an operator confirms them; they go on when absent.
+    /// The hold of its cleanups, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleanups_held: Option<CleanupHold>,
-    /// What the configuration said of the hubs and of how they are chosen, when it was last read.
+    /// The hub settings of the configuration when it was last read.
     pub configured: Configured,
-    /// Signs what webhooks are asked; a key derived from `operation_key` when absent.
+    /// The key that signs requests to webhooks; `None` for a key derived from `operation_key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_key: Option<SymmetricKey>,
-    /// Marks the operation IDs that this instance issued.
+    /// The key that authenticates the operation IDs of this instance.
     pub operation_key: SymmetricKey,
 }
 
 impl Instance {
-    /// The linked hub of this name.
+    /// Returns the linked hub of this name.
     pub fn linked_hub(&self, name: &HubName) -> Option<&LinkedHub> {
         self.linked_hubs.iter().find(|hub| hub.name == *name)
     }
 
-    /// The access policy of this name.
+    /// Returns the access policy of this name.
     pub fn access_policy(&self, name: &str) -> Option<&AccessPolicy> {
         self.access_policies.iter().find(|policy| policy.name.as_str().eq_ignore_ascii_case(name))
     }
 }
 
-/// Whether an enrollment group may take over a device that is registered through another group which exists still.
+/// Whether an enrollment group may take over a device that is registered through another group that still exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrationOwnership {
-    /// It may, as at the hosted service; the decision records it, and the log warns of it.
+    /// It may, as in the hosted service. The decision records it, and the log warns of it.
     #[default]
     Movable,
     /// It may not, until the registration or the other group is deleted.
@@ -84,12 +84,12 @@ impl RegistrationOwnership {
     }
 }
 
-/// What happens to a device that is at a hub under the ID of one that is to be created there, with credentials that no
-/// order of the registration gave it.
+/// What happens to a device at a hub that has the device ID of one that must be created, and credentials that the registration never
+/// gave it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExistingDevices {
-    /// It is taken over, as at the hosted service; the decision records it, and the log warns of it.
+    /// It is taken over, as in the hosted service. The decision records it, and the log warns of it.
     #[default]
     Adopt,
     /// It stays as it is, and the registration fails.
@@ -107,7 +107,7 @@ impl ExistingDevices {
 #[serde(try_from = "u16", into = "u16")]
 pub struct AllocationWeight(u16);
 
-/// A number is outside of what is allowed.
+/// A number is out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("allocation weight must be 1 to 1000, not {0}")]
 pub struct OutOfRange(u16);
@@ -118,7 +118,7 @@ impl AllocationWeight {
         if (1..=1000).contains(&weight) { Ok(AllocationWeight(weight)) } else { Err(OutOfRange(weight)) }
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn number(self) -> u16 {
         self.0
     }
@@ -143,20 +143,20 @@ impl From<AllocationWeight> for u16 {
     }
 }
 
-/// A shared access policy: two keys and what they may do.
+/// A shared access policy: two keys and their rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessPolicy {
     /// The name that a token carries as `skn`.
     pub name: PolicyName,
     /// The first key.
     pub primary_key: SymmetricKey,
-    /// The other key, of equal standing.
+    /// The other key, of equal rank.
     pub secondary_key: SymmetricKey,
-    /// What a token signed with either key may do.
+    /// The rights of a token that either key signed.
     pub rights: Rights,
 }
 
-/// One thing that a caller of the service operations endpoint may do.
+/// A right at the service operations endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// Change the service configuration.
@@ -165,7 +165,7 @@ pub enum Right {
     EnrollmentRead,
     /// Change enrollments; includes reading them.
     EnrollmentWrite,
-    /// Held by policies that devices use; no service route needs it.
+    /// The right of policies that devices use. No service route needs it.
     DeviceConnect,
     /// Read registrations.
     RegistrationStatusRead,
@@ -174,7 +174,7 @@ pub enum Right {
 }
 
 impl Right {
-    /// All rights in the order in which they are written.
+    /// All rights, in the order in which they are written.
     pub const ALL: [Right; 6] = [
         Right::ServiceConfig,
         Right::EnrollmentRead,
@@ -213,7 +213,7 @@ impl Rights {
     /// Every right.
     pub const ALL: Rights = Rights(0b11_1111);
 
-    /// These rights.
+    /// Makes a set of these rights.
     pub fn of(rights: &[Right]) -> Self {
         Rights(rights.iter().fold(0, |bits, right| bits | 1 << *right as u8))
     }

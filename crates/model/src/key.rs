@@ -1,4 +1,4 @@
-//! Symmetric keys: of devices, groups and policies.
+//! Symmetric keys of devices, groups and policies.
 
 use std::{
     fmt,
@@ -16,8 +16,8 @@ use crate::hmac_sha256::{self, MacKey, Message};
 #[serde(try_from = "String", into = "String")]
 pub struct SymmetricKey {
     bytes: Box<[u8]>,
-    /// HMAC-SHA256 with the key put in, made when it is first needed and shared by clones: a device's token is compared with
-    /// the keys of every group, which stay the same.
+    /// The keyed state of HMAC-SHA256, computed when it is first needed and shared by clones, because a device's token is compared
+    /// with the keys of every group.
     mac: Arc<OnceLock<MacKey>>,
 }
 
@@ -38,7 +38,7 @@ impl SymmetricKey {
     /// The longest key, in bytes; also the length of generated ones.
     pub const MAX_BYTES: usize = 64;
 
-    /// A key from its bytes.
+    /// Makes a key of its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
         match bytes.len() {
             Self::MIN_BYTES..=Self::MAX_BYTES => {
@@ -48,30 +48,31 @@ impl SymmetricKey {
         }
     }
 
-    /// A key from base64 text.
+    /// Parses base64.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let bytes = STANDARD.decode(text.trim()).map_err(|_| KeyError::NotBase64)?;
         Self::from_bytes(&bytes)
     }
 
-    /// The secret bytes, for computing a MAC.
+    /// Returns the secret bytes, for computing a MAC.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The base64 text, for whoever may see the secret.
+    /// Returns the secret in base64, for callers that may see it.
     pub fn to_base64(&self) -> String {
         STANDARD.encode(&self.bytes)
     }
 
-    /// The device key that a group key yields for a registration ID: HMAC-SHA256 of the ID's UTF-8 text.
+    /// Derives the device key of a group key for a registration ID: HMAC-SHA256 of the ID in UTF-8 (DPS concepts: symmetric key
+    /// attestation).
     pub fn derive(&self, registration_id: &str) -> SymmetricKey {
         let key = std::iter::once(self.mac_key());
         let bytes = hmac_sha256::macs(key, &Message::new(registration_id.as_bytes())).concat().into();
         SymmetricKey { bytes, mac: Arc::default() }
     }
 
-    /// The key put into HMAC-SHA256.
+    /// Returns the keyed state of HMAC-SHA256.
     pub(crate) fn mac_key(&self) -> &MacKey {
         self.mac.get_or_init(|| MacKey::new(&self.bytes))
     }
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(device.to_base64(), "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=");
     }
 
-    /// The work for a group's key is done once, whoever holds the key and however many devices come.
+    /// The keyed state of a group's key is computed once for all devices and clones.
     #[test]
     fn the_mac_of_a_key_is_made_once_and_shared() {
         let key = SymmetricKey::from_bytes(&[7; 64]).unwrap();

@@ -1,4 +1,4 @@
-//! Which of its enrollment's symmetric keys a device proved itself by.
+//! Which of its enrollment's symmetric keys a device used.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl KeySlot {
     /// Both slots, primary first.
     pub const ALL: [KeySlot; 2] = [KeySlot::Primary, KeySlot::Secondary];
 
-    /// Returns the word for it in JSON and in messages.
+    /// Returns its name in JSON and in messages.
     pub fn name(self) -> &'static str {
         match self {
             KeySlot::Primary => "primary",
@@ -40,14 +40,14 @@ impl fmt::Display for KeySlot {
 /// One key of an enrollment, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySelection {
-    /// One of them.
+    /// One key.
     One(KeySlot),
-    /// Both.
+    /// Both keys.
     Both,
 }
 
 impl KeySelection {
-    /// Selects the slots for which `is_selected` holds; `None` when it holds for neither.
+    /// Selects the slots for which `is_selected` returns true; `None` if there are none.
     pub fn of(is_selected: impl Fn(KeySlot) -> bool) -> Option<KeySelection> {
         match KeySlot::ALL.map(is_selected) {
             [true, true] => Some(KeySelection::Both),
@@ -67,7 +67,7 @@ impl KeySelection {
 }
 
 impl fmt::Display for KeySelection {
-    /// As in "the … of the enrollment".
+    /// Writes it as in "the … of the enrollment".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeySelection::One(slot) => write!(f, "{slot} key"),
@@ -76,29 +76,28 @@ impl fmt::Display for KeySelection {
     }
 }
 
-/// The enrollment key that a device's proof was made with, or derived from. It identifies the key by a digest: a
-/// key that was replaced since is not mistaken for its successor in the slot.
+/// The enrollment key that a device used, directly or derived. A digest identifies the key, so that one that was replaced since is not
+/// mistaken for its successor in the slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUse {
-    /// Where the key stood then.
+    /// The slot of the key at that time.
     slot: KeySlot,
-    /// 64 bits of its SHA-256: enough to tell an enrollment's keys apart, useless for finding a key.
+    /// 64 bits of its SHA-256: enough to distinguish an enrollment's keys, useless for finding a key.
     digest: String,
 }
 
 impl KeyUse {
-    /// The use of the key in this slot.
+    /// Records the use of the key in this slot.
     pub fn of(keys: &SymmetricKeyPair, slot: KeySlot) -> KeyUse {
         KeyUse { slot, digest: short_digest(keys.key(slot)) }
     }
 
-    /// The slot that the key was in when it was used.
+    /// Returns the slot that the key was in when it was used.
     pub fn slot(&self) -> KeySlot {
         self.slot
     }
 
-    /// Returns how the key stands to the keys that its enrollment has now; `None` for an enrollment that is gone or has no
-    /// keys any more.
+    /// Returns whether the enrollment still has the key; `None` as `keys` for one that was deleted or has no keys any more.
     pub fn standing(&self, keys: Option<&SymmetricKeyPair>) -> KeyStanding {
         let is_same = |slot: &KeySlot| keys.is_some_and(|keys| short_digest(keys.key(*slot)) == self.digest);
         // The slot of the use first: both may hold the same key.
@@ -110,16 +109,16 @@ impl KeyUse {
     }
 }
 
-/// How the key that a device used last stands to the keys of its enrollment.
+/// Whether an enrollment still has the key that a device used last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyStanding {
-    /// It is the key in this slot.
+    /// It does, in this slot.
     Current(KeySlot),
-    /// It is none of them any more; it was in this slot when the device used it.
+    /// It does not. The key was in this slot when the device used it.
     Replaced(KeySlot),
 }
 
-/// The prefix keeps the digest apart from every other hash of a key.
+/// Returns the digest of a key. The prefix separates it from other hashes of keys.
 fn short_digest(key: &SymmetricKey) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(b"muster key use\0");

@@ -1,4 +1,4 @@
-//! Latencies: how far hubs are from devices, and from nodes of the service.
+//! Latencies from devices, and from nodes of the service, to hubs.
 
 use std::{fmt, net::IpAddr};
 
@@ -6,100 +6,100 @@ use serde::{Deserialize, Serialize};
 
 use crate::{HubName, Timestamp};
 
-/// Where latencies are from.
+/// The source of latencies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LatencySource {
-    /// The operator's table, by this range of addresses.
+    /// The row of the operator's table for this range of addresses.
     Table(String),
-    /// The operator's table, by this region, in which a GeoIP database puts the device's address.
+    /// The row of the operator's table for this region, which a GeoIP database gives for the device's address.
     Region(String),
-    /// Measured by the node that the device came to.
+    /// The probes of the node that the device called.
     Probes,
 }
 
-/// A round trip between a device and a hub, or between a node and a hub, in microseconds. Kept to the microsecond,
-/// because hubs in one house are less than a millisecond away; at most 71 minutes.
+/// The time of a round trip to a hub, in microseconds, because hubs in the same building are less than a millisecond away; at most
+/// 71 minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Latency(u32);
 
 impl Latency {
-    /// From microseconds.
+    /// Makes a latency of microseconds.
     pub const fn from_micros(micros: u32) -> Self {
         Latency(micros)
     }
 
-    /// From whole milliseconds.
+    /// Makes a latency of whole milliseconds.
     pub const fn from_millis(millis: u32) -> Self {
         Latency(millis.saturating_mul(1000))
     }
 
-    /// Microseconds.
+    /// Returns microseconds.
     pub const fn micros(self) -> u32 {
         self.0
     }
 
-    /// Milliseconds with their fraction.
+    /// Returns milliseconds with their fraction.
     pub fn millis(self) -> f64 {
         f64::from(self.0) / 1000.0
     }
 }
 
 impl fmt::Display for Latency {
-    /// `12.3 ms`.
+    /// Writes `12.3 ms`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} ms", self.millis())
     }
 }
 
-/// What is known of latencies, for operators.
+/// A report of all latencies, for operators.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LatencyReport {
-    /// The operator's table: networks in the order in which they are looked at, then regions.
+    /// The operator's table: networks in the order of their precedence, then regions.
     pub rows: Vec<LatencyRow>,
-    /// What this node measured, by the names of the hubs.
+    /// The probes of this node, by the names of the hubs.
     pub probes: Vec<HubProbe>,
-    /// From the address that was asked for, if one was.
+    /// The latencies to the address that was asked for, if any.
     pub seen: Option<SeenFrom>,
 }
 
 /// A row of an operator's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatencyRow {
-    /// For which devices.
+    /// The devices that it is for.
     pub source: LatencySource,
-    /// How far the hubs are, by their names.
+    /// The latencies by the names of the hubs.
     pub hubs: Vec<(HubName, Latency)>,
 }
 
-/// What a node knows of a hub by looking at it.
+/// The results of probing a hub from one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubProbe {
     /// The hub.
     pub hub: HubName,
-    /// How long it takes to connect; `None` when it has not answered lately.
+    /// The time that a connection takes; `None` if the hub has not answered the last probes.
     pub latency: Option<Latency>,
-    /// The mean deviation from that.
+    /// The mean deviation from it.
     pub variation: Option<Latency>,
-    /// Probes without an answer since the last one with one.
+    /// How many probes in a row were not answered.
     pub misses: u32,
-    /// When it was probed last.
+    /// When the hub was last probed.
     pub probed: Option<Timestamp>,
-    /// How many devices it has; `None` while nobody needs to know.
+    /// How many devices the hub has; `None` if no link limits them.
     pub devices: Option<u64>,
 }
 
-/// The hubs from where a device stands.
+/// The hubs as seen from the address of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenFrom {
     /// The device's address.
     pub address: IpAddr,
-    /// Where the latencies are from; `None` when none are known.
+    /// The source of the latencies; `None` if none are known.
     pub source: Option<LatencySource>,
-    /// The hubs that take new devices, as they are linked, and how far they are as far as is known.
+    /// The hubs that take new devices, in the order of their links, with their latencies if known.
     pub hubs: Vec<(HubName, Option<Latency>)>,
-    /// Those that share the new devices from there by the weighted hash.
+    /// The hubs that share new devices from there by the weighted hash.
     pub nearest: Vec<HubName>,
 }
 

@@ -1,54 +1,52 @@
-//! Text that a peer chose, made safe to show.
+//! Text from peers, escaped for output.
 
 use std::fmt::{self, Write};
 
-/// Text that a peer chose (a certificate's subject, a header, an error body) as it may stand in a log line, a table or
-/// a stored record: on one line, without control characters, escape sequences, bidirectional overrides or characters
-/// that cannot be seen, and of bounded length.
+/// Text from a peer (a certificate's subject, a header, an error body), escaped for a log line, a table or a stored record: one
+/// line of bounded length, without control characters, escape sequences, bidirectional overrides or invisible characters.
 ///
-/// Escaping an escaped text changes nothing, so each edge escapes what it writes and none relies on another. What is
-/// shown is what is there: two texts that look alike but are not (by combining marks or invisible letters) differ in
-/// their escaped form, too.
+/// Escaping is idempotent, so that each edge escapes what it writes without relying on others. Two texts that look alike but differ
+/// (by combining marks or invisible letters) differ in their escaped form, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerText(String);
 
 impl PeerText {
-    /// The most bytes of a single text, where its reader has no reason for another bound.
+    /// The usual bound of one text, in bytes.
     pub const MAX_BYTES: usize = 400;
 
-    /// Escapes a text and cuts it to at most `max_bytes`, the `…` included that stands for what is cut off.
+    /// Escapes a text and truncates it to at most `max_bytes`, including a final `…`.
     ///
-    /// Formatting ends where the bound is reached, so a peer's text of megabytes costs no more than the bound.
+    /// Formatting stops at the bound, so that a text of megabytes costs no more than the bound.
     pub fn new(text: impl fmt::Display, max_bytes: usize) -> Self {
         let mut escaper = Escaper { text: String::new(), max_bytes, cut_at: 0 };
-        // The only error is that of the bound.
+        // The only possible error is that the bound was reached.
         let _ = write!(escaper, "{text}");
         PeerText(escaper.text)
     }
 
-    /// The escaped text.
+    /// Returns the escaped text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The escaped text, owned.
+    /// Returns the escaped text, owned.
     pub fn into_string(self) -> String {
         self.0
     }
 
-    /// Whether a character is shown as it is. Those of `char::escape_debug` are not (controls, format characters such as
-    /// bidirectional overrides and zero-width joiners, separators, private and unassigned characters, combining marks),
-    /// nor are the letters that have no glyph.
+    /// Whether a character is written unescaped. Those of `char::escape_debug` are not (controls, format characters such as
+    /// bidirectional overrides and zero-width joiners, separators, private and unassigned characters, combining marks), and neither are
+    /// letters without a glyph.
     pub fn shows(letter: char) -> bool {
         let is_quoting = matches!(letter, '\'' | '"' | '\\');
         is_quoting || (letter.escape_debug().len() == 1 && !WITHOUT_GLYPH.contains(&letter))
     }
 }
 
-/// Letters and symbols by category, yet blank: the Hangul fillers and the empty Braille pattern.
+/// Letters and symbols by category that have no glyph: the Hangul fillers and the empty Braille pattern.
 const WITHOUT_GLYPH: [char; 5] = ['\u{115F}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{FFA0}'];
 
-/// What stands for the part that is cut off.
+/// What replaces the truncated part.
 const CUT: char = '…';
 
 impl fmt::Display for PeerText {

@@ -1,4 +1,4 @@
-//! JSON that only passes through.
+//! JSON text that is passed on unparsed.
 
 use std::{fmt, sync::Arc};
 
@@ -8,35 +8,35 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// JSON that passes from a device to its webhook, or back, kept as the text that it came as. Clones share the text.
+/// JSON that passes from a device to its webhook or back, kept as text. Clones share the text.
 ///
-/// As a tree, a text of small numbers takes thirty times its length. Nothing here looks into it, so it stays a text: what a
-/// peer sends costs what it is long. It was checked when it came, so whoever must show it can read it.
+/// A tree of small numbers takes thirty times the length of its text. Nothing here reads the value, so it stays text, and a peer
+/// can make it take no more memory than it sends. It was validated on receipt, so that it can be parsed when it is shown.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct RawJson(Arc<RawValue>);
 
 impl RawJson {
-    /// Takes a text that is JSON for sure, if it can also be read as a value: no number out of range, no half of a
-    /// surrogate pair, no more than 127 levels. The error says what is wrong.
+    /// Accepts JSON text that can also be parsed as a value: no number is out of range, no surrogate is unpaired, and there are at
+    /// most 127 levels. The error says what is wrong.
     pub fn new(raw: Box<RawValue>) -> Result<RawJson, String> {
         serde_json::from_str::<Readable>(raw.get()).map_err(|error| error.to_string())?;
         Ok(RawJson(Arc::from(compact(raw))))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
-    /// The value, for a moment: a tree can take thirty times the length of the text.
+    /// Parses the value, which takes up to thirty times the memory of the text.
     pub fn to_value(&self) -> Value {
-        // What is read from the store was checked before it was written.
+        // Text from the store was validated before it was written.
         serde_json::from_str(self.as_str()).unwrap_or_default()
     }
 }
 
-/// By the text: a device that asks again sends the same. White space between its parts is left out and makes no difference.
+/// Compares the texts, without white space between tokens: a device that repeats a request sends the same text.
 impl PartialEq for RawJson {
     fn eq(&self, other: &RawJson) -> bool {
         self.as_str() == other.as_str()
@@ -47,7 +47,7 @@ impl Eq for RawJson {}
 
 impl From<&Value> for RawJson {
     fn from(value: &Value) -> RawJson {
-        // A value always has a text.
+        // Serializing a value cannot fail.
         RawJson(
             serde_json::value::to_raw_value(value)
                 .map_or_else(|_| Arc::from(RawValue::NULL.to_owned()), Arc::from),
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for RawJson {
     }
 }
 
-/// The same text without white space between its parts.
+/// Removes white space between tokens.
 fn compact(raw: Box<RawValue>) -> Box<RawValue> {
     let (mut in_string, mut is_escaped) = (false, false);
     let keep = |letter: &char| {
@@ -77,7 +77,7 @@ fn compact(raw: Box<RawValue>) -> Box<RawValue> {
     if text.len() == raw.get().len() { raw } else { RawValue::from_string(text).unwrap_or(raw) }
 }
 
-/// Reads JSON to its end without keeping anything of it.
+/// Validates JSON without keeping it.
 struct Readable;
 
 impl<'de> Deserialize<'de> for Readable {

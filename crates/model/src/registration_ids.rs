@@ -1,40 +1,40 @@
-//! The registration IDs that an enrollment group is for.
+//! The registration IDs that an enrollment group accepts.
 
 use serde::{Deserialize, Serialize};
 
 use crate::RegistrationId;
 
-/// The registration IDs that an enrollment group is for: those that one of its patterns matches.
+/// The registration IDs that an enrollment group accepts: those that one of its patterns matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct RegistrationIds(Box<[IdPattern]>);
 
-/// A registration ID in which `*` stands for any characters, also none. Compared without case, as registration IDs are.
+/// A registration ID in which `*` stands for any number of characters. Compared without case, as registration IDs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct IdPattern(Box<str>);
 
-/// Why a list is not one of patterns.
+/// Why a list of patterns is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// There are none, or too many.
+    /// The list is empty or too long.
     #[error("must be 1 to {max} patterns, not {0}", max = RegistrationIds::MAX)]
     Number(usize),
-    /// One has no characters, or too many.
+    /// A pattern is empty or too long.
     #[error("a pattern must be 1 to {max} characters long, not {0}", max = RegistrationIds::MAX_LENGTH)]
     Length(usize),
-    /// One has a character that no registration ID has.
+    /// A pattern has a character that registration IDs cannot have.
     #[error("a pattern must be of letters, digits, - . _ : and *")]
     Character,
 }
 
 impl RegistrationIds {
-    /// The most patterns of a group. Groups are kept in memory, and each device is compared with all patterns of a group.
+    /// How many patterns a group may have. Groups are kept in memory, and each device is compared with all patterns of a group.
     pub const MAX: usize = 32;
 
-    /// The longest pattern, in characters: as long as the longest registration ID.
+    /// The longest pattern, in characters, which is that of the longest registration ID.
     pub const MAX_LENGTH: usize = 128;
 
-    /// Parses the patterns, or says which rule they break.
+    /// Parses a list of patterns.
     pub fn parse(patterns: &[impl AsRef<str>]) -> Result<Self, PatternError> {
         if !(1..=Self::MAX).contains(&patterns.len()) {
             return Err(PatternError::Number(patterns.len()));
@@ -43,13 +43,13 @@ impl RegistrationIds {
         Ok(RegistrationIds(parsed.collect::<Result<_, _>>()?))
     }
 
-    /// Whether the ID is one of them.
+    /// Whether a pattern matches this ID.
     pub fn includes(&self, id: &RegistrationId) -> bool {
         let id = id.key();
         self.0.iter().any(|pattern| pattern.matches(&id))
     }
 
-    /// The patterns as they were given, but for their case.
+    /// Returns the patterns in lower case.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|pattern| &*pattern.0)
     }
@@ -67,8 +67,8 @@ impl IdPattern {
         Ok(IdPattern(text.to_ascii_lowercase().into()))
     }
 
-    /// Whether it matches a lower-case ID. Each part between two stars is found where it first occurs, which never misses a
-    /// match, so nothing is tried twice: the time is linear in the lengths.
+    /// Whether it matches a lower-case ID. Each part between two stars is matched at its first occurrence, which misses no match, so
+    /// that there is no backtracking: the time is linear in the lengths.
     fn matches(&self, id: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else { return *self.0 == *id };
         let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));

@@ -1,4 +1,4 @@
-//! Instants as the service writes them: UTC, in ticks of 100 ns, seven fractional digits.
+//! Instants in UTC, in ticks of 100 ns, written with seven fractional digits.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const TICKS: i64 = 10_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// The first and the last second that have four digits for their year, since 1970.
+/// The first and the last second of the years with four digits, since 1970.
 const FIRST_SECOND: i64 = -62_135_596_800;
 const LAST_SECOND: i64 = 253_402_300_799;
 
@@ -17,44 +17,44 @@ const LAST_SECOND: i64 = 253_402_300_799;
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
-/// The text is no instant.
+/// A text is not an instant or a day.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an ISO 8601 instant in UTC: {0:?}")]
 pub struct TimeError(String);
 
 impl Timestamp {
-    /// From ticks of 100 ns since 1970.
+    /// Makes an instant of ticks of 100 ns since 1970.
     pub const fn from_ticks(ticks: i64) -> Self {
         Timestamp(ticks)
     }
 
-    /// From whole seconds since 1970.
+    /// Makes an instant of whole seconds since 1970.
     pub const fn from_unix_seconds(seconds: i64) -> Self {
         Timestamp(seconds.saturating_mul(TICKS))
     }
 
-    /// Ticks of 100 ns since 1970.
+    /// Returns ticks of 100 ns since 1970.
     pub const fn ticks(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970, rounded down.
+    /// Returns whole seconds since 1970, rounded down.
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(TICKS)
     }
 
-    /// The UTC day this instant lies in.
+    /// Returns the UTC day of this instant.
     pub const fn day(self) -> Day {
         Day(self.unix_seconds().div_euclid(SECONDS_PER_DAY) as i32)
     }
 
-    /// The instant so much later.
+    /// Returns the instant this much later.
     pub fn plus(self, time: Duration) -> Self {
         let ticks = i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX);
         Timestamp(self.0.saturating_add(ticks))
     }
 
-    /// How long it is from `earlier` to this instant; nothing when that is the later one.
+    /// Returns the time from `earlier` to this instant; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         let ticks = u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default();
         Duration::from_nanos(ticks.saturating_mul(100))
@@ -72,7 +72,7 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// `Thu, 12 Oct 2017 19:23:50 GMT` (RFC 1123), as the resource manager's API writes instants.
+    /// Writes `Thu, 12 Oct 2017 19:23:50 GMT` (RFC 1123), as Azure's resource manager does.
     pub fn to_rfc1123(self) -> String {
         let seconds = self.unix_seconds();
         let days = seconds.div_euclid(SECONDS_PER_DAY);
@@ -87,7 +87,7 @@ impl Timestamp {
         format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
     }
 
-    /// This long after, or before if the seconds are negative.
+    /// Returns the instant this many seconds later, or earlier if negative.
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Timestamp(self.0.saturating_add(seconds.saturating_mul(TICKS)))
     }
@@ -111,7 +111,7 @@ impl From<Timestamp> for certpath::Time {
 }
 
 impl fmt::Display for Timestamp {
-    /// `2022-08-31T22:02:50.5163352Z`: always seven fractional digits, as the hosted service writes.
+    /// Writes `2022-08-31T22:02:50.5163352Z`, always with seven fractional digits, as the hosted service does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.unix_seconds();
         let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));
@@ -128,12 +128,12 @@ impl fmt::Display for Timestamp {
 pub struct Day(i32);
 
 impl Day {
-    /// From days since 1970-01-01.
+    /// Makes a day of the number of days since 1970-01-01.
     pub const fn from_number(number: i32) -> Self {
         Day(number)
     }
 
-    /// Days since 1970-01-01.
+    /// Returns the number of days since 1970-01-01.
     pub const fn number(self) -> i32 {
         self.0
     }
@@ -156,7 +156,7 @@ impl fmt::Display for Day {
     }
 }
 
-/// Year, month and day of a day number in the proleptic Gregorian calendar (Howard Hinnant's `civil_from_days`).
+/// Returns year, month and day of a day number in the proleptic Gregorian calendar (Howard Hinnant's `civil_from_days`).
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

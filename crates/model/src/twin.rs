@@ -1,4 +1,4 @@
-//! Twin content that an enrollment carries to a hub.
+//! Twins: the initial twin of an enrollment, and the data of a device that moves.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use serde_json::{Map, Value};
 
 use crate::twin_rules::{self, TwinRefusal};
 
-/// A JSON object of an enrollment's or a twin's author: kept and returned exactly as it was given. Clones share it,
-/// because every order for a device of an enrollment carries its initial twin.
+/// A JSON object that is stored and returned exactly as it was sent. Clones share it, because every device spec of an enrollment
+/// has its initial twin.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(from = "Map<String, Value>")]
 pub struct TwinCollection(Arc<Map<String, Value>>);
 
 impl TwinCollection {
-    /// The object.
+    /// Returns the object.
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
 
-    /// True when there is nothing in it.
+    /// Whether the object has no members.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -37,20 +37,20 @@ impl Serialize for TwinCollection {
     }
 }
 
-/// What a device's twin starts with: tags, and desired properties.
+/// The initial twin of a device: tags and desired properties.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InitialTwin {
-    /// Tags, seen by the operator only. `None` when the author left them out.
+    /// The tags, which only operators see. `None` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<TwinCollection>,
-    /// Desired properties, read by the device. `None` when the author left them out.
+    /// The desired properties, which the device reads. `None` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<TwinCollection>,
 }
 
 impl InitialTwin {
-    /// The initial twin with these parts, if a hub would take it. What an export of a twin leaves behind (`$metadata`,
-    /// `$version`) is removed, as the hosted service's own tools need it.
+    /// Makes an initial twin, if a hub would accept it. `$metadata` and `$version`, which exported twins have, are removed, as the hosted
+    /// service's own tools need it.
     pub fn checked(
         tags: Option<Map<String, Value>>,
         desired: Option<Map<String, Value>>,
@@ -73,7 +73,7 @@ fn without_annotations(mut part: Map<String, Value>) -> Map<String, Value> {
     part
 }
 
-/// What a device takes along from one hub to another.
+/// The data of a device that moves from one hub to another.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Carried {
     /// Tags.
@@ -82,7 +82,7 @@ pub struct Carried {
     pub desired: Properties,
     /// Reported properties.
     pub reported: Properties,
-    /// Set when an operator has disabled the device at its hub, with the reason that was given: it stays disabled.
+    /// The reason, which may be empty, if an operator disabled the device at its hub: it stays disabled.
     pub disabled: Option<String>,
 }
 
@@ -91,7 +91,7 @@ pub struct Carried {
 pub struct Properties {
     /// Without the hub's annotations.
     pub value: Map<String, Value>,
-    /// Counts changes.
+    /// The number of changes.
     pub version: u64,
 }
 

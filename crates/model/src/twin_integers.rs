@@ -1,8 +1,8 @@
-//! Integers that 64 bits do not hold. The parser makes doubles of them, so they are looked for in the text.
+//! Finds integers of more than 64 bits in JSON text, because the parser turns them into doubles.
 
 use crate::twin_rules::TwinRefusal;
 
-/// Refuses a JSON text that holds such an integer. What is no JSON may pass: the parser refuses it.
+/// Refuses JSON text with such an integer. Text that is not JSON may pass, because the parser refuses it.
 pub fn check_integers(json: &[u8]) -> Result<(), TwinRefusal> {
     let mut rest = json;
     while let Some(begin) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
@@ -28,7 +28,7 @@ fn is_integer(token: &[u8]) -> bool {
     token.iter().all(|byte| matches!(byte, b'-' | b'0'..=b'9'))
 }
 
-/// Up to and with the closing quote.
+/// Skips a string, including the closing quote.
 fn string_length(text: &[u8]) -> usize {
     let mut escaped = false;
     let closing = text.iter().skip(1).position(|byte| {
@@ -44,7 +44,7 @@ fn number_length(text: &[u8]) -> usize {
     text.iter().position(|byte| !part(byte)).unwrap_or(text.len())
 }
 
-/// Digits of a refused integer that its refusal repeats.
+/// How many digits of a refused integer the error repeats.
 const SHOWN_DIGITS: usize = 64;
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
-//! What a twin may contain (Azure's documented limits for device twins): the rules of hubs, by which an initial twin is
-//! judged when it is written, and not only when a device arrives with it.
+//! The limits of twins (documented by Azure for device twins). Initial twins are validated when they are written, and not only when a
+//! hub refuses a device.
 
 use serde_json::{Map, Number, Value};
 
-/// All keys and values of the tags, in bytes.
+/// The size of all keys and values of the tags, in bytes.
 pub const TAG_BYTES: usize = 8 * 1024;
-/// All keys and values of the desired properties, in bytes.
+/// The size of all keys and values of the desired properties, in bytes.
 pub const DESIRED_BYTES: usize = 32 * 1024;
-/// All keys and values of the reported properties, in bytes.
+/// The size of all keys and values of the reported properties, in bytes.
 pub const REPORTED_BYTES: usize = 32 * 1024;
-/// One key, in bytes.
+/// The length of one key, in bytes.
 const KEY_BYTES: usize = 1024;
-/// One string, in bytes.
+/// The length of one string, in bytes.
 const STRING_BYTES: usize = 4096;
-/// Objects and arrays inside each other.
+/// The depth of nested objects and arrays.
 const DEPTH: usize = 10;
-/// The smallest and largest integer: what fits a double with room for the hub's own marks.
+/// The range of integers: what a double holds, with room for the hub's own marks.
 const INTEGERS: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..=4_503_599_627_370_495;
 
-/// Why a change would make a twin that may not be.
+/// Why a change of a twin is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TwinRefusal {
-    /// A key is too long or holds a forbidden character.
+    /// A key is too long or has a forbidden character.
     #[error("the key '{0}' is longer than 1024 bytes or holds a control character, '.', '$', '#' or a space")]
     Key(String),
     /// A string is too long.
@@ -30,18 +30,18 @@ pub enum TwinRefusal {
     /// An integer is out of range.
     #[error("the integer {0} is outside of -4503599627370496 to 4503599627370495")]
     Integer(String),
-    /// An array holds a null.
+    /// An array contains a null.
     #[error("the array at '{0}' holds a null")]
     NullInArray(String),
-    /// Too many levels.
+    /// There are too many levels.
     #[error("objects are nested more than 10 levels deep")]
     Depth,
     /// A whole part is too large.
     #[error("the {part} properties are larger than {limit} bytes")]
     Size {
-        /// Which part of the twin.
+        /// The part of the twin.
         part: &'static str,
-        /// What it may have.
+        /// Its limit, in bytes.
         limit: usize,
     },
 }
@@ -61,7 +61,7 @@ pub fn check_size(
     if object_size(document) > limit { Err(TwinRefusal::Size { part, limit }) } else { Ok(()) }
 }
 
-/// What a null means at some place of a merge patch.
+/// What a null means in a merge patch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nulls {
     Delete,
@@ -104,7 +104,7 @@ fn check_key(key: &str) -> Result<(), TwinRefusal> {
 }
 
 fn check_number(number: &Number) -> Result<(), TwinRefusal> {
-    // Integers that were parsed as doubles are found by `check_integers`.
+    // `check_integers` finds integers that were parsed as doubles.
     let fits = number.is_f64() || number.as_i64().is_some_and(|integer| INTEGERS.contains(&integer));
     if fits { Ok(()) } else { Err(TwinRefusal::Integer(number.to_string())) }
 }

@@ -4,14 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::Day;
 
-/// The kinds of instruction that count as one operation each when they complete successfully.
-/// Operation status and registration status look-ups by devices are free.
+/// The kinds of calls that count as one operation each when they succeed. Status lookups by devices are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OperationKind {
     /// A device was assigned for the first time.
     Registration,
-    /// A device that was assigned before came back.
+    /// A device that was assigned before returned.
     Reregistration,
     /// An enrollment or enrollment group was read.
     EnrollmentRead,
@@ -27,7 +26,7 @@ pub enum OperationKind {
     RegistrationRead,
     /// A registration was deleted.
     RegistrationDelete,
-    /// An assignment was called off.
+    /// An assignment was canceled.
     RegistrationCancel,
     /// A page of registrations was queried.
     RegistrationQuery,
@@ -52,7 +51,7 @@ impl OperationKind {
         Self::LinkedHubChange,
     ];
 
-    /// The name in reports, the same as in JSON.
+    /// Returns the name in reports and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Registration => "registration",
@@ -70,7 +69,7 @@ impl OperationKind {
         }
     }
 
-    /// The kind with this name.
+    /// Returns the kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -81,9 +80,9 @@ impl OperationKind {
 pub struct UsageRow {
     /// The day.
     pub day: Day,
-    /// The kind of instruction.
+    /// The kind of operation.
     pub kind: OperationKind,
-    /// How many.
+    /// How many there were.
     pub count: u64,
 }
 

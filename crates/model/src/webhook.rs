@@ -1,4 +1,4 @@
-//! What passes between the service and the webhook of a custom allocation.
+//! Requests to and answers from the webhooks of custom allocation.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,39 +7,39 @@ use crate::{
     TpmAttestation,
 };
 
-/// What a webhook is asked: everything it is told, decided once, so that asking again needs no enrollment.
+/// The request to a webhook, with everything that is sent, so that repeating it needs no enrollment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WebhookRequest {
     /// The webhook.
     pub webhook: CustomAllocation,
-    /// The enrollment that let the device in. The webhook is told no secrets of it.
+    /// The enrollment that let the device in. Its secrets are not sent.
     pub enrollment: Enrollment,
     /// The device.
     pub registration_id: RegistrationId,
-    /// Where it lives now.
+    /// The device's current hub and device ID.
     pub current: Option<HubDeviceRef>,
-    /// What it proved itself by.
+    /// What it presented.
     pub presented: Presented,
-    /// What it sent along for the webhook.
+    /// The payload that it sent for the webhook.
     pub payload: Option<RawJson>,
     /// The hubs that the webhook may choose from.
     pub linked_hubs: Vec<HubName>,
 }
 
-/// Where a device lives.
+/// A hub and a device ID there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubDeviceRef {
-    /// Its hub.
+    /// The hub.
     pub hub: HubName,
-    /// Its name there.
+    /// The device ID at the hub.
     pub device_id: DeviceId,
 }
 
-/// What a device proved itself by, as far as a webhook may know it.
+/// What a device presented, as far as a webhook may know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Presented {
-    /// A key, which nobody is told.
+    /// A symmetric key, which is not sent.
     SymmetricKey,
     /// This leaf certificate.
     X509(Certificate),
@@ -47,13 +47,13 @@ pub enum Presented {
     Tpm(TpmAttestation),
 }
 
-/// What a webhook decided.
+/// The answer of a webhook.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WebhookAnswer {
-    /// The hub; `None` when the webhook names none.
+    /// The hub; `None` if it names none.
     pub hub: Option<HubName>,
-    /// What the device's twin starts with instead of the enrollment's; it overrides the migration of data.
+    /// The initial twin in place of the enrollment's, which also replaces data that would move.
     pub initial_twin: Option<InitialTwin>,
-    /// What the device is handed.
+    /// The payload for the device.
     pub payload: Option<RawJson>,
 }

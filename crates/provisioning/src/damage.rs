@@ -1,28 +1,28 @@
-//! Records that are stored and cannot be read.
+//! Damaged records: stored, but unreadable.
 
 use model::{CaReference, ListId};
 
 use crate::RecordKind;
 
-/// A record that is stored and cannot be read: its document was altered, truncated, sealed with another key, or is no JSON
-/// that this program knows.
+/// A stored record that cannot be read: its document was altered, truncated, or sealed with another key, or is not JSON of a known
+/// form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DamagedRecord {
-    /// What it is a record of.
+    /// Its kind.
     pub kind: RecordKind,
-    /// What it is stored under: an ID in lower case; the ID scope of an instance.
+    /// The ID that it is stored under, in lower case; for an instance, its ID scope.
     pub id: String,
-    /// Why it cannot be read. Never holds anything of its content.
+    /// Why it cannot be read. Contains nothing of its content.
     pub reason: String,
 }
 
 impl DamagedRecord {
-    /// Whether it is the record of this kind and ID, in any case.
+    /// Whether it is the record of this kind and ID, without regard to case.
     pub fn is(&self, kind: RecordKind, id: &str) -> bool {
         self.kind == kind && self.id.eq_ignore_ascii_case(id)
     }
 
-    /// The ID of the list, if this is a revocation list of this CA. It is stored under the CA's name, or under that, a line
+    /// Returns the ID of the list, if this is a revocation list of this CA. It is stored under the CA's name, or under that, a line
     /// feed and its own ID.
     pub fn list_of(&self, ca: &CaReference) -> Option<ListId> {
         let (name, list) = self.id.split_once('\n').unwrap_or((&self.id, ListId::FIRST));
@@ -30,7 +30,7 @@ impl DamagedRecord {
         is_it.then(|| ListId::named(list))
     }
 
-    /// Whether it may hold what refuses a certificate: a CA certificate with its policy, a revocation list or a block.
+    /// Whether it may refuse a certificate: a CA certificate with its policy, a revocation list, or a block.
     pub fn may_refuse_certificates(&self) -> bool {
         matches!(self.kind, RecordKind::CaCertificate | RecordKind::RevocationList | RecordKind::Block)
     }
@@ -39,7 +39,7 @@ impl DamagedRecord {
 impl std::fmt::Display for DamagedRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let DamagedRecord { kind, id, reason } = self;
-        // Where the row itself is damaged, so may be its ID.
+        // If the row itself is damaged, its ID may be, too.
         write!(f, "the {kind} \"{}\" is damaged and cannot be read: {reason}", id.escape_default())
     }
 }
@@ -49,6 +49,6 @@ impl std::fmt::Display for DamagedRecord {
 pub struct KnownDamage {
     /// The ID scopes, as they are stored, and the records; bounded.
     pub records: Vec<(String, DamagedRecord)>,
-    /// How many more there were than are remembered.
+    /// How many more there were.
     pub more: u64,
 }

@@ -1,41 +1,41 @@
-//! What can go wrong, by who must act. Transports turn each into their own words in one place.
+//! Errors, by who must act. Each endpoint has one table of their codes.
 
 use crate::ports::{DamagedRecord, StoreError};
 
-/// An instruction was not carried out; nothing was changed.
+/// Why a call failed. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The caller did not prove to be who they say. The message is terse; the reason is for the log.
+    /// The caller is not who it claims to be, or is not allowed to do this. The message is terse; the reason is for the log.
     #[error("{message} ({reason})")]
     Unauthorized {
         /// For the caller.
         message: &'static str,
-        /// For the operator's log: which rule refused.
+        /// For the log: the rule that refused.
         reason: String,
     },
-    /// What the caller sent breaks a rule; the message says which.
+    /// The request breaks a rule, which the message names.
     #[error("{0}")]
     Invalid(String),
     /// The addressed record does not exist.
     #[error("{0} not found")]
     NotFound(RecordKind),
-    /// The record exists already and the caller did not say which version to replace.
+    /// The record exists already, and the caller named no version to replace.
     #[error("{0} already exists")]
     Exists(RecordKind),
     /// The record is not of the version the caller named.
     #[error("the {0} was changed since: its etag is another")]
     PreconditionFailed(RecordKind),
-    /// The caller named a version to replace, or any, and there is none.
+    /// The caller named a version to replace, or any, and there is no record.
     #[error("there is no such {0} to replace: without If-Match it is created")]
     NothingToReplace(RecordKind),
-    /// Trying again later helps.
+    /// The service is overloaded, or lost too many races; trying again helps.
     #[error("busy")]
     Busy,
-    /// The storage takes no writes, as when its disk is full: trying again helps once that is put right. The text is for
+    /// The storage takes no writes, as when its disk is full; trying again helps once an operator has fixed that. The text is for
     /// the log.
     #[error("nothing can be stored: {0}")]
     Unwritable(String),
-    /// A record that is needed cannot be read.
+    /// A record that the call needs cannot be read.
     #[error("{0}")]
     Damaged(DamagedRecord),
     /// The lease that the work was done under has another holder: that one goes on with it.
@@ -57,7 +57,7 @@ pub enum RecordKind {
     Registration,
     /// An operation.
     Operation,
-    /// What is to be removed from a hub.
+    /// A pending cleanup at a hub.
     Cleanup,
     /// A CA certificate.
     CaCertificate,
@@ -82,7 +82,7 @@ impl std::fmt::Display for RecordKind {
             RecordKind::EnrollmentGroup => "enrollment group",
             RecordKind::Registration => "registration",
             RecordKind::Operation => "operation",
-            RecordKind::Cleanup => "clean-up",
+            RecordKind::Cleanup => "cleanup",
             RecordKind::CaCertificate => "CA certificate",
             RecordKind::RevocationList => "revocation list",
             RecordKind::Block => "block of the certificate",

@@ -1,35 +1,35 @@
-//! How a hub has answered lately.
+//! The health of a hub.
 
 use std::fmt;
 
 use model::Timestamp;
 
-/// How a hub has answered lately.
+/// The health of a hub, by its last answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HubHealth {
-    /// Whether it is called.
+    /// The state of its circuit breaker.
     pub circuit: Circuit,
-    /// Since when; absent while it is as it was when the way was made.
+    /// Since when the circuit is in that state; `None` while it has not changed since the connector was created.
     pub since: Option<Timestamp>,
-    /// When it is tried again, of an open circuit.
+    /// When the hub is tried again, if the circuit is open.
     pub retry_at: Option<Timestamp>,
-    /// When it last said that it takes no more devices; absent when it has taken one since, or it is time to try.
+    /// When it last reported being full; `None` if it has accepted a device since, or is due to be tried again.
     pub full_at: Option<Timestamp>,
-    /// What went wrong last, and when. It may be long ago.
+    /// The last error and its time, which may be long ago.
     pub last_error: Option<(Timestamp, String)>,
-    /// Calls that are under way.
+    /// The number of calls in flight.
     pub calls: usize,
 }
 
-/// Whether a hub is called.
+/// The state of a circuit breaker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Circuit {
-    /// It is.
+    /// The hub is called.
     #[default]
     Closed,
-    /// It is not, because it failed or asked for a pause.
+    /// The hub is not called, because it failed or asked for a pause.
     Open,
-    /// One call is under way that shows whether it works again; others wait.
+    /// One call probes whether the hub works again; others wait.
     HalfOpen,
 }
 

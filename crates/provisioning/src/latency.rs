@@ -1,4 +1,4 @@
-//! What operators are shown of latencies.
+//! Reports latencies to operators.
 
 use std::net::IpAddr;
 
@@ -7,8 +7,8 @@ use model::{Instance, LatencyReport};
 use crate::{Provisioning, allocate};
 
 impl Provisioning {
-    /// The operator's table and this node's probes, as far as they are about hubs of the instance; and how those look from
-    /// an address, if one is given. Free of charge.
+    /// Returns the operator's table and this node's probes for the hubs of an instance, and the latencies to an address, if one is
+    /// given. The call is not metered.
     pub fn latencies(&self, instance: &Instance, address: Option<IpAddr>) -> LatencyReport {
         let mut report = self.topology.report(instance);
         for row in &mut report.rows {

@@ -1,10 +1,9 @@
-//! The verbs of Muster: prove who a device is, choose its hub, carry the assignment out, keep the enrollments.
+//! The verbs of Muster: verify who a device is, choose its hub, execute the assignment, and keep enrollments.
 //!
-//! Read it in this order: [`ports`] says what is needed from outside; [`attest`] turns evidence into proof;
-//! [`allocate`] chooses a hub; [`register`] plans and carries out a registration; [`enroll`] keeps the enrollments, and
-//! [`trust`] and [`link`] what is known of CAs and of hubs.
-//! Decisions are plain functions over values; the methods of [`Provisioning`] load what a decision needs, and do what
-//! it says. There is no socket, no clock and no randomness here but through the ports, and nothing sleeps.
+//! Read in this order: [`ports`] declares what is needed from outside; [`attest`] turns evidence into proof; [`allocate`] chooses a
+//! hub; [`register`] plans and executes a registration; [`enroll`] keeps enrollments, [`trust`] CAs, and [`link`] linked hubs.
+//! Decisions are pure functions over values; the methods of [`Provisioning`] load what a decision needs, and apply it. Sockets,
+//! clock and randomness are behind the ports, and nothing sleeps.
 
 pub mod allocate;
 pub mod attest;
@@ -27,8 +26,8 @@ pub use error::{Error, RecordKind};
 use model::{Actor, Attribution, HostName, IdScope, Instance, Job, LogOperation};
 use ports::{AllocationWebhook, Clock, Compute, ComputeInPlace, Entropy, HubTopology, Hubs, Store};
 
-/// The verbs, over the ports that they need, storage root keys that were named, the refusals not yet written, and what came of
-/// fetching revocation lists.
+/// The verbs, over their ports. Its only memory is bounded: storage root keys that devices named, refusals that are not written
+/// yet, and the last fetches of revocation lists.
 pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Arc<dyn Hubs>,
@@ -42,24 +41,24 @@ pub struct Provisioning {
     pub(crate) fetches: trust::Fetches,
 }
 
-/// What [`Provisioning`] stands on.
+/// The ports that [`Provisioning`] needs.
 pub struct Ports {
-    /// Durable memory.
+    /// The store.
     pub store: Arc<dyn Store>,
-    /// The hubs that can be reached.
+    /// The connectors of linked hubs.
     pub hubs: Arc<dyn Hubs>,
     /// The webhooks of custom allocation.
     pub webhook: Arc<dyn AllocationWebhook>,
-    /// What is known of the hubs' whereabouts and health.
+    /// Latencies to hubs, and their health.
     pub topology: Arc<dyn HubTopology>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Where random bytes come from.
+    /// The source of random bytes.
     pub entropy: Arc<dyn Entropy>,
 }
 
 impl Provisioning {
-    /// Over these ports.
+    /// Creates the verbs over these ports.
     pub fn new(ports: Ports) -> Self {
         let Ports { store, hubs, webhook, topology, clock, entropy } = ports;
         Provisioning {
@@ -76,13 +75,13 @@ impl Provisioning {
         }
     }
 
-    /// The same with certificates judged elsewhere than where a device asks.
+    /// Has certificates verified by this port, instead of on the thread of the request.
     pub fn computing_on(mut self, compute: Arc<dyn Compute>) -> Self {
         self.compute = compute;
         self
     }
 
-    /// Runs a computation that holds up no other request.
+    /// Runs a computation without blocking other requests.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -92,26 +91,26 @@ impl Provisioning {
         let work = move || *filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
         self.compute.run(Box::new(work)).await;
         let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        result.ok_or_else(|| Error::Broken("a computation was not carried out".into()))
+        result.ok_or_else(|| Error::Broken("a computation was not run".into()))
     }
 
-    /// What the change log is to say of a change that is made now.
+    /// Returns the attribution of a change that is made now.
     pub(crate) fn by(&self, actor: &Actor, operation: LogOperation) -> Attribution {
         Attribution { actor: actor.clone(), operation, at: self.clock.now() }
     }
 
-    /// The same of what no request asked for.
+    /// Returns the attribution of a change by a job of the service.
     pub(crate) fn by_job(&self, job: Job, operation: LogOperation) -> Attribution {
         Attribution::by_job(job, operation, self.clock.now())
     }
 
-    /// All instances.
+    /// Returns all instances.
     pub async fn instances(&self) -> Result<Vec<Arc<Instance>>, Error> {
         Ok(self.store.snapshot().await?.instances())
     }
 
-    /// The instance that a client means which named no ID scope: the one whose host name it asked for in the TLS handshake,
-    /// be that a name of its service endpoint or one that begins with its ID scope; or the only one that there is.
+    /// Returns the instance of a client that named no ID scope: by the server name of its TLS handshake, which is a host name of the
+    /// service endpoint or begins with the ID scope, or else the only instance that exists.
     pub async fn instance_meant(&self, server_name: Option<&str>) -> Result<Option<Arc<Instance>>, Error> {
         let snapshot = self.store.snapshot().await?;
         if let Some(host) = server_name.and_then(|name| HostName::parse(name).ok())
@@ -128,7 +127,7 @@ impl Provisioning {
         Ok(<[_; 1]>::try_from(snapshot.instances()).ok().map(|[only]| only))
     }
 
-    /// The instance with this ID scope.
+    /// Returns the instance with this ID scope.
     pub async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, Error> {
         Ok(self.store.instance(scope).await?)
     }

@@ -28,7 +28,7 @@ pub(crate) async fn read<R: Resource>(call: &Call) -> Answer {
 pub(crate) async fn read_individual(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let enrollment: IndividualEnrollment = call.verbs().read_enrollment(call.instance(), &id).await?;
-    let found = match call.verbs().standing_registration(call.instance(), &id).await {
+    let found = match call.verbs().find_registration(call.instance(), &id).await {
         Err(Error::Damaged(record)) => Err(record),
         registration => Ok(registration?),
     };

@@ -1,4 +1,4 @@
-//! What a hub's answer means for a run: go on, something that is dealt with, or an error that says who must act.
+//! Interprets a hub's answers: an outcome that the connector handles, or an error that says who must act.
 
 use std::time::Duration;
 
@@ -10,46 +10,46 @@ use wire::hub::{BulkReply, ErrorCode, HubRefusal};
 
 use super::link::RestLink;
 
-/// The answers that a run deals with.
+/// The answers that the connector handles.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It is done; this is what the hub has now.
+    /// The request was done. The body is what the hub has now.
     Done(Bytes),
-    /// There is no such device.
+    /// The hub does not have the device.
     Absent,
-    /// There is such a device already.
+    /// The hub has the device already.
     Exists,
     /// The device has another version.
     Stale,
 }
 
-/// The other answers.
+/// The answers that are errors, each with its status.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Problem {
-    /// The hub does not take the key, or not for this.
+    /// The hub rejects the key, or the key lacks a right.
     Denied(u16, HubRefusal),
-    /// The request is wrong and stays so.
+    /// The request is wrong; repeating it is no use.
     Wrong(u16, HubRefusal),
-    /// The hub works, but has no room for this.
+    /// The hub works, but is full.
     Full(u16, HubRefusal),
-    /// The hub asks for a pause; for so long, if it says.
+    /// The hub asks for a pause, of this length if it names one.
     Throttled(u16, HubRefusal, Option<Duration>),
-    /// All else: overloaded, broken, or no hub at all.
+    /// Any other: the hub is overloaded or broken, or the answer is not from a hub.
     Other(u16, HubRefusal),
 }
 
 impl Answer {
-    /// To a request about one device.
+    /// Interprets the answer to a request about one device.
     pub(super) fn of(response: &Response<Bytes>) -> Result<Answer, Problem> {
         let (status, body) = (response.status(), response.body());
         let header = response.headers().get("iothub-errorcode").and_then(|value| value.to_str().ok());
         let refusal = || HubRefusal::read(header, body);
         match status {
-            // Proxies and captive portals answer anything with a page of theirs.
+            // Proxies and captive portals answer every request with a page of their own.
             _ if status.is_success() && (status == StatusCode::NO_CONTENT || is_object(body)) => {
                 Ok(Answer::Done(body.clone()))
             }
-            // A 404 of anything but the registry says nothing about the device.
+            // A 404 from anything but the registry says nothing about the device.
             StatusCode::NOT_FOUND if refusal().is(ErrorCode::DeviceNotFound) => Ok(Answer::Absent),
             StatusCode::CONFLICT => Ok(Answer::Exists),
             StatusCode::PRECONDITION_FAILED => Ok(Answer::Stale),
@@ -62,18 +62,18 @@ impl Answer {
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::Wrong(status.as_u16(), refusal()))
             }
-            _ => Err(Problem::passing(response, refusal())),
+            _ => Err(Problem::transient(response, refusal())),
         }
     }
 
-    /// To a bulk request with one entry; true when the hub left out the entry's twin.
+    /// Interprets the answer to a bulk request with one entry. Returns true if the hub left out the entry's twin.
     pub(super) fn of_bulk(response: &Response<Bytes>) -> Result<(Answer, bool), Problem> {
         let status = response.status();
-        let told = status.is_success() || status == StatusCode::BAD_REQUEST;
-        let reply = told.then(|| serde_json::from_slice::<BulkReply>(response.body()).ok()).flatten();
+        let has_outcome = status.is_success() || status == StatusCode::BAD_REQUEST;
+        let reply = has_outcome.then(|| serde_json::from_slice::<BulkReply>(response.body()).ok()).flatten();
         let Some(reply) = reply.filter(|reply| reply.is_successful || !reply.errors.is_empty()) else {
             return match Answer::of(response)? {
-                // A body that tells of no outcome.
+                // The body names no outcome.
                 Answer::Done(body) => Err(Problem::Other(status.as_u16(), HubRefusal::read(None, &body))),
                 answer => Ok((answer, false)),
             };
@@ -85,15 +85,15 @@ impl Answer {
             Some(refusal) if refusal.is(ErrorCode::PreconditionFailed) => Ok((Answer::Stale, false)),
             Some(refusal) if is_throttling(&refusal) => Err(Problem::throttled(response, refusal)),
             Some(refusal) if is_full(&refusal) => Err(Problem::Full(status.as_u16(), refusal)),
-            Some(refusal) if may_pass(&refusal) => Err(Problem::Other(status.as_u16(), refusal)),
+            Some(refusal) if is_transient(&refusal) => Err(Problem::Other(status.as_u16(), refusal)),
             Some(refusal) => Err(Problem::Wrong(status.as_u16(), refusal)),
         }
     }
 }
 
 impl Problem {
-    /// What passes: a hub that throttles says so by 429, or by 503 with the time that it wants.
-    fn passing(response: &Response<Bytes>, refusal: HubRefusal) -> Problem {
+    /// Interprets an answer that is transient. A hub throttles by 429, or by 503 with Retry-After.
+    fn transient(response: &Response<Bytes>, refusal: HubRefusal) -> Problem {
         let status = response.status();
         let unavailable = status == StatusCode::SERVICE_UNAVAILABLE && retry_after(response).is_some();
         if status == StatusCode::TOO_MANY_REQUESTS || unavailable {
@@ -106,8 +106,8 @@ impl Problem {
         Problem::Throttled(response.status().as_u16(), refusal, retry_after(response))
     }
 
-    /// A key that is refused may have been rotated: the device waits until somebody has put it right.
-    pub(super) fn of(&self, link: &RestLink) -> HubError {
+    /// Returns the error for the caller. A rejected key may have been rotated, so the device waits until an operator corrects it.
+    pub(super) fn to_error(&self, link: &RestLink) -> HubError {
         let RestLink { hub, policy, .. } = link;
         match self {
             Problem::Denied(status, refusal) => HubError::Unavailable(
@@ -125,7 +125,7 @@ impl Problem {
     }
 }
 
-/// The seconds that the hub wants; a date, which the standard allows too, no hub sends.
+/// Returns the Retry-After of the hub, in seconds. Hubs never send a date, which RFC 9110 allows, too.
 fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
@@ -135,7 +135,7 @@ fn is_object(body: &Bytes) -> bool {
     serde_json::from_slice::<Map<String, Value>>(body).is_ok()
 }
 
-/// The devices of a hub, or what it does in a day, are limited by what is paid for.
+/// Whether the hub has as many devices, or has done as many operations today, as its tier allows.
 fn is_full(refusal: &HubRefusal) -> bool {
     starts_with_any(refusal, &["IotHubQuotaExceeded", "403002", "TooManyDevices", "413002"])
 }
@@ -144,8 +144,8 @@ fn is_throttling(refusal: &HubRefusal) -> bool {
     starts_with_any(refusal, &["429", "Throttl", "GenericTooManyRequests"])
 }
 
-/// Whether an entry of a bulk request may be done another time; the status of the whole does not tell.
-fn may_pass(refusal: &HubRefusal) -> bool {
+/// Whether the failure of an entry in a bulk request is transient. The status of the whole answer does not say.
+fn is_transient(refusal: &HubRefusal) -> bool {
     starts_with_any(refusal, &["5", "ServerError", "ServiceUnavailable"])
 }
 
@@ -161,7 +161,7 @@ mod tests {
         Response::builder().status(status).body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
     }
 
-    /// The outcome in one word.
+    /// Returns the outcome in one word.
     fn word(outcome: Result<Answer, Problem>) -> &'static str {
         match outcome {
             Ok(Answer::Done(_)) => "done",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_about_one_device() {
+    fn every_answer_about_one_device_has_its_meaning() {
         for (status, body, expected) in [
             (200, "{}", "done"),
             (204, "", "done"),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_asked_for_in_seconds() {
+    fn a_hub_throttles_with_a_number_of_seconds_or_without() {
         for (status, asked, expected) in [
             (429, None, Some(None)),
             (429, Some("7"), Some(Some(7))),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_a_bulk_request() {
+    fn every_answer_to_a_bulk_request_has_its_meaning() {
         let refused = |code: &str| format!(r#"{{"isSuccessful":false,"errors":[{{"errorCode":{code}}}]}}"#);
         for (status, body, expected) in [
             (200, r#"{"isSuccessful":true,"errors":[],"warnings":[]}"#.to_owned(), "done"),

@@ -1,4 +1,4 @@
-//! What is written to a hub for an order, and whether what a hub has is that already.
+//! Writes device specs in the JSON of hubs, and compares them with the devices that hubs return.
 
 use model::{DeviceSpec, Generation, HubCredentials, InitialTwin, SymmetricKey, TwinCollection};
 use provisioning::ports::{Before, HubError};
@@ -7,37 +7,37 @@ use wire::hub::{AuthenticationType, Device, SymmetricKeyPair};
 
 use crate::found::{self, without_annotations};
 
-/// A device as the registry has it: the fields that are known, and all of them as they came.
+/// A device as the registry returned it: the fields that are known, and all fields unchanged.
 pub(super) struct Found {
     device: Device,
     fields: Map<String, Value>,
 }
 
 impl Found {
-    /// Reads a device; `None` when it makes no sense.
+    /// Parses a device; `None` if it is not valid.
     pub(super) fn read(body: &[u8]) -> Option<Found> {
         let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
         let device = serde_json::from_value(Value::Object(fields.clone())).ok()?;
         Some(Found { device, fields })
     }
 
-    /// The fields that are known.
+    /// Returns the fields that are known.
     pub(super) fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Its version; `None` when the hub left it out.
+    /// Returns its version; `None` if the hub left it out.
     pub(super) fn etag(&self) -> Option<&str> {
         self.device.etag.as_deref()
     }
 
-    /// Which creation of a device of its name it is; `None` when the hub left it out.
+    /// Returns its generation; `None` if the hub left it out.
     pub(super) fn generation(&self) -> Option<Generation> {
         found::generation(&self.device)
     }
 
-    /// Whether it has the credentials and capabilities of the order.
-    pub(super) fn is_as_ordered(&self, spec: &DeviceSpec) -> bool {
+    /// Whether it has the credentials and capabilities of a spec.
+    pub(super) fn matches(&self, spec: &DeviceSpec) -> bool {
         let Some(authentication) = &self.device.authentication else { return false };
         let same_credentials = match &spec.credentials {
             HubCredentials::SymmetricKeys(wanted) => {
@@ -63,9 +63,9 @@ impl Found {
         same_credentials && self.is_edge() == spec.iot_edge
     }
 
-    /// It with the credentials and capabilities of the order, and every other field as it came: a PUT replaces all of
-    /// them. The scopes of an edge device are the hub's to make, and go with the capability.
-    pub(super) fn refreshed(mut self, spec: &DeviceSpec) -> Map<String, Value> {
+    /// Returns the device with the credentials and capabilities of a spec, and every other field unchanged, because a PUT replaces
+    /// all fields. The scopes of an IoT Edge device are made by the hub, and are left out when that capability changes.
+    pub(super) fn updated(mut self, spec: &DeviceSpec) -> Map<String, Value> {
         if self.is_edge() != spec.iot_edge {
             self.fields.shift_remove("deviceScope");
             self.fields.shift_remove("parentScopes");
@@ -75,7 +75,7 @@ impl Found {
         self.fields
     }
 
-    /// What it is to an order at its place.
+    /// Returns whose device it is, for a spec of the same device ID.
     pub(super) fn before(&self, spec: &DeviceSpec) -> Result<Before, HubError> {
         let credentials = self.device.authentication.as_ref().and_then(crate::found::credentials);
         Before::judge(spec, credentials.as_ref())
@@ -86,7 +86,7 @@ impl Found {
     }
 }
 
-/// A device that the hub does not have yet.
+/// Returns the body that creates a device.
 pub(super) fn new_device(spec: &DeviceSpec) -> Value {
     json!({
         "deviceId": spec.device_id.as_str(),
@@ -96,7 +96,7 @@ pub(super) fn new_device(spec: &DeviceSpec) -> Value {
     })
 }
 
-/// The same with its twin, as the one entry of a bulk request.
+/// Returns the body of a bulk request that creates a device with its twin.
 pub(super) fn new_device_with_twin(spec: &DeviceSpec, twin: &InitialTwin) -> Value {
     let mut entry = json!({
         "id": spec.device_id.as_str(),
@@ -105,7 +105,7 @@ pub(super) fn new_device_with_twin(spec: &DeviceSpec, twin: &InitialTwin) -> Val
         "authentication": authentication(&spec.credentials),
         "capabilities": capabilities(spec),
     });
-    // A part that is given counts as a change of the twin, even an empty one.
+    // A hub counts a part that is present as a change of the twin, even an empty one.
     let (tags, desired) = (content(&twin.tags), content(&twin.desired));
     if !tags.is_empty() {
         entry["tags"] = Value::Object(tags);
@@ -116,18 +116,18 @@ pub(super) fn new_device_with_twin(spec: &DeviceSpec, twin: &InitialTwin) -> Val
     Value::Array(vec![entry])
 }
 
-/// All that a twin shall hold of tags and desired properties.
+/// Returns the body that replaces tags and desired properties of a twin.
 pub(super) fn whole_twin(twin: &InitialTwin) -> Value {
     json!({ "tags": content(&twin.tags), "properties": { "desired": content(&twin.desired) } })
 }
 
-/// Whether there is nothing that a new twin would not hold by itself.
+/// Whether an initial twin is that of any new device.
 pub(super) fn is_blank(twin: &InitialTwin) -> bool {
     content(&twin.tags).is_empty() && content(&twin.desired).is_empty()
 }
 
-/// Whether a twin, as the service API shows it, holds just this; `None` when it makes no sense. What the device reported
-/// does not count: no operator can change it.
+/// Whether a twin, as the service API returns it, has just these tags and desired properties; `None` if it is not valid. Reported
+/// properties do not count, for only the device may write them.
 pub(super) fn holds(body: &[u8], twin: &InitialTwin) -> Option<bool> {
     let shown: Value = serde_json::from_slice(body).ok()?;
     let desired = shown.get("properties")?.get("desired")?.as_object()?;
@@ -159,7 +159,7 @@ fn is_key(text: &Option<String>, wanted: &SymmetricKey) -> bool {
     text.as_deref().and_then(|text| SymmetricKey::parse(text).ok()).is_some_and(|key| key == *wanted)
 }
 
-/// What a collection leaves in an empty twin: nulls delete, and annotations are the hub's.
+/// Returns what a collection leaves in an empty twin: a null deletes, and annotations are the hub's.
 fn content(collection: &Option<TwinCollection>) -> Map<String, Value> {
     collection.as_ref().map(|it| without_nulls(&without_annotations(it.as_map()))).unwrap_or_default()
 }
@@ -194,7 +194,7 @@ mod tests {
             let mut device = base.clone();
             change(&mut device);
             let found = Found::read(device.to_string().as_bytes()).unwrap();
-            assert_eq!(found.is_as_ordered(&spec), expected, "{device}");
+            assert_eq!(found.matches(&spec), expected, "{device}");
         };
         check(&|_| {}, true);
         check(&|device| device["status"] = json!("disabled"), true);
@@ -207,22 +207,22 @@ mod tests {
         let mut device = new_device(&spec);
         let lower = certpath::Sha256Thumbprint::of(b"leaf").as_str().to_ascii_lowercase();
         device["authentication"]["x509Thumbprint"] = json!({"PrimaryThumbprint": lower});
-        assert!(Found::read(device.to_string().as_bytes()).unwrap().is_as_ordered(&spec));
+        assert!(Found::read(device.to_string().as_bytes()).unwrap().matches(&spec));
     }
 
     #[test]
-    fn refreshing_echoes_what_it_does_not_change() {
+    fn an_update_keeps_the_fields_that_it_does_not_change() {
         let spec = DeviceSpec { iot_edge: false, ..sample::device_spec("d") };
         let body = json!({"deviceId": "d", "etag": "MQ==", "status": "disabled", "statusReason": "lost",
             "deviceScope": "parent", "new": {"field": 1}, "authentication": {"type": "certificateAuthority"}});
         let found = |body: &Value| Found::read(body.to_string().as_bytes()).unwrap();
-        let refreshed = found(&body).refreshed(&spec);
+        let updated = found(&body).updated(&spec);
         for name in ["status", "statusReason", "deviceScope", "new", "etag"] {
-            assert_eq!(refreshed[name], body[name], "{name}");
+            assert_eq!(updated[name], body[name], "{name}");
         }
-        assert_eq!(refreshed["authentication"]["type"], "sas");
+        assert_eq!(updated["authentication"]["type"], "sas");
         let edge = DeviceSpec { iot_edge: true, ..spec };
-        assert_eq!(found(&body).refreshed(&edge).get("deviceScope"), None);
+        assert_eq!(found(&body).updated(&edge).get("deviceScope"), None);
     }
 
     #[test]

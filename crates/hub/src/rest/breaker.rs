@@ -1,4 +1,4 @@
-//! When a hub is called and when it is spared: pure functions over what its last answers were.
+//! The states of a circuit breaker: pure functions over the outcomes of calls.
 //!
 //! ```text
 //!            failures in a row, or throttled              the pause is over: one call probes
@@ -12,68 +12,68 @@ use std::time::Duration;
 
 use model::Timestamp;
 
-/// Failures in a row that open the circuit. Fewer would do so for one lost connection under load.
+/// How many failures in a row open the circuit. Fewer would open it for one lost connection under load.
 const FAILURES: u32 = 5;
 
 /// The first pause after failures; it doubles with each probe that fails, up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The pause of a hub that throttles and does not say for how long: Azure's say "wait 10 seconds and try again".
+/// The pause of a hub that throttles without Retry-After: Azure's say "wait 10 seconds and try again".
 const THROTTLED_PAUSE: Duration = Duration::from_secs(10);
 
-/// The longest pause that a hub gets for asking. It is looked at once in that time, whatever it says.
+/// The longest pause that a hub may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
-/// How long a probe may take: its connection and its answer have deadlines that are shorter together. Beyond it the
-/// probe counts as lost, and another call probes.
+/// How long a probe may take, which is longer than the deadlines of its connection and answer together. A longer one counts as
+/// lost, and another call probes.
 const PROBE_LIMIT: Duration = Duration::from_secs(90);
 
-/// What those wait who come while a probe is under way.
+/// How long other calls wait while a probe is under way.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
-/// Whether a hub is called.
+/// The state of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is, and failed so many times in a row.
+    /// The hub is called, and has failed this many times in a row.
     Closed { failures: u32 },
-    /// Not before `until`; it is the `pauses`th pause in a row.
+    /// The hub is not called before `until`; this is the `pauses`th pause in a row.
     Open { until: Timestamp, pauses: u32 },
-    /// One call probes it since then, after so many pauses.
+    /// One call has probed the hub since then, after this many pauses.
     HalfOpen { since: Timestamp, pauses: u32 },
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The hub did it, or said that the request is wrong: it works.
+    /// The hub works: it did what was asked, or called the request wrong.
     Answered,
-    /// No answer, or one that says that the hub or the link is in trouble.
+    /// There was no answer, or one that shows a failure of the hub or the link.
     Failed,
-    /// The hub asks for a pause; for so long, if it says.
+    /// The hub asked for a pause, of this length if it named one.
     Throttled(Option<Duration>),
-    /// The caller went away before it was known.
+    /// The caller went away before the outcome was known.
     Abandoned,
 }
 
-/// Whether a call may go out.
+/// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// It may.
+    /// Yes.
     Go,
-    /// Not now; this is how long it makes no sense to ask again.
+    /// Not now, and not for this long.
     Wait(Duration),
 }
 
-/// A number from 0 to 1, drawn anew for each decision, so that what waits for one hub does not come back all at once.
+/// A number from 0 to 1, drawn for each decision, so that the calls that wait for one hub do not return all at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Jitter(pub f64);
 
 impl State {
-    /// A hub that nothing is known of is called.
+    /// The state of a hub of which nothing is known.
     pub(super) const NEW: State = State::Closed { failures: 0 };
 
-    /// Whether a call may go out now, and the state after that.
+    /// Returns whether a call may be made now, and the state after it.
     pub(super) fn enter(self, now: Timestamp, jitter: Jitter) -> (State, Entry) {
         match self {
             State::Closed { .. } => (self, Entry::Go),
@@ -88,7 +88,7 @@ impl State {
         }
     }
 
-    /// The state after a call was let through whatever the circuit says: it shows whether the hub works.
+    /// Returns the state after a call was made although the circuit may be open: it is a probe.
     pub(super) fn forced(self, now: Timestamp) -> State {
         match self {
             State::Open { pauses, .. } => State::HalfOpen { since: now, pauses },
@@ -96,8 +96,8 @@ impl State {
         }
     }
 
-    /// The state after a call ended. Calls that began before the circuit opened end after it: what they say of the hub is
-    /// older than the pause, and changes nothing while it lasts, except that a hub that throttles asks for more.
+    /// Returns the state after a call ended. The outcome of a call that began before the circuit opened changes nothing while it
+    /// is open, except that a hub that throttles may ask for a longer pause.
     pub(super) fn after(self, event: Event, now: Timestamp, jitter: Jitter) -> State {
         match (self, event) {
             (State::Closed { failures }, Event::Failed) if failures + 1 < FAILURES => {
@@ -109,7 +109,7 @@ impl State {
             (State::HalfOpen { pauses, .. }, Event::Failed | Event::Throttled(_)) => {
                 opened(now, pauses, event, jitter)
             }
-            // Whoever comes next probes.
+            // The next call probes.
             (State::HalfOpen { pauses, .. }, Event::Abandoned) => State::Open { until: now, pauses },
             (State::Open { until, pauses }, Event::Throttled(_)) => {
                 let State::Open { until: asked, .. } = opened(now, pauses.saturating_sub(1), event, jitter)
@@ -124,7 +124,7 @@ impl State {
 }
 
 impl Jitter {
-    /// The time, or up to `part` of it more; never less.
+    /// Returns the time, extended by up to `part` of it.
     fn stretch(self, time: Duration, part: f64) -> Duration {
         time.mul_f64(1.0 + part * self.0.clamp(0.0, 1.0))
     }
@@ -140,7 +140,7 @@ fn opened(now: Timestamp, pauses: u32, event: Event, jitter: Jitter) -> State {
     State::Open { until: now.plus(jitter.stretch(pause, 0.25)), pauses: pauses + 1 }
 }
 
-/// Also when it lies further ahead than any pause: then the clock was put back.
+/// Whether a pause is over, also because the clock was set back: it ends later than any pause can.
 fn is_over(until: Timestamp, now: Timestamp) -> bool {
     until <= now || until.since(now) > LONGEST_ASKED * 2
 }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_call() {
+    fn calls_are_made_unless_the_circuit_is_open() {
         let wait = |seconds| Entry::Wait(secs(seconds));
         for (before, now, after, entry) in [
             (closed(0), 0, closed(0), Entry::Go),
@@ -187,7 +187,7 @@ mod tests {
             (half(10, 3), 100, half(10, 3), wait(1)),
             // The probe is lost.
             (half(10, 3), 101, half(101, 3), Entry::Go),
-            // The clock was put back.
+            // The clock was set back.
             (open(10, 3), -3600, half(-3600, 3), Entry::Go),
             (half(10, 3), 9, half(9, 3), Entry::Go),
         ] {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_an_outcome() {
+    fn each_outcome_leads_to_its_state() {
         use Event::{Abandoned, Answered, Failed, Throttled};
         for (before, event, after) in [
             (closed(0), Answered, closed(0)),
@@ -218,7 +218,7 @@ mod tests {
             (half(0, 9), Throttled(None), open(60, 10)),
             (half(0, 9), Throttled(Some(secs(3))), open(3, 10)),
             (half(0, 4), Abandoned, open(0, 4)),
-            // Stragglers.
+            // Calls that began before the circuit opened.
             (open(5, 1), Answered, open(5, 1)),
             (open(5, 1), Failed, open(5, 1)),
             (open(5, 1), Abandoned, open(5, 1)),
@@ -247,9 +247,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: no one waits for longer than the longest pause, and a hub that answers is called again.
+        /// No call waits for longer than the longest pause, and a hub that answers is called again.
         #[test]
-        fn it_always_comes_back(
+        fn a_hub_that_answers_is_called_again(
             history in proptest::collection::vec((any_event(), 0u64..100, 0.0f64..1.0), 0..60),
         ) {
             let (mut state, mut now) = (State::NEW, NOW);

@@ -1,4 +1,4 @@
-//! Whether the key of a link may do what is needed, found out without changing anything.
+//! Checks which rights the key of a link has, without changing anything.
 
 use http::Method;
 use provisioning::ports::{HubError, HubRight};
@@ -7,35 +7,35 @@ use serde_json::json;
 use super::{
     RestConnector,
     answer::{Answer, Problem},
-    client::Question,
-    question,
+    client::Request,
+    request,
 };
 
 impl RestConnector {
     /// See [`provisioning::ports::HubConnector::lacking`].
     pub(super) async fn rights_lacking(&self) -> Result<Vec<HubRight>, HubError> {
         let body = json!({ "deviceId": PROBE });
-        let write = Question { etag: Some(NO_ETAG), ..question(Method::PUT, DEVICE, &body) };
+        let write = Request { etag: Some(NO_ETAG), ..request(Method::PUT, DEVICE, &body) };
         let probes = [
-            (HubRight::RegistryRead, Question::new(Method::GET, DEVICE)),
+            (HubRight::RegistryRead, Request::new(Method::GET, DEVICE)),
             (HubRight::RegistryWrite, write),
-            (HubRight::ServiceConnect, Question::new(Method::GET, TWIN)),
+            (HubRight::ServiceConnect, Request::new(Method::GET, TWIN)),
         ];
         let mut lacking = Vec::new();
         for (right, probe) in probes {
-            match self.line.probe(probe, Answer::of).await? {
-                // Whatever is said about the device, whoever says it may.
+            match self.client.probe(probe, Answer::of).await? {
+                // Any answer about the device shows that the key has the right.
                 Ok(_) => {}
                 Err(Problem::Denied(..)) => lacking.push(right),
-                Err(problem) => return Err(problem.of(self.line.link())),
+                Err(problem) => return Err(problem.to_error(self.client.link())),
             }
         }
         Ok(lacking)
     }
 }
 
-/// A device that need not exist. Should it, it stays as it is: it is written only on the condition of a version that it
-/// cannot have.
+/// The device ID of the probes. A device of that ID need not exist, and stays as it is if it does: it is written only on
+/// condition of a version that it cannot have.
 const PROBE: &str = "muster-link-check";
 const DEVICE: &str = "/devices/muster-link-check";
 const TWIN: &str = "/twins/muster-link-check";

@@ -1,5 +1,5 @@
-//! The circuit of one hub: asks [`State`] whether a call may go out, tells it what came of it, and tells operators when
-//! it changes, once each time.
+//! The circuit breaker of one hub: asks [`State`] whether a call may be made, reports the outcome to it, and logs each
+//! change of the circuit once.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use provisioning::ports::{Circuit as Position, Clock, Delay, Entropy, HubHealth}
 
 use super::breaker::{Entry, Event, Jitter, State};
 
-/// The circuit of one hub.
+/// The circuit breaker of one hub.
 pub(super) struct Circuit {
     hub: HubName,
     clock: Arc<dyn Clock>,
@@ -19,8 +19,8 @@ pub(super) struct Circuit {
     memory: Mutex<Memory>,
 }
 
-/// For so long a hub that said that it is full is taken for that. Then the next new device tries, which costs it a call:
-/// somebody may have given the hub room or removed devices, and a quota of messages is over at midnight.
+/// How long a hub that reported being full is treated as full. Then the next new device tries it, at the cost of a call: the hub
+/// may have been scaled up or emptied, and a quota of messages is reset at midnight.
 const FULL_FOR: Duration = Duration::from_secs(300);
 
 struct Memory {
@@ -30,10 +30,10 @@ struct Memory {
     full_at: Option<Timestamp>,
 }
 
-/// Leave for one call. Whoever has it says what came of the call; dropped, it counts as abandoned.
+/// A permit for one call. The holder reports the outcome; dropping it counts as abandoned.
 pub(super) struct CallPermit<'a> {
     circuit: &'a Circuit,
-    is_open: bool,
+    is_pending: bool,
 }
 
 impl Circuit {
@@ -42,28 +42,28 @@ impl Circuit {
         Circuit { hub, clock, entropy, memory: Mutex::new(memory) }
     }
 
-    /// Leave for a call, or why and for how long there is none.
+    /// Returns a permit for a call, or why and for how long there is none.
     pub(super) fn enter(&self) -> Result<CallPermit<'_>, Delay> {
         let (now, jitter) = (self.clock.now(), self.jitter());
         let mut memory = self.lock();
         let (state, entry) = memory.state.enter(now, jitter);
-        self.turn(&mut memory, state, now);
+        self.set_state(&mut memory, state, now);
         match entry {
-            Entry::Go => Ok(CallPermit { circuit: self, is_open: true }),
+            Entry::Go => Ok(CallPermit { circuit: self, is_pending: true }),
             Entry::Wait(time) => Err(self.delay(&memory, time)),
         }
     }
 
-    /// Leave for a call that an operator asks for: whether the hub works is the question.
+    /// Returns a permit for a call of an operator, who wants to know whether the hub works.
     pub(super) fn enter_anyway(&self) -> CallPermit<'_> {
         let now = self.clock.now();
         let mut memory = self.lock();
         let forced = memory.state.forced(now);
-        self.turn(&mut memory, forced, now);
-        CallPermit { circuit: self, is_open: true }
+        self.set_state(&mut memory, forced, now);
+        CallPermit { circuit: self, is_pending: true }
     }
 
-    /// Why there is no leave now, without taking one.
+    /// Returns why there would be no permit now.
     pub(super) fn refusal(&self) -> Option<Delay> {
         let (now, jitter) = (self.clock.now(), self.jitter());
         let memory = self.lock();
@@ -78,11 +78,11 @@ impl Circuit {
         Delay { reason: format!("{last}; it is not called for now"), retry_after: Some(time) }
     }
 
-    /// What it knows; of calls it knows nothing.
+    /// Returns the health of the hub, without the calls in flight.
     pub(super) fn health(&self) -> HubHealth {
         let now = self.clock.now();
         let memory = self.lock();
-        // A clock that was put back makes it time to try, too.
+        // After a clock was set back, the hub is tried, too.
         let lasts = |at: &Timestamp| *at <= now && now.since(*at) < FULL_FOR;
         let retry_at = match memory.state {
             State::Open { until, .. } => Some(until),
@@ -98,37 +98,38 @@ impl Circuit {
         }
     }
 
-    /// The hub has taken a new device.
-    pub(super) fn has_room(&self) {
+    /// Records that the hub accepted a new device.
+    pub(super) fn mark_accepting(&self) {
         if self.lock().full_at.take().is_some() {
             tracing::info!(hub.name = %self.hub, "the hub takes new devices again");
         }
     }
 
-    fn has_no_room(&self, reason: &str) {
+    /// Records that the hub reported being full.
+    fn mark_full(&self, reason: &str) {
         if self.lock().full_at.replace(self.clock.now()).is_none() {
             tracing::warn!(hub.name = %self.hub, reason, "the hub takes no more devices");
         }
     }
 
-    /// A number that is drawn anew.
+    /// Draws a random number.
     pub(super) fn jitter(&self) -> Jitter {
         let mut bytes = [0; 4];
         self.entropy.fill(&mut bytes);
         Jitter(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
     }
 
-    fn learn(&self, event: Event, error: Option<&str>) {
+    fn report(&self, event: Event, error: Option<&str>) {
         let (now, jitter) = (self.clock.now(), self.jitter());
         let mut memory = self.lock();
         if let Some(error) = error {
             memory.last_error = Some((now, error.to_owned()));
         }
         let state = memory.state.after(event, now, jitter);
-        self.turn(&mut memory, state, now);
+        self.set_state(&mut memory, state, now);
     }
 
-    fn turn(&self, memory: &mut Memory, next: State, now: Timestamp) {
+    fn set_state(&self, memory: &mut Memory, next: State, now: Timestamp) {
         let (before, after) = (position(memory.state), position(next));
         memory.state = next;
         if before == after {
@@ -141,7 +142,7 @@ impl Circuit {
                 tracing::warn!(hub.name = %self.hub, reason, retry_at = %until, "the hub is not called for now");
             }
             (Position::Closed, _) => tracing::info!(hub.name = %self.hub, "the hub is called again"),
-            // Probes, and that they failed.
+            // Probes, and probes that failed.
             _ => tracing::debug!(hub.name = %self.hub, circuit = %after, reason, "circuit"),
         }
     }
@@ -152,36 +153,36 @@ impl Circuit {
 }
 
 impl CallPermit<'_> {
-    /// The hub works, whatever it said.
+    /// Reports that the hub answered, whatever the answer.
     pub(super) fn answered(mut self) {
         self.end(Event::Answered, None);
     }
 
-    /// The hub works, but has no room.
+    /// Reports that the hub works, but is full.
     pub(super) fn full(mut self, reason: &str) {
-        self.circuit.has_no_room(reason);
+        self.circuit.mark_full(reason);
         self.end(Event::Answered, Some(reason));
     }
 
-    /// The hub or the link is in trouble.
+    /// Reports a failure of the hub or the link.
     pub(super) fn failed(mut self, reason: &str) {
         self.end(Event::Failed, Some(reason));
     }
 
-    /// The hub asks for a pause.
+    /// Reports that the hub asked for a pause.
     pub(super) fn throttled(mut self, pause: Option<Duration>, reason: &str) {
         self.end(Event::Throttled(pause), Some(reason));
     }
 
     fn end(&mut self, event: Event, error: Option<&str>) {
-        self.is_open = false;
-        self.circuit.learn(event, error);
+        self.is_pending = false;
+        self.circuit.report(event, error);
     }
 }
 
 impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        if self.is_open {
+        if self.is_pending {
             self.end(Event::Abandoned, None);
         }
     }

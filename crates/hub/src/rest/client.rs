@@ -1,4 +1,4 @@
-//! The HTTP side of a link: tokens, kept connections, how many calls a hub gets at once, and whether it is called at all.
+//! The HTTP client of one link: tokens, kept connections, a bound on calls in flight, and the circuit breaker.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -22,49 +22,49 @@ use super::{
     link::RestLink,
 };
 
-/// Calls to one hub at once, each on a connection of its own: what one hub can hold up of this process, however slow it
-/// is. A hub of the smallest paid kind does 100 registry operations a minute; another Muster commits so many together.
+/// How many calls to one hub are in flight, each on a connection of its own, so that a slow hub uses a bounded part of this
+/// process. A hub of the smallest paid kind does 100 registry operations a minute; another Muster commits this many together.
 const MAX_CALLS: usize = 32;
 
-/// How long a token is valid (Azure SDKs: one hour), and for how long it is used: hubs' clocks differ from ours.
+/// How long a token is valid (Azure SDKs: one hour), and how long it is used, since hubs' clocks differ from ours.
 const TOKEN_SECS: i64 = 3600;
 const TOKEN_USE_SECS: i64 = TOKEN_SECS / 5 * 4;
 
-/// The version that Azure's SDKs ask for.
+/// The api-version that Azure's SDKs use.
 const API_VERSION: &str = "2021-04-12";
 
-/// Requests to one hub.
+/// A client of one hub's REST API.
 pub(super) struct RestClient {
     link: RestLink,
     clock: Arc<dyn Clock>,
     circuit: Circuit,
     token: Mutex<Option<Token>>,
-    places: Semaphore,
-    /// Whether operators have been told that calls wait for places.
+    permits: Semaphore,
+    /// Whether calls wait for permits, which was logged.
     is_crowded: AtomicBool,
     connections: ConnectionPool,
 }
 
-/// A signed token and when that was, in seconds since 1970.
+/// A token, and when it was signed, in seconds since 1970.
 struct Token {
     text: Arc<str>,
     signed: i64,
 }
 
-/// What a hub is asked. Every request that is made here may be repeated.
-pub(super) struct Question<'a> {
+/// A request to a hub. Every request that is made here may be repeated.
+pub(super) struct Request<'a> {
     pub method: Method,
     /// Percent-encoded, without query.
     pub path: &'a str,
-    /// The version that the request is about, as JSON has it.
+    /// The version of the device that the request expects, as JSON has it.
     pub etag: Option<&'a str>,
     pub body: Bytes,
 }
 
-impl<'a> Question<'a> {
-    /// A request without body.
-    pub(super) fn new(method: Method, path: &'a str) -> Question<'a> {
-        Question { method, path, etag: None, body: Bytes::new() }
+impl<'a> Request<'a> {
+    /// Creates a request without a body.
+    pub(super) fn new(method: Method, path: &'a str) -> Request<'a> {
+        Request { method, path, etag: None, body: Bytes::new() }
     }
 }
 
@@ -75,7 +75,7 @@ impl RestClient {
             link,
             clock,
             token: Mutex::default(),
-            places: Semaphore::new(MAX_CALLS),
+            permits: Semaphore::new(MAX_CALLS),
             is_crowded: AtomicBool::new(false),
             connections: ConnectionPool::default(),
         }
@@ -85,84 +85,85 @@ impl RestClient {
         &self.link.hub
     }
 
-    /// How the hub has answered lately.
+    /// Returns the state of the circuit breaker, and the calls in flight.
     pub(super) fn health(&self) -> HubHealth {
-        let calls = MAX_CALLS.saturating_sub(self.places.available_permits());
+        let calls = MAX_CALLS.saturating_sub(self.permits.available_permits());
         HubHealth { calls, ..self.circuit.health() }
     }
 
-    /// The hub has taken a new device.
-    pub(super) fn has_room(&self) {
-        self.circuit.has_room();
+    /// Records that the hub accepted a new device.
+    pub(super) fn mark_accepting(&self) {
+        self.circuit.mark_accepting();
     }
 
-    /// Asks, if the hub is called at present, and reads the answer.
-    pub(super) async fn ask<T>(
+    /// Sends a request, unless the circuit is open, and reads the answer.
+    pub(super) async fn send<T>(
         &self,
-        question: Question<'_>,
+        request: Request<'_>,
         read: impl FnOnce(&Response<Bytes>) -> Result<T, Problem>,
     ) -> Result<T, HubError> {
-        // Before the place: who is not let through shall not wait for one.
+        // Before waiting for a permit, which a call that the open circuit rejects does not need.
         if let Some(delay) = self.circuit.refusal() {
             return Err(HubError::Unavailable(delay));
         }
-        let _place = self.place().await?;
-        let leave = self.circuit.enter().map_err(HubError::Unavailable)?;
-        let outcome = self.converse(question, leave, read).await?;
-        outcome.map_err(|problem| problem.of(&self.link))
+        let _permit = self.permit().await?;
+        let call = self.circuit.enter().map_err(HubError::Unavailable)?;
+        let outcome = self.exchange(request, call, read).await?;
+        outcome.map_err(|problem| problem.to_error(&self.link))
     }
 
-    /// Asks for an operator, whether the hub is called at present or not.
+    /// Sends a request for an operator, also if the circuit is open.
     pub(super) async fn probe<T>(
         &self,
-        question: Question<'_>,
+        request: Request<'_>,
         read: impl FnOnce(&Response<Bytes>) -> Result<T, Problem>,
     ) -> Result<Result<T, Problem>, HubError> {
-        let _place = self.place().await?;
-        self.converse(question, self.circuit.enter_anyway(), read).await
+        let _permit = self.permit().await?;
+        self.exchange(request, self.circuit.enter_anyway(), read).await
     }
 
-    /// One of the places of this hub.
-    async fn place(&self) -> Result<SemaphorePermit<'_>, HubError> {
-        let Ok(Ok(place)) = timeout(self.link.place_within, self.places.acquire()).await else {
-            let RestLink { hub, place_within, .. } = &self.link;
+    /// Waits for one of the permits for calls in flight.
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, HubError> {
+        let Ok(Ok(permit)) = timeout(self.link.permit_within, self.permits.acquire()).await else {
+            let RestLink { hub, permit_within, .. } = &self.link;
             if !self.is_crowded.swap(true, Ordering::Relaxed) {
-                tracing::warn!(hub.name = %hub, calls = MAX_CALLS, "the hub is slow: calls wait for others to end");
+                tracing::warn!(hub.name = %hub, calls = MAX_CALLS, "the hub is slow: calls wait until others end");
             }
-            let reason = format!("{hub}: more calls are under way than it gets at once");
-            let retry_after = Some(place_within.mul_f64(0.5 + self.circuit.jitter().0));
+            let reason = format!("{hub}: too many calls are in flight");
+            let retry_after = Some(permit_within.mul_f64(0.5 + self.circuit.jitter().0));
             return Err(HubError::Unavailable(Delay { reason, retry_after }));
         };
-        if self.places.available_permits() > MAX_CALLS / 2 && self.is_crowded.swap(false, Ordering::Relaxed) {
+        if self.permits.available_permits() > MAX_CALLS / 2 && self.is_crowded.swap(false, Ordering::Relaxed)
+        {
             tracing::info!(hub.name = %self.link.hub, "calls to the hub do not wait any more");
         }
-        Ok(place)
+        Ok(permit)
     }
 
-    /// Asks, and tells the circuit what the answer says of the hub.
-    async fn converse<T>(
+    /// Sends a request, and reports the outcome to the circuit breaker.
+    async fn exchange<T>(
         &self,
-        question: Question<'_>,
-        leave: CallPermit<'_>,
+        request: Request<'_>,
+        call: CallPermit<'_>,
         read: impl FnOnce(&Response<Bytes>) -> Result<T, Problem>,
     ) -> Result<Result<T, Problem>, HubError> {
-        let outcome = match self.call(&question).await {
+        let outcome = match self.call(&request).await {
             Ok(response) => read(&response),
             Err(error) => {
                 let reason = format!("{}: {error}", self.link.hub);
-                leave.failed(&reason);
+                call.failed(&reason);
                 return Err(HubError::Unavailable(reason.into()));
             }
         };
-        let reason = |problem: &Problem| match problem.of(&self.link) {
+        let reason = |problem: &Problem| match problem.to_error(&self.link) {
             HubError::Unavailable(Delay { reason, .. }) => reason,
             HubError::Occupied(reason) | HubError::Full(reason) | HubError::Refused(reason) => reason,
         };
         match &outcome {
-            Ok(_) | Err(Problem::Wrong(..)) => leave.answered(),
-            Err(problem @ Problem::Full(..)) => leave.full(&reason(problem)),
-            Err(problem @ Problem::Throttled(_, _, pause)) => leave.throttled(*pause, &reason(problem)),
-            Err(problem @ (Problem::Denied(..) | Problem::Other(..))) => leave.failed(&reason(problem)),
+            Ok(_) | Err(Problem::Wrong(..)) => call.answered(),
+            Err(problem @ Problem::Full(..)) => call.full(&reason(problem)),
+            Err(problem @ Problem::Throttled(_, _, pause)) => call.throttled(*pause, &reason(problem)),
+            Err(problem @ (Problem::Denied(..) | Problem::Other(..))) => call.failed(&reason(problem)),
         }
         Ok(outcome)
     }
@@ -175,15 +176,15 @@ impl RestClient {
         &self.link
     }
 
-    async fn call(&self, question: &Question<'_>) -> Result<Response<Bytes>, ClientError> {
+    async fn call(&self, request: &Request<'_>) -> Result<Response<Bytes>, ClientError> {
         let token = self.token();
-        let if_match = question.etag.map(quoted);
+        let if_match = request.etag.map(quoted);
         let call = Call {
-            method: question.method.clone(),
-            path_and_query: format!("{}?api-version={API_VERSION}", question.path),
+            method: request.method.clone(),
+            path_and_query: format!("{}?api-version={API_VERSION}", request.path),
             authorization: Some(&token),
             if_match: if_match.as_deref(),
-            body: question.body.clone(),
+            body: request.body.clone(),
             ..Call::default()
         };
         let RestLink { hub, port, tls, deadlines, .. } = &self.link;
@@ -191,7 +192,7 @@ impl RestClient {
         self.connections.call(call, open).await
     }
 
-    /// The token in use, or a new one. A clock that was put back also makes a new one.
+    /// Returns the token in use, or a new one. A clock that was set back also makes a new one.
     fn token(&self) -> Arc<str> {
         let now = self.clock.now().unix_seconds();
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Where a linked hub is, and what opens it.
+//! Address, key and limits of a linked hub.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,11 +6,11 @@ use model::{HubAccess, HubName, SymmetricKey};
 use net::{client::Deadlines, tls::TlsError};
 use rustls::ClientConfig;
 
-/// A link to a hub: where its REST API is, and the shared access policy that is used there. The policy must allow to
-/// write the registry (`RegistryWrite`) and twins (`ServiceConnect`).
+/// How to call a hub: the address of its REST API, and a shared access policy with the rights `RegistryRead`, `RegistryWrite` and
+/// `ServiceConnect`.
 #[derive(Clone)]
 pub struct RestLink {
-    /// The hub's host name, which devices are told and tokens are signed for.
+    /// The hub's host name, which tokens are signed for.
     pub hub: HubName,
     /// The port of its REST API.
     pub port: u16,
@@ -18,17 +18,16 @@ pub struct RestLink {
     pub policy: String,
     /// The policy's key.
     pub key: SymmetricKey,
-    /// Which certificates it may show.
+    /// The TLS configuration with the CAs that its certificate may chain to.
     pub tls: Arc<ClientConfig>,
-    /// How long it may take.
+    /// How long a connection and an exchange may take.
     pub deadlines: Deadlines,
-    /// How long a call waits while as many are under way as the hub gets at once. Who then has no place is told that the
-    /// hub is unavailable, and tries again.
-    pub place_within: Duration,
+    /// How long a call waits for a permit while too many are in flight. Then the hub counts as unavailable for that call.
+    pub permit_within: Duration,
 }
 
 impl RestLink {
-    /// The link to a hub by this access.
+    /// Makes the link of a hub from its stored access. Fails if its CA certificates are not usable.
     pub fn new(hub: HubName, access: &HubAccess) -> Result<RestLink, TlsError> {
         Ok(RestLink {
             hub,
@@ -37,7 +36,7 @@ impl RestLink {
             key: access.key.clone(),
             tls: tls(access)?,
             deadlines: DEADLINES,
-            place_within: Duration::from_secs(10),
+            permit_within: Duration::from_secs(10),
         })
     }
 }
@@ -50,6 +49,6 @@ fn tls(access: &HubAccess) -> Result<Arc<ClientConfig>, TlsError> {
     net::tls::client_config(pem.as_bytes(), None)
 }
 
-/// A hub that throttles holds requests back for up to a minute before it says so.
+/// A hub that throttles may hold a request back for up to a minute before it answers.
 const DEADLINES: Deadlines =
     Deadlines { connect: Duration::from_secs(15), exchange: Duration::from_secs(60) };

@@ -1,4 +1,4 @@
-//! Devices that come from another hub or leave for one.
+//! Reads a device that moves to another hub, and imports one that moves here.
 
 use http::Method;
 use model::{Carried, DeviceId, DeviceSpec, InitialTwin, Properties};
@@ -9,37 +9,37 @@ use super::{
     MAX_RACES, Outcome, RestConnector,
     answer::Answer,
     body::{self, Found},
-    client::Question,
-    device_path, question, twin_path,
+    client::Request,
+    device_path, request, twin_path,
 };
 use crate::found;
 
 impl RestConnector {
-    /// Identity and twin of a device.
+    /// Reads identity and twin of a device.
     pub(super) async fn find(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
         let path = device_path(device);
-        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
+        let Answer::Done(body) = self.client.send(Request::new(Method::GET, &path), Answer::of).await? else {
             return Ok(None);
         };
-        let identity = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
-        let version = identity.etag().ok_or_else(|| self.senseless("device"))?.to_owned();
+        let identity = Found::read(&body).ok_or_else(|| self.invalid("device"))?;
+        let version = identity.etag().ok_or_else(|| self.invalid("device"))?.to_owned();
         let path = twin_path(device);
-        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
+        let Answer::Done(body) = self.client.send(Request::new(Method::GET, &path), Answer::of).await? else {
             return Ok(None);
         };
-        let carried = carried(&shown, &identity).ok_or_else(|| self.senseless("twin"))?;
+        let carried = carried(&body, &identity).ok_or_else(|| self.invalid("twin"))?;
         let credentials = identity.device().authentication.as_ref().and_then(found::credentials);
         let generation = identity.generation();
         Ok(Some(HubDevice { version: HubVersion(version), generation, credentials, carried }))
     }
 
-    /// Creates or replaces a device as it was at another hub. A bulk request may bring reported properties, in the form
-    /// of an exported device; a hub that refuses that gets the device without them. Identity and twin come in one request
-    /// each time: a hub that refuses the twin does not keep the device without it.
+    /// Creates or replaces a device as it was at another hub. The bulk request has the form of an exported device, with reported
+    /// properties; if the hub refuses that, the device is sent without them. Identity and twin are in one request each time, so
+    /// that a hub which refuses the twin does not keep the device without it.
     pub(super) async fn receive(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         match self.import(spec, carried, exported).await {
             Err(HubError::Refused(reason)) => {
-                tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
+                tracing::warn!(hub.name = %self.hub(), reason, "the hub refuses reported properties: the device is moved without them");
                 let ensured = self.import(spec, carried, unreported).await?;
                 self.replace_twin(spec, carried).await?;
                 Ok(ensured)
@@ -55,9 +55,9 @@ impl RestConnector {
         describe: fn(&DeviceSpec, &Carried) -> Value,
     ) -> Result<Ensured, HubError> {
         for _ in 0..MAX_RACES {
-            let (entry, known) = self.as_disabled_as_there(spec, carried, describe).await?;
+            let (entry, known) = self.entry(spec, carried, describe).await?;
             let entries = Value::Array(vec![entry]);
-            match self.line.ask(question(Method::POST, "/devices", &entries), Answer::of_bulk).await? {
+            match self.client.send(request(Method::POST, "/devices", &entries), Answer::of_bulk).await? {
                 (Answer::Done(_), is_without_twin) => {
                     if is_without_twin {
                         self.replace_twin(spec, carried).await?;
@@ -67,10 +67,10 @@ impl RestConnector {
                 (Answer::Absent | Answer::Exists | Answer::Stale, _) => {}
             }
         }
-        Err(self.overtaken(spec))
+        Err(self.conflict(spec))
     }
 
-    /// What is there after an import, given what was there before if that is `known`.
+    /// Returns what the hub has after an import, given what it had before if that is `known`.
     async fn imported(&self, spec: &DeviceSpec, known: Option<Ensured>) -> Result<Ensured, HubError> {
         let took_over = match known {
             Some(known) if known.generation.is_some() => return Ok(known),
@@ -78,34 +78,34 @@ impl RestConnector {
         };
         match self.created(&spec.device_id).await? {
             Outcome::Done(created) => Ok(Ensured { took_over, ..created }),
-            Outcome::Absent | Outcome::Overtaken => Err(self.overtaken(spec)),
+            Outcome::Absent | Outcome::Conflict => Err(self.conflict(spec)),
         }
     }
 
-    /// The entry of a device. An operator may have disabled it here, and then it stays so: an entry says in any case whether
-    /// a device may connect. It is for the version that was looked at; what that is when it has been imported is returned
-    /// with it.
-    async fn as_disabled_as_there(
+    /// Returns the entry of a device in the bulk request, on condition of the version that the hub has now, and what the hub has
+    /// once that is imported. A device that an operator disabled here stays disabled: an entry always says whether a device may
+    /// connect.
+    async fn entry(
         &self,
         spec: &DeviceSpec,
         carried: &Carried,
         describe: fn(&DeviceSpec, &Carried) -> Value,
     ) -> Result<(Value, Option<Ensured>), HubError> {
         let path = device_path(&spec.device_id);
-        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
+        let Answer::Done(body) = self.client.send(Request::new(Method::GET, &path), Answer::of).await? else {
             let mut entry = describe(spec, carried);
             entry["importMode"] = "create".into();
             return Ok((entry, None));
         };
-        let there = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
-        let disabled = carried.disabled.clone().or_else(|| found::disabled(there.device()));
+        let existing = Found::read(&body).ok_or_else(|| self.invalid("device"))?;
+        let disabled = carried.disabled.clone().or_else(|| found::disabled(existing.device()));
         let mut entry = describe(spec, &Carried { disabled, ..carried.clone() });
         entry["importMode"] = "createOrUpdateIfMatchETag".into();
-        entry["eTag"] = there.etag().ok_or_else(|| self.senseless("device"))?.into();
-        Ok((entry, Some(there.before(spec)?.then(there.generation()))))
+        entry["eTag"] = existing.etag().ok_or_else(|| self.invalid("device"))?.into();
+        Ok((entry, Some(existing.before(spec)?.then(existing.generation()))))
     }
 
-    /// Tags and desired properties.
+    /// Replaces tags and desired properties.
     async fn replace_twin(&self, spec: &DeviceSpec, carried: &Carried) -> Result<(), HubError> {
         let twin = InitialTwin {
             tags: Some(carried.tags.clone().into()),
@@ -113,12 +113,12 @@ impl RestConnector {
         };
         match self.put_twin(&spec.device_id, &twin).await? {
             Answer::Done(_) => Ok(()),
-            Answer::Absent | Answer::Exists | Answer::Stale => Err(self.overtaken(spec)),
+            Answer::Absent | Answer::Exists | Answer::Stale => Err(self.conflict(spec)),
         }
     }
 }
 
-/// What a device has at this hub and takes along.
+/// Returns the data of a device that moves.
 fn carried(twin: &[u8], identity: &Found) -> Option<Carried> {
     let twin: Value = serde_json::from_slice(twin).ok()?;
     let properties = twin.get("properties")?;
@@ -132,7 +132,7 @@ fn carried(twin: &[u8], identity: &Found) -> Option<Carried> {
     })
 }
 
-/// The device as it would stand in an export, twin versions included.
+/// Returns an entry in the form of an export, with twin versions.
 fn exported(spec: &DeviceSpec, carried: &Carried) -> Value {
     let mut entry = identity(spec, carried);
     entry["tags"] = Value::Object(carried.tags.clone());
@@ -141,7 +141,7 @@ fn exported(spec: &DeviceSpec, carried: &Carried) -> Value {
     entry
 }
 
-/// The device without what it reported, and without versions: those are only for exported devices.
+/// Returns an entry without reported properties, and without versions, which are for exports only.
 fn unreported(spec: &DeviceSpec, carried: &Carried) -> Value {
     let mut entry = identity(spec, carried);
     entry["tags"] = Value::Object(carried.tags.clone());

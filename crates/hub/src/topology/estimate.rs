@@ -1,24 +1,25 @@
-//! What a series of probes says of one hub: smoothed as TCP smooths round trips (RFC 6298 §2), so that one slow answer
-//! moves no devices.
+//! Estimates the latency of one hub from a series of probes, smoothed as TCP smooths round trips (RFC 6298 §2), so that one slow
+//! answer moves no devices.
 
 use std::time::Duration;
 
 use model::Latency;
 
-/// Probes without an answer in a row that make a hub's latency unknown. One may be lost on its way.
+/// How many probes in a row without an answer make a hub's latency unknown. A single one may be lost.
 pub(super) const SILENT_AFTER: u32 = 2;
 
-/// A latency and how much it varies.
+/// A latency and its variation.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Estimate {
     /// In microseconds.
     smoothed: Option<f64>,
+    /// In microseconds.
     variation: f64,
     misses: u32,
 }
 
 impl Estimate {
-    /// After an answer that took so long. After a silence nothing counts of what was before.
+    /// Returns the estimate after an answer that took this long. After a silence, earlier answers do not count.
     pub(super) fn after_answer(self, took: Duration) -> Estimate {
         let sample = took.as_secs_f64() * 1e6;
         match self.smoothed.filter(|_| !self.is_silent()) {
@@ -31,33 +32,33 @@ impl Estimate {
         }
     }
 
-    /// After a probe that got none.
+    /// Returns the estimate after a probe without an answer.
     pub(super) fn after_miss(self) -> Estimate {
         Estimate { misses: self.misses.saturating_add(1), ..self }
     }
 
-    /// Unknown while the hub is silent.
+    /// Returns the latency; `None` while the hub is silent.
     pub(super) fn latency(&self) -> Option<Latency> {
         self.smoothed.filter(|_| !self.is_silent()).map(in_micros)
     }
 
-    /// The mean deviation from the latency.
+    /// Returns the mean deviation from the latency.
     pub(super) fn variation(&self) -> Option<Latency> {
         self.latency().map(|_| in_micros(self.variation))
     }
 
-    /// Whether it has not answered for a while.
+    /// Whether the hub has not answered the last probes.
     pub(super) fn is_silent(&self) -> bool {
         self.misses >= SILENT_AFTER
     }
 
-    /// Probes without an answer since the last one with one.
+    /// Returns the number of probes since the last answer.
     pub(super) fn misses(&self) -> u32 {
         self.misses
     }
 }
 
-/// The cast saturates.
+/// Converts to whole microseconds. The cast saturates.
 fn in_micros(micros: f64) -> Latency {
     Latency::from_micros(micros.round() as u32)
 }
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slow_answer_moves_it_by_an_eighth() {
+    fn one_slow_answer_moves_the_estimate_by_an_eighth() {
         let steady = (0..50).fold(Estimate::default(), |it, _| it.after_answer(millis(40)));
         assert_eq!(steady.latency(), Some(Latency::from_millis(40)));
         assert_eq!(steady.variation(), Some(Latency::from_micros(0)));
@@ -81,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn follows_a_new_path_in_a_minute_or_two() {
+    fn the_estimate_follows_a_new_path_within_twenty_probes() {
         let before = (0..50).fold(Estimate::default(), |it, _| it.after_answer(millis(40)));
         let after = (0..20).fold(before, |it, _| it.after_answer(millis(80)));
         assert!(after.latency().unwrap() > Latency::from_millis(75), "{after:?}");
     }
 
     #[test]
-    fn silence_makes_it_unknown_until_the_next_answer() {
+    fn silence_makes_the_latency_unknown_until_the_next_answer() {
         let known = Estimate::default().after_answer(millis(40));
         assert_eq!(known.after_miss().latency(), Some(Latency::from_millis(40)), "one may be lost");
         let silent = known.after_miss().after_miss();

@@ -1,5 +1,5 @@
-//! Where in the world an address is, by a MaxMind DB file: GeoLite2 or GeoIP2, City or Country, or one with the same
-//! members. The file is read again when it has been replaced.
+//! Finds the regions of an address in a MaxMind DB file: GeoLite2 or GeoIP2, City or Country, or one with the same members. The
+//! file is read again when it was replaced.
 
 use std::{
     fs, io,
@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use maxminddb::{MaxMindDbError, Reader, geoip2::City};
 
-/// A database that follows its file.
+/// A GeoIP database that follows its file.
 pub struct GeoIp {
     path: PathBuf,
     loaded: ArcSwap<Loaded>,
@@ -22,25 +22,25 @@ struct Loaded {
     version: Option<Version>,
 }
 
-/// What changes when a file is replaced or written anew.
+/// The version of a file, which changes when it is replaced or rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
     bytes: u64,
     modified: Option<SystemTime>,
 }
 
-/// Why a file is no database.
+/// Why a file cannot be used as a GeoIP database.
 #[derive(Debug, thiserror::Error)]
 pub enum GeoIpError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
-        /// The refusal.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Its content is something else.
+    /// The file is not a MaxMind DB.
     #[error("{path} is no MaxMind DB: {source}")]
     Content {
         /// The file.
@@ -58,7 +58,7 @@ impl GeoIp {
         Ok(GeoIp { path, loaded })
     }
 
-    /// Reads the file again if it is another one by now; one that is broken changes nothing. Blocks.
+    /// Reads the file again if it was replaced. A file that cannot be read changes nothing. Blocks.
     pub fn refresh(&self) {
         if version(&self.path) == self.loaded.load().version {
             return;
@@ -72,7 +72,7 @@ impl GeoIp {
         }
     }
 
-    /// The regions of an address, the smallest first: `DE-BY`, `DE`, `EU`. None when it is in none that is known.
+    /// Returns the regions of an address, the smallest first: `DE-BY`, `DE`, `EU`; empty if none is known.
     pub fn regions(&self, address: IpAddr) -> Vec<String> {
         let loaded = self.loaded.load();
         let found = loaded.reader.lookup(address).and_then(|found| found.decode::<City<'_>>());
@@ -86,7 +86,7 @@ impl GeoIp {
 
 impl Loaded {
     fn read(path: &Path) -> Result<Loaded, GeoIpError> {
-        // Asked before: a file that is replaced in between is read once more.
+        // Before the content, so that a file that is replaced in between is read once more.
         let version = version(path);
         let bytes = fs::read(path).map_err(|source| GeoIpError::File { path: path.to_owned(), source })?;
         let reader = Reader::from_source(bytes)
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_regions_and_follows_its_file() {
+    fn regions_are_found_and_a_replaced_file_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("city.mmdb");
         fs::write(&path, BEFORE).unwrap();

@@ -1,8 +1,7 @@
-//! What is known of the hubs' whereabouts and health: an operator's table, a GeoIP database, and what this node measures
-//! itself.
+//! The hub topology: latencies from an operator's table, a GeoIP database and this node's probes, and the health of hubs.
 //!
-//! A device's latencies come from one source, the first of these that knows: the table's row for the smallest network that
-//! the device's address lies in, the table's row for the region where GeoIP puts the address, this node's own probes.
+//! A device's latencies come from one source, the first of these that has any: the table's row for the smallest network that
+//! contains the device's address, the table's row for the region of the address by GeoIP, and this node's probes.
 
 mod estimate;
 mod geoip;
@@ -22,37 +21,37 @@ pub use geoip::{GeoIp, GeoIpError};
 pub use prober::{HubProber, HubProberPorts};
 pub use table::{LatencyTable, TableError};
 
-/// The surroundings as this node knows them.
+/// The hub topology as this node knows it.
 pub struct KnownTopology {
     sources: ArcSwap<Sources>,
-    survey: Arc<HubProber>,
+    prober: Arc<HubProber>,
     hubs: Arc<dyn Hubs>,
 }
 
-/// What operators say of latencies.
+/// The latencies that operators configure.
 struct Sources {
     table: LatencyTable,
     geoip: Option<Arc<GeoIp>>,
 }
 
 impl KnownTopology {
-    /// From these sources; the ways to the hubs tell which of them fail.
+    /// Creates the topology from these sources; the connectors report the health of hubs.
     pub fn new(
         table: LatencyTable,
         geoip: Option<Arc<GeoIp>>,
-        survey: Arc<HubProber>,
+        prober: Arc<HubProber>,
         hubs: Arc<dyn Hubs>,
     ) -> Self {
         let sources = ArcSwap::from_pointee(Sources { table, geoip });
-        KnownTopology { sources, survey, hubs }
+        KnownTopology { sources, prober, hubs }
     }
 
-    /// Asks these sources from now on.
+    /// Replaces the sources.
     pub fn configure(&self, table: LatencyTable, geoip: Option<Arc<GeoIp>>) {
         self.sources.store(Arc::new(Sources { table, geoip }));
     }
 
-    /// The GeoIP database, if there is one.
+    /// Returns the GeoIP database, if there is one.
     pub fn geoip(&self) -> Option<Arc<GeoIp>> {
         self.sources.load().geoip.clone()
     }
@@ -75,24 +74,24 @@ impl HubTopology for KnownTopology {
         let by_table = device
             .map(|address| address.to_canonical())
             .and_then(|address| self.sources.load().of_address(address));
-        by_table.unwrap_or_else(|| self.survey.latencies(instance))
+        by_table.unwrap_or_else(|| self.prober.latencies(instance))
     }
 
     fn unavailability(&self, hub: &LinkedHub) -> Option<Unavailability> {
         let health = self.hubs.connector(hub).map(|connector| connector.health());
-        let is_spared = health.as_ref().is_none_or(|health| health.circuit == Circuit::Open);
-        if is_spared || self.survey.is_silent(hub) {
+        let is_open = health.as_ref().is_none_or(|health| health.circuit == Circuit::Open);
+        if is_open || self.prober.is_silent(hub) {
             return Some(Unavailability::Down);
         }
-        let says_so = health.is_some_and(|health| health.full_at.is_some());
-        let is_full = hub.max_devices.is_some_and(|most| self.survey.devices(hub) >= Some(most));
-        (says_so || is_full).then_some(Unavailability::Full)
+        let reported_full = health.is_some_and(|health| health.full_at.is_some());
+        let is_full = hub.max_devices.is_some_and(|max| self.prober.devices(hub) >= Some(max));
+        (reported_full || is_full).then_some(Unavailability::Full)
     }
 
     fn report(&self, instance: &Instance) -> LatencyReport {
         LatencyReport {
             rows: self.sources.load().table.rows(),
-            probes: self.survey.probes(instance),
+            probes: self.prober.probes(instance),
             seen: None,
         }
     }

@@ -1,5 +1,4 @@
-//! The survey of this node: it probes each linked hub again and again, and counts the devices of those that must not have
-//! more than so many.
+//! Measures the latency to each linked hub at intervals, and counts the devices of hubs with `max_devices`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -17,36 +16,36 @@ use tokio::{
 
 use super::{estimate::Estimate, geoip::GeoIp};
 
-/// Probes under way at once: a handshake each, which must not be felt by devices.
+/// How many probes are in flight: a TLS handshake each, which must not slow devices down.
 const MAX_PROBES: usize = 16;
 
-/// Counting is a registry operation, of which a small hub of Azure grants 100 a minute to everybody.
+/// How often devices are counted: a registry operation, of which a small hub of Azure allows 100 a minute to all clients.
 const COUNT_EVERY: Duration = Duration::from_secs(30);
 
-/// What a survey needs.
+/// The ports that a prober needs.
 pub struct HubProberPorts {
-    /// Knows which hubs are linked.
+    /// The instances with their links.
     pub store: Arc<dyn Store>,
-    /// The ways to them.
+    /// The connectors of the hubs.
     pub hubs: Arc<dyn Hubs>,
-    /// Dates probes.
+    /// Dates the probes.
     pub clock: Arc<dyn Clock>,
-    /// Spreads them.
+    /// Randomizes the intervals.
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// What this node has measured.
+/// Measures latencies from this node, and keeps the results.
 pub struct HubProber {
     ports: HubProberPorts,
-    /// Between two rounds, give or take a fifth, so that nodes do not probe a hub in step.
+    /// The time between two rounds, varied by a fifth, so that nodes do not probe a hub at the same time.
     interval: Duration,
     known: ArcSwap<Known>,
 }
 
-/// The outcome of the last round. Rebuilt by each, so that a hub that is not linked any more leaves nothing behind.
+/// The results of the last round. Each round rebuilds them, so that nothing remains of a hub that was unlinked.
 ///
-/// It belongs to the way to a hub: instances whose links say the same share it, and what one of them links wrongly, or may
-/// not count, says nothing of the others' hub of that name.
+/// Results are keyed by hub and endpoint: instances with equal links share them, and a wrong link of one instance, or a key that
+/// lacks rights, does not affect the hub of that name in others.
 #[derive(Default)]
 struct Known {
     hubs: HashMap<HubName, Vec<(HubEndpoint, KnownHub)>>,
@@ -61,61 +60,63 @@ struct KnownHub {
 }
 
 impl HubProber {
-    /// Nothing is known before [`HubProber::run`] has made its first round.
+    /// Creates a prober, which knows nothing before the first round of [`HubProber::run`].
     pub fn new(ports: HubProberPorts, interval: Duration) -> HubProber {
         HubProber { ports, interval, known: ArcSwap::default() }
     }
 
-    /// Goes round for ever, and has the GeoIP database that is used then look at its file.
+    /// Probes in rounds without end, and refreshes the GeoIP database after each.
     pub async fn run(&self, geoip: impl Fn() -> Option<Arc<GeoIp>>) {
         loop {
             if let Err(error) = self.round().await {
-                tracing::warn!(reason = %error, "the linked hubs cannot be read, and are not probed");
+                tracing::warn!(reason = %error, "the linked hubs cannot be read from the store, and are not probed");
             }
             sleep(self.pause()).await;
             if let Some(geoip) = geoip() {
-                // Its end is awaited so that it is not read twice at once; a panic in it is its own.
+                // Awaited, so that it does not run twice at a time. A panic ends only the refresh.
                 let _ = tokio::task::spawn_blocking(move || geoip.refresh()).await;
             }
         }
     }
 
-    /// Probes each linked hub once. What is known changes at the end, all at once: a hub must not win because it was the
-    /// first to answer.
+    /// Probes each linked hub once. The results are published together at the end, so that no hub is preferred because it answered
+    /// first.
     pub async fn round(&self) -> Result<(), StoreError> {
         let linked = self.linked().await?;
         let before = self.known.load_full();
-        let places = Arc::new(Semaphore::new(MAX_PROBES));
+        let permits = Arc::new(Semaphore::new(MAX_PROBES));
         let mut rounds = JoinSet::new();
         for link in linked.into_values().flatten() {
             let known = before.before(&link.hub);
-            let looking = link.look(known, self.ports.clock.now());
-            let places = Arc::clone(&places);
+            let probing = link.probe(known, self.ports.clock.now());
+            let permits = Arc::clone(&permits);
             rounds.spawn(async move {
-                let _place = places.acquire_owned().await;
-                looking.await
+                let _permit = permits.acquire_owned().await;
+                probing.await
             });
         }
         let mut known = Known::default();
-        while let Some(looked) = rounds.join_next().await {
-            // A look that panicked is one hub's loss.
-            let Ok((hub, found)) = looked else { continue };
+        while let Some(probed) = rounds.join_next().await {
+            // A probe that panicked leaves out its hub.
+            let Ok((hub, found)) = probed else { continue };
             known.hubs.entry(hub.name).or_default().push((hub.endpoint, found));
         }
         self.known.store(Arc::new(known));
         Ok(())
     }
 
-    /// Each way to a hub once, however many instances go it; a limit on its devices that any of them has is worth a count.
+    /// Returns each endpoint of a hub once. Its devices are counted if any instance that links it has a limit.
     async fn linked(&self) -> Result<HashMap<HubName, Vec<Link>>, StoreError> {
         let mut links = HashMap::<HubName, Vec<Link>>::new();
         for instance in self.ports.store.snapshot().await?.instances() {
             for hub in &instance.linked_hubs {
                 let counts = instance.failover && hub.max_devices.is_some();
-                let ways = links.entry(hub.name.clone()).or_default();
-                match ways.iter_mut().find(|link| link.hub.endpoint == hub.endpoint) {
+                let same_hub = links.entry(hub.name.clone()).or_default();
+                match same_hub.iter_mut().find(|link| link.hub.endpoint == hub.endpoint) {
                     Some(link) => link.counts |= counts,
-                    None => ways.push(Link { hub: hub.clone(), hubs: Arc::clone(&self.ports.hubs), counts }),
+                    None => {
+                        same_hub.push(Link { hub: hub.clone(), hubs: Arc::clone(&self.ports.hubs), counts })
+                    }
                 }
             }
         }
@@ -129,7 +130,7 @@ impl HubProber {
         self.interval.mul_f64(0.8 + 0.4 * share)
     }
 
-    /// From this node to the instance's hubs.
+    /// Returns the latencies from this node to the instance's hubs.
     pub(super) fn latencies(&self, instance: &Instance) -> Latencies {
         let known = self.known.load();
         if known.hubs.is_empty() {
@@ -145,12 +146,12 @@ impl HubProber {
         self.known.load().of(hub).is_some_and(|known| known.estimate.is_silent())
     }
 
-    /// How many devices a hub had when they were last counted.
+    /// Returns how many devices a hub had when they were last counted.
     pub(super) fn devices(&self, hub: &LinkedHub) -> Option<u64> {
         self.known.load().of(hub)?.devices
     }
 
-    /// What is known of each hub of the instance, by name.
+    /// Returns the results for each hub of the instance, by name.
     pub(super) fn probes(&self, instance: &Instance) -> Vec<HubProbe> {
         let known = self.known.load();
         let probe = |hub: &LinkedHub| {
@@ -171,19 +172,19 @@ impl HubProber {
 }
 
 impl Known {
-    /// What is known of the hub by the way that its link says.
+    /// Returns the results for the endpoint of this link.
     fn of(&self, hub: &LinkedHub) -> Option<&KnownHub> {
-        self.ways(hub).find(|(endpoint, _)| *endpoint == hub.endpoint).map(|(_, known)| known)
+        self.of_hub(hub).find(|(endpoint, _)| *endpoint == hub.endpoint).map(|(_, known)| known)
     }
 
-    /// What a look at the hub goes on from. It is as far by another key; how many devices it has only its own key tells.
+    /// Returns what a probe continues from. The latency of the same address with another key counts; the number of devices does not.
     fn before(&self, hub: &LinkedHub) -> KnownHub {
-        let as_far = || self.ways(hub).find(|(endpoint, _)| is_same_place(endpoint, &hub.endpoint));
-        let by_another_key = || as_far().map(|(_, known)| known.without_devices());
-        self.of(hub).cloned().or_else(by_another_key).unwrap_or_default()
+        let same_address = || self.of_hub(hub).find(|(endpoint, _)| is_same_address(endpoint, &hub.endpoint));
+        let with_another_key = || same_address().map(|(_, known)| known.without_devices());
+        self.of(hub).cloned().or_else(with_another_key).unwrap_or_default()
     }
 
-    fn ways(&self, hub: &LinkedHub) -> impl Iterator<Item = &(HubEndpoint, KnownHub)> {
+    fn of_hub(&self, hub: &LinkedHub) -> impl Iterator<Item = &(HubEndpoint, KnownHub)> {
         self.hubs.get(&hub.name).into_iter().flatten()
     }
 }
@@ -194,8 +195,8 @@ impl KnownHub {
     }
 }
 
-/// Whether both lead to the same port, and trust the same certificates there.
-fn is_same_place(one: &HubEndpoint, other: &HubEndpoint) -> bool {
+/// Whether both have the same port and trust the same certificates.
+fn is_same_address(one: &HubEndpoint, other: &HubEndpoint) -> bool {
     match (one, other) {
         (HubEndpoint::Access(one), HubEndpoint::Access(other)) => {
             one.port == other.port && one.ca == other.ca
@@ -205,7 +206,7 @@ fn is_same_place(one: &HubEndpoint, other: &HubEndpoint) -> bool {
     }
 }
 
-/// A way to a hub that is looked at.
+/// An endpoint of a hub that is probed.
 struct Link {
     hub: LinkedHub,
     hubs: Arc<dyn Hubs>,
@@ -213,8 +214,8 @@ struct Link {
 }
 
 impl Link {
-    /// What is known of it once it has been probed and, when it is time, its devices counted.
-    async fn look(self, mut known: KnownHub, now: Timestamp) -> (LinkedHub, KnownHub) {
+    /// Probes the hub, counts its devices when that is due, and returns the results.
+    async fn probe(self, mut known: KnownHub, now: Timestamp) -> (LinkedHub, KnownHub) {
         let Some(connector) = self.hubs.connector(&self.hub) else { return (self.hub, known) };
         known.estimate = match connector.reach().await {
             Ok(took) => known.estimate.after_answer(took),
@@ -224,7 +225,7 @@ impl Link {
         if !self.counts {
             known = known.without_devices();
         } else if known.counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
-            // A count that fails leaves the last one: how many devices a hub has changes slowly.
+            // After a count that failed the last one stays, for the number of devices changes slowly.
             known.devices = connector.device_count().await.ok().flatten().or(known.devices);
             known.counted = Some(Instant::now());
         }

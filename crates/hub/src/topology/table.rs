@@ -1,4 +1,4 @@
-//! An operator's table of latencies: from networks and regions to hubs.
+//! An operator's table of latencies from networks and regions to hubs.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -6,34 +6,34 @@ use ipnetwork::IpNetwork;
 use model::{HubName, Latency, LatencyRow, LatencySource};
 use provisioning::allocate::Latencies;
 
-/// Rows of one table: each is looked at for a device, so that there must be an end.
+/// How many rows a table may have, since each is compared with the address of a device.
 const MAX_ROWS: usize = 4096;
 
-/// Latencies by hub.
+/// The latencies to hubs.
 type Row = Arc<HashMap<HubName, Latency>>;
 
-/// The table; empty by default.
+/// A table of latencies; empty by default.
 #[derive(Debug, Clone, Default)]
 pub struct LatencyTable {
     /// The smallest networks first.
     networks: Vec<(IpNetwork, Row)>,
-    /// By names in upper case.
+    /// By name in upper case.
     regions: HashMap<String, Row>,
 }
 
-/// Why rows make no table.
+/// Why rows cannot be used as a table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// Two rows for the same devices.
+    /// Two rows are for the same network or region.
     #[error("{0} stands twice")]
     Twice(String),
-    /// More rows than are looked at.
+    /// There are too many rows.
     #[error("more than {MAX_ROWS} rows")]
     TooMany,
 }
 
 impl LatencyTable {
-    /// With these rows: latencies by hub from a network, or from a region as GeoIP databases call it: `DE`, `US-CA`.
+    /// Makes a table of these rows. Regions have the names of GeoIP databases: `DE`, `US-CA`.
     pub fn new(
         networks: impl IntoIterator<Item = (IpNetwork, HashMap<HubName, Latency>)>,
         regions: impl IntoIterator<Item = (String, HashMap<HubName, Latency>)>,
@@ -59,20 +59,20 @@ impl LatencyTable {
         Ok(table)
     }
 
-    /// The latencies from the smallest network that has this address.
+    /// Returns the latencies from the smallest network that contains this address.
     pub(super) fn of_address(&self, address: IpAddr) -> Option<Latencies> {
         let (network, row) = self.networks.iter().find(|(network, _)| network.contains(address))?;
         Some(Latencies::from(LatencySource::Table(network.to_string()), Arc::clone(row)))
     }
 
-    /// The latencies from this region.
+    /// Returns the latencies from this region.
     pub(super) fn of_region(&self, region: &str) -> Option<Latencies> {
         let region = region.to_ascii_uppercase();
         let row = Arc::clone(self.regions.get(&region)?);
         Some(Latencies::from(LatencySource::Region(region), row))
     }
 
-    /// All rows: networks in the order in which they are looked at, then regions by name.
+    /// Returns all rows: networks in the order of their precedence, then regions by name.
     pub(super) fn rows(&self) -> Vec<LatencyRow> {
         let networks = self.networks.iter();
         let networks = networks.map(|(network, row)| shown(LatencySource::Table(network.to_string()), row));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_network_counts() {
+    fn the_smallest_network_takes_precedence() {
         let networks =
             [("0.0.0.0/0", 1), ("10.1.0.0/16", 3), ("10.0.0.0/8", 2), ("10.1.2.3", 4), ("fd00::/8", 5)];
         let table = table(&networks, &[]).unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_have_no_case_and_rows_are_told_apart() {
+    fn regions_are_compared_without_case_and_no_row_may_occur_twice() {
         let built = table(&[("10.1.2.3/8", 1)], &[("de-by", 2)]).unwrap();
         assert!(built.of_region("DE-BY").is_some() && built.of_region("DE").is_none());
         let sources: Vec<_> = built.rows().into_iter().map(|row| row.source).collect();

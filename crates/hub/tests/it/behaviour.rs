@@ -1,4 +1,4 @@
-//! What every kind of connector does. Each test runs on all kinds.
+//! The behavior of every kind of connector. Each test runs on all kinds.
 
 use std::collections::HashSet;
 
@@ -40,19 +40,19 @@ fn keep(id: &str, credentials: HubCredentials) -> DeviceSpec {
     DeviceSpec { twin: TwinSpec::Keep { initial: start() }, ..seed(id, credentials) }
 }
 
-/// An order for a device that lived at another hub.
+/// Returns the spec of a device that moves here from another hub.
 fn carry(id: &str, credentials: HubCredentials) -> DeviceSpec {
     DeviceSpec { twin: TwinSpec::Migrate { initial: start() }, ..seed(id, credentials) }
 }
 
-/// Every character that a device ID may have beside letters and digits.
+/// Every character that a device ID may have besides letters and digits.
 const ODD_ID: &str = "dev-1:.+%_#*?!(),=@;$'";
 
 fn section(value: Value, version: u64) -> Properties {
     Properties { value: value.as_object().cloned().unwrap(), version }
 }
 
-/// What a device had that was used at its hub, and that an operator may have disabled there.
+/// Returns the data of a device that was used at its hub, and that an operator may have disabled there.
 fn used(disabled: Option<&str>) -> Carried {
     Carried {
         tags: json!({"site": "y", "deep": {"list": [1, {"a": 1.5}]}}).as_object().cloned().unwrap(),
@@ -70,7 +70,7 @@ async fn removed(world: &World, id: &str, version: &HubVersion) -> Removed {
     world.connector.remove_device(&DeviceId::parse(id).unwrap(), version).await.unwrap()
 }
 
-/// Does the same on every kind of connector.
+/// Runs a test on every kind of connector.
 async fn on_all(test: impl AsyncFn(&World)) {
     for way in CONNECTIONS {
         eprintln!("{way:?}");
@@ -79,7 +79,7 @@ async fn on_all(test: impl AsyncFn(&World)) {
 }
 
 #[tokio::test]
-async fn a_device_is_created_with_its_twin_and_repeating_changes_nothing() {
+async fn a_device_is_created_with_its_twin_and_repeating_that_changes_nothing() {
     on_all(async |world| {
         let id = ODD_ID;
         world.connector.ensure_device(&seed(id, keys(7, 8))).await.unwrap();
@@ -108,11 +108,11 @@ async fn a_device_is_created_with_its_twin_and_repeating_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_blank_start_leaves_a_new_twin_untouched() {
+async fn a_blank_initial_twin_leaves_a_new_twin_untouched() {
     on_all(async |world| {
         for (id, blank) in [("a", InitialTwin::default()), ("b", twin(json!({}), json!({"x": null})))] {
-            let order = DeviceSpec { twin: TwinSpec::Keep { initial: blank }, ..seed(id, keys(7, 8)) };
-            world.connector.ensure_device(&order).await.unwrap();
+            let spec = DeviceSpec { twin: TwinSpec::Keep { initial: blank }, ..seed(id, keys(7, 8)) };
+            world.connector.ensure_device(&spec).await.unwrap();
             let shown = world.shown(id).1;
             assert_eq!(shown.get("tags"), None, "{id}");
             assert_eq!(shown["properties"]["desired"].get("x"), None, "{id}");
@@ -122,14 +122,14 @@ async fn a_blank_start_leaves_a_new_twin_untouched() {
 }
 
 #[tokio::test]
-async fn only_what_is_given_counts_as_a_change_of_the_twin() {
+async fn only_given_parts_count_as_a_change_of_the_twin() {
     on_all(async |world| {
         for (id, given, version) in
             [("t", twin(json!({"a": 1}), Value::Null), 1), ("d", twin(Value::Null, json!({"a": 1})), 2)]
         {
-            let order = DeviceSpec { twin: TwinSpec::Initialize(given), ..seed(id, keys(7, 8)) };
+            let spec = DeviceSpec { twin: TwinSpec::Initialize(given), ..seed(id, keys(7, 8)) };
             for _ in 0..2 {
-                world.connector.ensure_device(&order).await.unwrap();
+                world.connector.ensure_device(&spec).await.unwrap();
                 assert_eq!(world.shown(id).1["properties"]["desired"]["$version"], version, "{id}");
             }
         }
@@ -138,7 +138,7 @@ async fn only_what_is_given_counts_as_a_change_of_the_twin() {
 }
 
 #[tokio::test]
-async fn credentials_and_capabilities_are_refreshed_and_all_else_stays() {
+async fn credentials_and_capabilities_are_updated_and_everything_else_stays() {
     on_all(async |world| {
         world.connector.ensure_device(&seed("d", keys(7, 8))).await.unwrap();
         let id = DeviceId::parse("d").unwrap();
@@ -148,21 +148,21 @@ async fn credentials_and_capabilities_are_refreshed_and_all_else_stays() {
         world.hub.put_device(&id, device, IfMatch::Any).await.unwrap();
         let (before, twin_before) = world.shown("d");
         let leaf = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
-        for (order, kind) in [
+        for (spec, kind) in [
             (keep("d", keys(7, 9)), "sas"),
             (keep("d", leaf.clone()), "selfSigned"),
             (DeviceSpec { iot_edge: true, ..keep("d", leaf.clone()) }, "selfSigned"),
             (keep("d", leaf), "selfSigned"),
         ] {
-            world.connector.ensure_device(&order).await.unwrap();
+            world.connector.ensure_device(&spec).await.unwrap();
             let (device, twin) = world.shown("d");
             assert_eq!((&device["status"], &device["statusReason"]), (&json!("disabled"), &json!("lost")));
             assert_eq!(device["generationId"], before["generationId"]);
             assert_eq!(device["authentication"]["type"], kind);
-            assert_eq!(device["capabilities"]["iotEdge"], order.iot_edge);
-            assert_eq!(device.get("deviceScope").is_some(), order.iot_edge, "{device}");
+            assert_eq!(device["capabilities"]["iotEdge"], spec.iot_edge);
+            assert_eq!(device.get("deviceScope").is_some(), spec.iot_edge, "{device}");
             assert_eq!(twin["etag"], twin_before["etag"], "the twin stays");
-            world.connector.ensure_device(&order).await.unwrap();
+            world.connector.ensure_device(&spec).await.unwrap();
             assert_eq!(world.shown("d").0["etag"], device["etag"], "nothing is left to write");
         }
         let thumbprints = &world.shown("d").0["authentication"]["x509Thumbprint"];
@@ -172,7 +172,7 @@ async fn credentials_and_capabilities_are_refreshed_and_all_else_stays() {
 }
 
 #[tokio::test]
-async fn a_used_twin_is_kept_or_seeded_as_ordered() {
+async fn a_used_twin_is_kept_or_initialized_as_the_spec_says() {
     on_all(async |world| {
         world.connector.ensure_device(&seed("d", keys(7, 8))).await.unwrap();
         let id = DeviceId::parse("d").unwrap();
@@ -196,7 +196,7 @@ async fn a_used_twin_is_kept_or_seeded_as_ordered() {
 }
 
 #[tokio::test]
-async fn a_lost_device_starts_again_and_removing_may_be_repeated() {
+async fn a_lost_device_is_created_again_and_a_removal_may_be_repeated() {
     on_all(async |world| {
         let id = DeviceId::parse("d").unwrap();
         for _ in 0..2 {
@@ -212,9 +212,9 @@ async fn a_lost_device_starts_again_and_removing_may_be_repeated() {
     .await;
 }
 
-/// The generation that every call names is that of the registry, the same until the device is deleted and made anew.
+/// Every call returns the generation of the registry, which stays the same until the device is deleted and created again.
 #[tokio::test]
-async fn a_device_keeps_its_generation_until_it_is_made_anew() {
+async fn a_device_keeps_its_generation_until_it_is_created_again() {
     on_all(async |world| {
         let (id, blank) = (DeviceId::parse("d").unwrap(), InitialTwin::default());
         let blank = DeviceSpec { twin: TwinSpec::Initialize(blank), ..seed("d", keys(7, 8)) };
@@ -225,13 +225,12 @@ async fn a_device_keeps_its_generation_until_it_is_made_anew() {
             assert_eq!(world.shown("d").0["generationId"], generation.as_str());
             assert!(seen.insert(generation.to_string()), "made anew, it is another device");
             let same = Some(generation);
-            for order in [keep("d", keys(7, 8)), keep("d", keys(7, 9)), seed("d", keys(7, 8)), blank.clone()]
-            {
-                assert_eq!(world.connector.ensure_device(&order).await.unwrap().generation, same);
+            for spec in [keep("d", keys(7, 8)), keep("d", keys(7, 9)), seed("d", keys(7, 8)), blank.clone()] {
+                assert_eq!(world.connector.ensure_device(&spec).await.unwrap().generation, same);
             }
             for carried in [&enabled, &disabled] {
-                let order = carry("d", keys(7, 8));
-                assert_eq!(world.connector.receive_device(&order, carried).await.unwrap().generation, same);
+                let spec = carry("d", keys(7, 8));
+                assert_eq!(world.connector.receive_device(&spec, carried).await.unwrap().generation, same);
             }
             assert_eq!(found(world, "d").await.unwrap().generation, same);
             world.hub.delete_device(&id).await.unwrap();
@@ -248,10 +247,10 @@ async fn a_device_keeps_its_generation_until_it_is_made_anew() {
     .await;
 }
 
-/// A device of another client is recognized, unlike one that an earlier order left, and stays as it is if the order
-/// says so: key, twin and status.
+/// A device of another client is recognized, unlike one of an earlier spec, and keeps its key, twin and status if the spec says
+/// so.
 #[tokio::test]
-async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
+async fn a_device_of_another_client_is_adopted_or_left_alone() {
     on_all(async |world| {
         let (enabled, disabled) = (used(None), used(Some("lost")));
         type Ordered = fn(&str, HubCredentials) -> DeviceSpec;
@@ -263,17 +262,17 @@ async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
             ("received-disabled", carry, Some(&disabled)),
         ];
         for (id, of, carried) in cases {
-            let tell = async |order: &DeviceSpec| match carried {
-                Some(carried) => world.connector.receive_device(order, carried).await,
-                None => world.connector.ensure_device(order).await,
+            let tell = async |spec: &DeviceSpec| match carried {
+                Some(carried) => world.connector.receive_device(spec, carried).await,
+                None => world.connector.ensure_device(spec).await,
             };
-            let refusing = |order: DeviceSpec| DeviceSpec { existing: ExistingDevices::Refuse, ..order };
-            // Nothing is there, then what this order made, then what an earlier one did.
+            let refusing = |spec: DeviceSpec| DeviceSpec { existing: ExistingDevices::Refuse, ..spec };
+            // There is no device, then that of this spec, then that of an earlier one.
             let (made, later) =
                 (of(id, keys(7, 8)), of(id, keys(7, 9)).with_sent([of(id, keys(7, 8)).digest()]));
             for own in [&made, &made, &later] {
-                for order in [own.clone(), refusing(own.clone())] {
-                    assert!(!tell(&order).await.unwrap().took_over, "{id}: {order:?}");
+                for spec in [own.clone(), refusing(own.clone())] {
+                    assert!(!tell(&spec).await.unwrap().took_over, "{id}: {spec:?}");
                 }
             }
             let there = world.shown(id);
@@ -289,11 +288,11 @@ async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
 }
 
 #[tokio::test]
-async fn what_no_twin_may_hold_is_refused_and_changes_nothing() {
+async fn a_twin_that_is_not_valid_is_refused_and_changes_nothing() {
     on_all(async |world| {
         let broken = TwinSpec::Initialize(twin(json!({}), json!({"a.b": 1})));
-        let order = DeviceSpec { twin: broken, ..seed("d", keys(7, 8)) };
-        let refused = world.connector.ensure_device(&order).await;
+        let spec = DeviceSpec { twin: broken, ..seed("d", keys(7, 8)) };
+        let refused = world.connector.ensure_device(&spec).await;
         assert!(matches!(refused, Err(HubError::Refused(_))), "{refused:?}");
         assert_eq!(world.hub.counts().unwrap().devices, 0);
     })
@@ -301,15 +300,15 @@ async fn what_no_twin_may_hold_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn orders_that_meet_at_one_device_leave_one_device() {
+async fn concurrent_specs_of_one_device_leave_one_device() {
     on_all(async |world| {
-        let orders = (0..60_u8).map(|number| {
+        let specs = (0..60_u8).map(|number| {
             let connector = world.connector.clone();
-            let order = seed(&format!("d{}", number / 3), keys(7, 8));
-            tokio::spawn(async move { connector.ensure_device(&order).await })
+            let spec = seed(&format!("d{}", number / 3), keys(7, 8));
+            tokio::spawn(async move { connector.ensure_device(&spec).await })
         });
-        for order in orders.collect::<Vec<_>>() {
-            order.await.unwrap().unwrap();
+        for spec in specs.collect::<Vec<_>>() {
+            spec.await.unwrap().unwrap();
         }
         assert_eq!(world.hub.counts().unwrap().devices, 20);
         assert_eq!(world.shown("d19").1["properties"]["desired"]["$version"], 2);
@@ -318,7 +317,7 @@ async fn orders_that_meet_at_one_device_leave_one_device() {
 }
 
 #[tokio::test]
-async fn a_device_arrives_with_all_that_it_had() {
+async fn a_device_arrives_with_all_its_data() {
     on_all(async |world| {
         let leaf = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
         for (id, credentials, disabled) in [
@@ -326,8 +325,8 @@ async fn a_device_arrives_with_all_that_it_had() {
             ("leaf", leaf, Some("stolen")),
             ("without-reason", keys(7, 8), Some("")),
         ] {
-            let (order, carried) = (carry(id, credentials), used(disabled));
-            world.connector.receive_device(&order, &carried).await.unwrap();
+            let (spec, carried) = (carry(id, credentials), used(disabled));
+            world.connector.receive_device(&spec, &carried).await.unwrap();
             let (device, shown) = world.shown(id);
             assert_eq!(device["status"], if disabled.is_some() { "disabled" } else { "enabled" });
             let reason = disabled.filter(|reason| !reason.is_empty());
@@ -341,7 +340,7 @@ async fn a_device_arrives_with_all_that_it_had() {
             let reported = &properties["reported"];
             assert_eq!((&reported["firmware"], &reported["$version"]), (&json!("1.2"), &json!(4)));
             let arrived = found(world, id).await.unwrap();
-            assert_eq!((arrived.carried, arrived.credentials), (carried, Some(order.credentials)));
+            assert_eq!((arrived.carried, arrived.credentials), (carried, Some(spec.credentials)));
         }
         world
             .connector
@@ -354,7 +353,7 @@ async fn a_device_arrives_with_all_that_it_had() {
 }
 
 #[tokio::test]
-async fn what_arrives_takes_the_place_of_what_was_there_and_may_arrive_again() {
+async fn a_device_that_arrives_replaces_an_existing_one_and_may_arrive_again() {
     on_all(async |world| {
         world.connector.receive_device(&carry("d", keys(1, 2)), &used(Some("stolen"))).await.unwrap();
         let mut last = found(world, "d").await.unwrap();
@@ -368,7 +367,7 @@ async fn what_arrives_takes_the_place_of_what_was_there_and_may_arrive_again() {
         for _ in 0..2 {
             world.connector.receive_device(&carry("d", keys(7, 8)), &carried).await.unwrap();
             let arrived = found(world, "d").await.unwrap();
-            // But for one thing: what an operator disabled here stays disabled.
+            // Except that a device which an operator disabled here stays disabled.
             let stays = Carried { disabled: Some("stolen".to_owned()), ..carried.clone() };
             assert_eq!((&arrived.carried, &arrived.credentials), (&stays, &Some(keys(7, 8))));
             assert_eq!(
@@ -386,7 +385,7 @@ async fn what_arrives_takes_the_place_of_what_was_there_and_may_arrive_again() {
 }
 
 #[tokio::test]
-async fn a_device_that_cannot_arrive_as_it_was_is_refused() {
+async fn a_device_whose_data_are_not_valid_is_refused() {
     on_all(async |world| {
         let carried = Carried { desired: section(json!({"a.b": 1}), 2), ..used(None) };
         let refused = world.connector.receive_device(&carry("d", keys(7, 8)), &carried).await;
@@ -397,7 +396,7 @@ async fn a_device_that_cannot_arrive_as_it_was_is_refused() {
 }
 
 #[tokio::test]
-async fn a_device_is_found_as_it_is_now() {
+async fn a_device_is_found_with_its_current_data() {
     on_all(async |world| {
         assert_eq!(found(world, ODD_ID).await, None);
         world.connector.ensure_device(&seed(ODD_ID, keys(7, 8))).await.unwrap();
@@ -425,7 +424,7 @@ async fn a_device_is_found_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn only_the_version_that_was_looked_at_is_removed() {
+async fn only_the_version_that_was_read_is_removed() {
     on_all(async |world| {
         assert_eq!(removed(world, ODD_ID, &HubVersion("MQ==".to_owned())).await, Removed::Gone, "absent");
         world.connector.ensure_device(&seed(ODD_ID, keys(7, 8))).await.unwrap();

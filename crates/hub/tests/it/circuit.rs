@@ -1,4 +1,4 @@
-//! Hubs that are spared while they are in trouble, and called again when they are not.
+//! The circuit breaker: hubs that fail are not called for a while, and then probed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::world;
 const THROTTLED: &str = "HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n";
 const THROTTLED_FOR_40_S: &str = "HTTP/1.1 429 X\r\nRetry-After: 40\r\nContent-Length: 0\r\n\r\n";
 const DOWN_FOR_40_S: &str = "HTTP/1.1 503 X\r\nRetry-After: 40\r\nContent-Length: 0\r\n\r\n";
-/// What opens the circuit when it happens so often in a row.
+/// How many failures in a row open the circuit.
 const FAILURES: usize = 5;
 
 struct Spared {
@@ -31,10 +31,10 @@ impl Spared {
     }
 
     async fn call(&self) -> Result<(), HubError> {
-        self.connector.ensure_device(&order()).await.map(drop)
+        self.connector.ensure_device(&spec()).await.map(drop)
     }
 
-    /// A call that does not reach the hub; how long it shall wait.
+    /// Makes a call that does not reach the hub, and returns how long it must wait.
     async fn refused(&self) -> Duration {
         let before = self.script.requests().len();
         let refused = self.call().await.unwrap_err();
@@ -54,7 +54,7 @@ impl Spared {
     }
 }
 
-fn order() -> DeviceSpec {
+fn spec() -> DeviceSpec {
     DeviceSpec {
         twin: TwinSpec::Initialize(InitialTwin::default()),
         iot_edge: false,
@@ -103,7 +103,7 @@ async fn failures_in_a_row_open_the_circuit_and_a_probe_closes_it() {
     spared.clock.advance(Duration::from_secs(4));
     assert_eq!(spared.call().await, Ok(()));
     assert_eq!(spared.circuit(), Circuit::Closed);
-    assert!(spared.connector.health().last_error.is_some(), "it is told still");
+    assert!(spared.connector.health().last_error.is_some(), "it is still reported");
     assert_eq!(spared.script.steps_left(), 0);
 }
 
@@ -131,7 +131,7 @@ async fn one_call_probes_while_others_wait() {
     spared.call().await.unwrap_err();
     spared.clock.advance(Duration::from_secs(20));
     let connector = Arc::clone(&spared.connector);
-    let probe = tokio::spawn(async move { connector.ensure_device(&order()).await });
+    let probe = tokio::spawn(async move { connector.ensure_device(&spec()).await });
     while spared.script.requests().len() < 2 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -146,7 +146,7 @@ async fn one_call_probes_while_others_wait() {
 }
 
 #[tokio::test]
-async fn what_a_hub_refuses_does_not_open_the_circuit() {
+async fn a_refusal_of_the_hub_does_not_open_the_circuit() {
     let wrong = || Step::reply(400, r#"{"Message":"ErrorCode:ArgumentInvalid;bad id"}"#);
     let full = || Step::reply(403, r#"{"errorCode":403002,"message":"full"}"#);
     let spared = Spared::with((0..20).flat_map(|_| [wrong(), full()])).await;
@@ -158,7 +158,7 @@ async fn what_a_hub_refuses_does_not_open_the_circuit() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_opens_it_and_an_operators_check_goes_through() {
+async fn a_rejected_key_opens_the_circuit_and_an_operators_check_passes_it() {
     let gone = || Step::reply(404, r#"{"Message":"ErrorCode:DeviceNotFound;no"}"#);
     let refused = std::iter::repeat_n(Step::reply(401, ""), FAILURES);
     let spared = Spared::with(refused.chain([gone(), gone(), gone(), done()])).await;
@@ -166,7 +166,7 @@ async fn a_key_that_is_refused_opens_it_and_an_operators_check_goes_through() {
         spared.call().await.unwrap_err();
     }
     assert_eq!(spared.circuit(), Circuit::Open);
-    // Somebody has put the policy right at the hub. The pause is not over.
+    // An operator has corrected the policy at the hub. The pause is not over.
     spared.refused().await;
     assert_eq!(spared.connector.lacking().await, Ok(vec![]));
     assert_eq!(spared.circuit(), Circuit::Closed);
@@ -174,7 +174,7 @@ async fn a_key_that_is_refused_opens_it_and_an_operators_check_goes_through() {
 }
 
 #[tokio::test]
-async fn removing_waits_for_the_circuit_too() {
+async fn a_removal_waits_for_the_circuit_too() {
     let spared = Spared::with([Step::Raw(THROTTLED), Step::reply(204, "")]).await;
     spared.call().await.unwrap_err();
     let id = DeviceId::parse("d").unwrap();
@@ -184,9 +184,9 @@ async fn removing_waits_for_the_circuit_too() {
     assert_eq!(spared.connector.remove_device(&id, &any).await, Ok(Removed::Gone));
 }
 
-/// It works, so it is called; but new devices are kept away for a while, and then one tries.
+/// The hub works, so it is called; but it is passed over for new devices for a while, and then tried with one.
 #[tokio::test]
-async fn a_hub_that_is_full_is_known_as_that_for_a_while() {
+async fn a_full_hub_is_treated_as_full_for_a_while() {
     let full = || Step::reply(403, r#"{"Message":"ErrorCode:IotHubQuotaExceeded;no"}"#);
     let spared = Spared::with([full(), full(), full(), done()]).await;
     let is_full = || spared.connector.health().full_at.is_some();

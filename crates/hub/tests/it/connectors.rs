@@ -1,4 +1,4 @@
-//! Ways that are made for links as they are, and go with them.
+//! Connectors are created for the settings of links, and dropped with them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,17 @@ fn link(endpoint: HubEndpoint) -> LinkedHub {
     LinkedHub { name: sample::hub_name(HOST), endpoint, ..sample::instance("one").linked_hubs.swap_remove(0) }
 }
 
-/// `World`'s hub is in another process, or in this one.
+/// Returns connectors in whose process the hub of `World` is embedded, or not.
 fn connectors(world: &World, embedded: bool) -> Connectors {
     let hubs = embedded.then(|| world.hub.clone());
     Connectors::new(hubs, world.clock.clone(), Arc::new(SeededEntropy::new(1)))
 }
 
 async fn register(connectors: &Connectors, link: &LinkedHub) -> Result<(), HubError> {
-    connectors.connector(link).unwrap().ensure_device(&order()).await.map(drop)
+    connectors.connector(link).unwrap().ensure_device(&spec()).await.map(drop)
 }
 
-fn order() -> DeviceSpec {
+fn spec() -> DeviceSpec {
     DeviceSpec { twin: TwinSpec::Initialize(InitialTwin::default()), ..sample::device_spec("d") }
 }
 
@@ -34,7 +34,7 @@ fn same(one: &Arc<dyn HubConnector>, other: &Arc<dyn HubConnector>) -> bool {
 }
 
 #[tokio::test]
-async fn a_rotated_key_counts_from_the_next_call_on() {
+async fn a_rotated_key_is_used_from_the_next_call_on() {
     let world = World::new(Connection::OverRest);
     for embedded in [false, true] {
         let connectors = connectors(&world, embedded);
@@ -48,7 +48,7 @@ async fn a_rotated_key_counts_from_the_next_call_on() {
 }
 
 #[tokio::test]
-async fn a_hub_of_this_process_is_called_directly_but_only_by_its_key() {
+async fn a_hub_of_this_process_is_called_directly_but_only_with_its_key() {
     let world = World::new(Connection::InProcess);
     let connectors = connectors(&world, true);
     register(&connectors, &link(HubEndpoint::Embedded)).await.unwrap();
@@ -64,13 +64,13 @@ async fn a_hub_of_this_process_is_called_directly_but_only_by_its_key() {
 }
 
 #[tokio::test]
-async fn an_embedded_hub_that_is_no_more_is_no_way() {
+async fn an_embedded_hub_that_was_removed_has_no_connector() {
     let world = World::new(Connection::OverRest);
     assert!(connectors(&world, false).connector(&link(HubEndpoint::Embedded)).is_none());
 }
 
 #[tokio::test]
-async fn ways_are_kept_until_they_are_forgotten_or_idle() {
+async fn connectors_are_kept_until_they_are_forgotten_or_idle() {
     let world = World::new(Connection::OverRest);
     let connectors = connectors(&world, false);
     let by = |port| link(HubEndpoint::Access(HubAccess { port, ..world.site.access("p", 1) }));
@@ -80,7 +80,7 @@ async fn ways_are_kept_until_they_are_forgotten_or_idle() {
     connectors.forget(&by(1));
     assert!(!same(&one, &connectors.connector(&by(1)).unwrap()));
     assert!(same(&two, &connectors.connector(&by(2)).unwrap()));
-    // Idle ones go when another is made.
+    // Idle connectors are evicted when another is created.
     world.clock.advance(Duration::from_secs(599));
     connectors.connector(&by(1)).unwrap();
     world.clock.advance(Duration::from_secs(2));
@@ -89,14 +89,14 @@ async fn ways_are_kept_until_they_are_forgotten_or_idle() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_under_way_ends_though_its_hub_is_unlinked() {
+async fn a_call_in_flight_ends_although_its_hub_is_unlinked() {
     let world = World::new(Connection::OverRest);
     let script =
         Script::start([Step::Late { after: Duration::from_millis(300), status: 200, body: "{}" }]).await;
     let connectors = connectors(&world, false);
     let link = link(HubEndpoint::Access(script.site.access("p", 1)));
     let connector = connectors.connector(&link).unwrap();
-    let call = tokio::spawn(async move { connector.ensure_device(&order()).await });
+    let call = tokio::spawn(async move { connector.ensure_device(&spec()).await });
     while script.requests().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -1,4 +1,4 @@
-//! Hubs that throttle, fail, answer late, wrongly or not at all.
+//! Hubs that throttle or fail, whose answers are late or not valid, or that do not answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const GONE: &str = r#"{"Message":"ErrorCode:DeviceNotFound;no"}"#;
 const THROTTLED: &str = r#"{"Message":"ErrorCode:ThrottlingException;Wait 10 seconds and try again."}"#;
 
 /// A new device without a twin.
-fn order() -> DeviceSpec {
+fn spec() -> DeviceSpec {
     DeviceSpec {
         twin: TwinSpec::Initialize(InitialTwin::default()),
         iot_edge: false,
@@ -27,10 +27,10 @@ fn order() -> DeviceSpec {
 }
 
 fn kept() -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Keep { initial: InitialTwin::default() }, ..order() }
+    DeviceSpec { twin: TwinSpec::Keep { initial: InitialTwin::default() }, ..spec() }
 }
 
-/// The device as a hub shows it that has it as ordered, or with other keys.
+/// Returns the JSON of a device with the keys of the spec, or with others.
 fn device(etag: &str, key_byte: u8) -> String {
     let keys = sample::keys(key_byte);
     json!({
@@ -57,10 +57,10 @@ fn over(link: RestLink) -> RestConnector {
     world::connector(link, &Arc::default())
 }
 
-/// One order, these answers, this outcome.
-async fn check(steps: Vec<Step>, order: &DeviceSpec, expected: Result<(), HubError>) -> Vec<String> {
+/// Sends a spec to a hub with these answers, and checks the outcome.
+async fn check(steps: Vec<Step>, spec: &DeviceSpec, expected: Result<(), HubError>) -> Vec<String> {
     let script = Script::start(steps.clone()).await;
-    let outcome = connector(&script).ensure_device(order).await.map(drop);
+    let outcome = connector(&script).ensure_device(spec).await.map(drop);
     match (&expected, &outcome) {
         (
             Err(HubError::Unavailable(Delay { reason: part, .. })),
@@ -81,7 +81,7 @@ fn unavailable(part: &str) -> Result<(), HubError> {
 }
 
 #[tokio::test]
-async fn answers_say_whether_to_try_again() {
+async fn the_answer_decides_whether_to_try_again() {
     for (step, expected) in [
         (Step::reply(429, THROTTLED), unavailable("429 ThrottlingException: Wait 10 seconds")),
         (Step::reply(408, ""), unavailable("408")),
@@ -98,7 +98,7 @@ async fn answers_say_whether_to_try_again() {
         (Step::reply(200, "<html>log in"), unavailable("200 <html>log in")),
         (Step::reply(302, ""), unavailable("302")),
         (Step::reply(404, "<html>nothing here"), unavailable("404")),
-        (Step::reply(404, GONE), unavailable("makes no sense")),
+        (Step::reply(404, GONE), unavailable("is not valid")),
         (
             Step::reply(400, r#"{"Message":"ErrorCode:ArgumentInvalid;bad id"}"#),
             Err(HubError::Refused("400 ArgumentInvalid: bad id".to_owned())),
@@ -108,30 +108,30 @@ async fn answers_say_whether_to_try_again() {
         (Step::Raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"deviceId\""), unavailable("HTTP")),
         (Step::Cut, unavailable("")),
     ] {
-        check(vec![step], &order(), expected).await;
+        check(vec![step], &spec(), expected).await;
     }
 }
 
 #[tokio::test]
-async fn what_a_hub_shows_must_make_sense() {
+async fn an_answer_that_is_not_valid_is_unavailable() {
     let exists = || Step::reply(409, EXISTS);
     for body in [r#"{"deviceId":"d","authentication":7}"#, r#"{"deviceId":"d"}"#] {
-        check(vec![exists(), Step::reply(200, body)], &order(), unavailable("device that it shows")).await;
+        check(vec![exists(), Step::reply(200, body)], &spec(), unavailable("device that it returned")).await;
     }
     for body in ["", "null", "[]", "<html>"] {
-        check(vec![exists(), Step::reply(200, body)], &order(), unavailable("200")).await;
+        check(vec![exists(), Step::reply(200, body)], &spec(), unavailable("200")).await;
     }
     for body in ["{}", r#"{"properties":{"desired":7}}"#] {
         let shown = Step::reply(200, &device("MQ==", 30));
         let steps = vec![exists(), shown, Step::reply(200, "{}"), Step::reply(200, body)];
-        check(steps, &order(), unavailable("twin that it shows")).await;
+        check(steps, &spec(), unavailable("twin that it returned")).await;
     }
-    let twinned = DeviceSpec { twin: TwinSpec::Initialize(sample::twin()), ..order() };
+    let twinned = DeviceSpec { twin: TwinSpec::Initialize(sample::twin()), ..spec() };
     check(vec![Step::reply(200, "<html>")], &twinned, unavailable("200 <html>")).await;
 }
 
 #[tokio::test]
-async fn a_device_that_is_there_costs_one_request() {
+async fn an_unchanged_device_costs_one_request() {
     let requests = check(vec![Step::reply(200, &device("MQ==", 30))], &kept(), Ok(())).await;
     assert_eq!(requests, ["GET /devices/d?api-version=2021-04-12"]);
 }
@@ -149,20 +149,20 @@ async fn another_version_is_read_again_three_times() {
     ];
     assert_eq!(requests, [get, first, get, second]);
     let storm: Vec<Step> = (0..4).flat_map(|_| [shown("MQ=="), stale()]).collect();
-    check(storm, &kept(), unavailable("keeps changing")).await;
+    check(storm, &kept(), unavailable("keep changing")).await;
 }
 
 #[tokio::test]
-async fn a_device_that_comes_and_goes_is_met_as_it_is() {
+async fn a_device_that_appears_and_disappears_is_created_or_updated() {
     let come = vec![Step::reply(409, EXISTS), Step::reply(404, GONE), Step::reply(200, "{}")];
-    check(come, &order(), Ok(())).await;
+    check(come, &spec(), Ok(())).await;
     let lost = vec![Step::reply(404, GONE), Step::reply(409, EXISTS), Step::reply(200, &device("MQ==", 30))];
     check(lost, &kept(), Ok(())).await;
 }
 
 #[tokio::test]
 async fn a_twin_that_was_left_out_is_written() {
-    let twinned = DeviceSpec { twin: TwinSpec::Initialize(sample::twin()), ..order() };
+    let twinned = DeviceSpec { twin: TwinSpec::Initialize(sample::twin()), ..spec() };
     let partly = r#"{"isSuccessful":true,"errors":[],"warnings":[{"deviceId":"d","warningCode":"DeviceRegisteredWithoutTwin"}]}"#;
     let steps = [partly, "{}", &device("MQ==", 30)].map(|body| Step::reply(200, body));
     let requests = check(steps.to_vec(), &twinned, Ok(())).await;
@@ -180,22 +180,22 @@ async fn a_twin_that_was_left_out_is_written() {
 }
 
 #[tokio::test]
-async fn slow_hubs_are_left_and_their_connections_with_them() {
+async fn a_call_to_a_slow_hub_ends_at_its_deadline_with_its_connection() {
     let script = Script::start([Step::Hang(Duration::from_secs(60)), Step::reply(200, "{}")]).await;
     let connector = impatient(&script, Duration::from_millis(300));
     let began = Instant::now();
-    let outcome = connector.ensure_device(&order()).await;
+    let outcome = connector.ensure_device(&spec()).await;
     assert!(
         matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("no answer")),
         "{outcome:?}"
     );
     assert!(began.elapsed() < Duration::from_secs(20));
-    assert_eq!(connector.ensure_device(&order()).await.map(|it| it.generation), Ok(None));
+    assert_eq!(connector.ensure_device(&spec()).await.map(|it| it.generation), Ok(None));
     assert_eq!(script.connections(), 2);
 }
 
 #[tokio::test]
-async fn hubs_that_never_come_to_an_end_are_left() {
+async fn an_answer_without_end_is_cut_off_at_the_deadline() {
     for start in [
         "HTTP/1.1 200 OK\r\nX-",
         "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{",
@@ -203,13 +203,13 @@ async fn hubs_that_never_come_to_an_end_are_left() {
     ] {
         let script = Script::start([Step::Trickle(start), Step::reply(200, "{}")]).await;
         let connector = impatient(&script, Duration::from_millis(500));
-        let outcome = connector.ensure_device(&order()).await;
+        let outcome = connector.ensure_device(&spec()).await;
         assert!(
             matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("no answer")),
             "{start}: {outcome:?}"
         );
         assert_eq!(
-            connector.ensure_device(&order()).await.map(|it| it.generation),
+            connector.ensure_device(&spec()).await.map(|it| it.generation),
             Ok(None),
             "over another connection"
         );
@@ -217,8 +217,8 @@ async fn hubs_that_never_come_to_an_end_are_left() {
 }
 
 #[tokio::test]
-async fn of_a_long_answer_no_more_is_read_than_the_limit() {
-    check(vec![Step::Long(64 << 20)], &order(), unavailable("longer than 1048576 bytes")).await;
+async fn a_long_answer_is_read_only_up_to_the_limit() {
+    check(vec![Step::Long(64 << 20)], &spec(), unavailable("longer than 1048576 bytes")).await;
 }
 
 #[tokio::test]
@@ -227,21 +227,21 @@ async fn a_kept_connection_that_the_hub_closed_is_replaced() {
     let script = Script::start([closed, Step::reply(200, "{}"), Step::Cut, Step::reply(204, "")]).await;
     let connector = connector(&script);
     for _ in 0..2 {
-        connector.ensure_device(&order()).await.unwrap();
+        connector.ensure_device(&spec()).await.unwrap();
     }
-    // Cut over the kept connection, done over a new one.
+    // Cut on the kept connection, done on a new one.
     connector.remove_device(&DeviceId::parse("d").unwrap(), &HubVersion("MQ==".to_owned())).await.unwrap();
     assert_eq!((script.connections(), script.steps_left()), (3, 0));
 }
 
 #[tokio::test]
-async fn a_hub_that_is_not_there_is_unavailable() {
+async fn a_hub_that_does_not_listen_is_unavailable() {
     let script = Script::start([]).await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
     let link = RestLink { port, ..script.site.link("p", 1) };
-    let outcome = over(link).ensure_device(&order()).await;
+    let outcome = over(link).ensure_device(&spec()).await;
     assert!(
         matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("cannot connect")),
         "{outcome:?}"
@@ -249,22 +249,22 @@ async fn a_hub_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_hub_gets_a_bounded_number_of_calls_at_once() {
+async fn the_number_of_calls_in_flight_to_a_hub_is_bounded() {
     let steps = std::iter::repeat_n(Step::Hang(Duration::from_secs(60)), 100);
     let script = Script::start(steps).await;
     let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_secs(5) };
-    let link = RestLink { deadlines, place_within: Duration::from_millis(500), ..script.site.link("p", 1) };
+    let link = RestLink { deadlines, permit_within: Duration::from_millis(500), ..script.site.link("p", 1) };
     let connector = Arc::new(over(link));
     let runs: Vec<_> = (0..100)
         .map(|_| {
             let connector = Arc::clone(&connector);
-            tokio::spawn(async move { connector.ensure_device(&order()).await })
+            tokio::spawn(async move { connector.ensure_device(&spec()).await })
         })
         .collect();
     let (mut busy, mut late) = (0, 0);
     for run in runs {
         match run.await.unwrap() {
-            Err(HubError::Unavailable(delay)) if delay.reason.contains("more calls are under way") => {
+            Err(HubError::Unavailable(delay)) if delay.reason.contains("too many calls are in flight") => {
                 busy += 1
             }
             Err(HubError::Unavailable(delay)) if delay.reason.contains("no answer") => late += 1,
@@ -275,7 +275,7 @@ async fn a_hub_gets_a_bounded_number_of_calls_at_once() {
 }
 
 #[tokio::test]
-async fn a_hub_that_takes_no_reported_properties_gets_the_device_without() {
+async fn a_hub_that_refuses_reported_properties_gets_the_device_without_them() {
     let refused = r#"{"isSuccessful":false,"errors":[{"errorCode":"ArgumentInvalid"}],"warnings":[]}"#;
     let taken = r#"{"isSuccessful":true,"errors":[],"warnings":[]}"#;
     let absent = r#"{"errorCode":404001}"#;
@@ -295,7 +295,7 @@ async fn a_hub_that_takes_no_reported_properties_gets_the_device_without() {
         reported: section(json!({"firmware": "1.2"}), 4),
         disabled: Some("lost".to_owned()),
     };
-    let received = connector(&script).receive_device(&order(), &carried).await.unwrap();
+    let received = connector(&script).receive_device(&spec(), &carried).await.unwrap();
     assert_eq!((received.generation, received.took_over), (model::Generation::parse("7").ok(), false));
     let requests = script.requests();
     let asked: Vec<_> = requests.iter().map(|request| request.split('?').next().unwrap()).collect();

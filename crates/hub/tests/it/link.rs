@@ -1,4 +1,4 @@
-//! Links: what keys may do, tokens and connections that are kept.
+//! Links: the rights of keys, tokens, and kept connections.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::script::{Script, Step};
 use crate::world::{Connection, World, certificates, connector};
 
 #[tokio::test]
-async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
+async fn the_check_names_the_missing_rights_and_changes_nothing() {
     use HubRight::{RegistryRead, RegistryWrite, ServiceConnect};
     let world = World::new(Connection::OverRest);
     for (policy, key, expected) in [
@@ -28,18 +28,18 @@ async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
         let in_process = EmbeddedConnector::by_key(world.hub.clone(), &world.site.access(policy, key));
         assert_eq!(in_process.lacking().await, Ok(expected.clone()), "{policy}");
         let blank = TwinSpec::Initialize(InitialTwin::default());
-        let order = in_process.ensure_device(&DeviceSpec { twin: blank, ..sample::device_spec("d") }).await;
-        assert_eq!(order.is_ok(), expected.is_empty(), "{policy}: {order:?}");
+        let spec = in_process.ensure_device(&DeviceSpec { twin: blank, ..sample::device_spec("d") }).await;
+        assert_eq!(spec.is_ok(), expected.is_empty(), "{policy}: {spec:?}");
         let id = sample::device_spec("d").device_id;
         if let Ok(Some(found)) = in_process.find_device(&id).await {
             in_process.remove_device(&id, &found.version).await.unwrap();
         }
     }
     assert_eq!(world.hub.counts().unwrap().devices, 0);
-    // A device that happens to have the probe's name stays as it is.
+    // A device that has the ID of the probe stays as it is.
     let blank = TwinSpec::Initialize(InitialTwin::default());
-    let order = DeviceSpec { twin: blank, ..sample::device_spec("muster-link-check") };
-    world.connector.ensure_device(&order).await.unwrap();
+    let spec = DeviceSpec { twin: blank, ..sample::device_spec("muster-link-check") };
+    world.connector.ensure_device(&spec).await.unwrap();
     let before = world.shown("muster-link-check");
     let connector = connector(world.site.link("iothubowner", 1), &world.clock);
     assert_eq!(connector.lacking().await, Ok(vec![]));
@@ -47,7 +47,7 @@ async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_accepted_holds_devices_up() {
+async fn a_rejected_key_makes_the_hub_unavailable() {
     let world = World::new(Connection::OverRest);
     let connector = connector(world.site.link("iothubowner", 9), &world.clock);
     let outcome = connector.ensure_device(&sample::device_spec("d")).await;
@@ -57,7 +57,7 @@ async fn a_key_that_is_not_accepted_holds_devices_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_another_ca_vouches_for_gets_no_token() {
+async fn a_server_with_a_certificate_of_another_ca_gets_no_token() {
     let world = World::new(Connection::OverRest);
     let tls = tls::client_config(certificates().0.as_bytes(), None).unwrap();
     let link = RestLink { tls, ..world.site.link("iothubowner", 1) };

@@ -1,5 +1,4 @@
-//! The ways to hubs: what every kind of connector does, on both kinds; and what the one over REST does when a hub, or what
-//! is in front of it, misbehaves.
+//! Connectors: the behavior that all kinds share, and how the one over REST handles hubs, or proxies before them, that misbehave.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod behaviour;

@@ -1,4 +1,4 @@
-//! A TLS server that answers what it is told to, in order, and remembers what it was asked.
+//! A TLS server that answers by a script, and records the requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -16,19 +16,19 @@ use crate::world::{Site, certificates};
 pub enum Step {
     /// Answers.
     Reply { status: u16, body: String },
-    /// Answers with these bytes, whatever they are, and closes.
+    /// Answers with these bytes, and closes.
     Raw(&'static str),
     /// Closes without an answer.
     Cut,
-    /// Answers nothing for so long.
+    /// Does not answer for this long.
     Hang(Duration),
-    /// Answers after so long.
+    /// Answers after this long.
     Late { after: Duration, status: u16, body: &'static str },
-    /// Sends the start of an answer, and goes on with a byte now and then, without an end.
+    /// Sends the start of an answer, and then single bytes at intervals, without end.
     Trickle(&'static str),
-    /// Answers with a body of so many bytes.
+    /// Answers with a body of this many bytes.
     Long(usize),
-    /// Answers, and closes the connection a moment later without having said so.
+    /// Answers, and closes the connection a moment later without `Connection: close`.
     ReplyAndClose { status: u16, body: String },
 }
 
@@ -50,7 +50,7 @@ struct State {
     connections: Mutex<usize>,
 }
 
-/// One request.
+/// A recorded request.
 struct Heard {
     line: String,
     token: String,
@@ -58,7 +58,7 @@ struct Heard {
 }
 
 impl Script {
-    /// When the steps end, it cuts connections.
+    /// Starts the server. After the last step it cuts connections.
     pub async fn start(steps: impl IntoIterator<Item = Step>) -> Script {
         let (ca_pem, identity) = certificates();
         let acceptor = TlsAcceptor::from(server_config(vec![identity]).unwrap());
@@ -76,12 +76,12 @@ impl Script {
         Script { site: Site { port, ca_pem }, state }
     }
 
-    /// `METHOD path If-Match:…` of each request so far.
+    /// Returns `METHOD path If-Match:…` of each request so far.
     pub fn requests(&self) -> Vec<String> {
         self.state.heard.lock().unwrap().iter().map(|heard| heard.line.clone()).collect()
     }
 
-    /// The bodies of the requests so far.
+    /// Returns the bodies of the requests so far.
     pub fn bodies(&self) -> Vec<String> {
         self.state.heard.lock().unwrap().iter().map(|heard| heard.body.clone()).collect()
     }
@@ -151,7 +151,7 @@ async fn serve(acceptor: TlsAcceptor, tcp: TcpStream, state: &State) -> Option<(
     }
 }
 
-/// The next request.
+/// Reads the next request.
 async fn request(stream: &mut TlsStream<TcpStream>) -> Option<Heard> {
     let mut bytes = Vec::new();
     let head_end = loop {

@@ -1,4 +1,4 @@
-//! What a node finds out about its hubs: real handshakes with hubs that are there, and with none.
+//! The topology that a node measures: real handshakes with a hub that listens, and with one that does not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use testkit::{entropy::SeededEntropy, sample};
 
 use crate::world::{Connection, HOST, World, connector};
 
-/// No one is there.
+/// A port on which no hub listens.
 const GONE: &str = "127.0.0.2";
 
 struct FixedConnectors(HashMap<HubName, Arc<dyn HubConnector>>);
@@ -32,7 +32,7 @@ impl Hubs for FixedConnectors {
     }
 }
 
-/// A hub that is there, one that is not, and a node that looks at both.
+/// A hub that listens, one that does not, and a node that probes both.
 struct Node {
     world: World,
     survey: Arc<HubProber>,
@@ -69,9 +69,9 @@ impl Node {
     }
 
     async fn create(&self, device: &str) {
-        let order =
+        let spec =
             DeviceSpec { twin: TwinSpec::Initialize(InitialTwin::default()), ..sample::device_spec(device) };
-        self.world.connector.ensure_device(&order).await.unwrap();
+        self.world.connector.ensure_device(&spec).await.unwrap();
     }
 
     fn knows(&self, table: LatencyTable, geoip: Option<GeoIp>) -> KnownTopology {
@@ -113,9 +113,9 @@ async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
     assert_eq!(report.probes[0].devices, None, "nobody asked how many there are");
 }
 
-/// Devices' own calls find out before a probe does.
+/// Failed calls for devices open the circuit before a probe fails.
 #[tokio::test]
-async fn a_hub_that_is_spared_because_calls_failed_is_down() {
+async fn a_hub_whose_circuit_is_open_is_down() {
     let node = Node::new(None).await;
     let known = node.knows(LatencyTable::default(), None);
     let gone = &node.instance.linked_hubs[1];
@@ -128,7 +128,7 @@ async fn a_hub_that_is_spared_because_calls_failed_is_down() {
 }
 
 #[tokio::test]
-async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
+async fn a_hub_with_max_devices_is_full() {
     let node = Node::new(Some(2)).await;
     let known = node.knows(LatencyTable::default(), None);
     let there = &node.instance.linked_hubs[0];
@@ -137,7 +137,7 @@ async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
     assert_eq!(known.report(&node.instance).probes[0].devices, Some(1));
     assert_eq!(known.unavailability(there), None);
 
-    // Another node: this one counts again only after a while.
+    // Another node, because this one counts again only after a while.
     let node = Node::new(Some(2)).await;
     let known = node.knows(LatencyTable::default(), None);
     for device in ["dev-1", "dev-2"] {
@@ -147,9 +147,9 @@ async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
     assert_eq!(known.unavailability(&node.instance.linked_hubs[0]), Some(Unavailability::Full));
 }
 
-/// Whoever links a hub's name wrongly, or without its key, neither spoils what others know of it nor learns that.
+/// An instance that links a hub wrongly, or without a valid key, neither affects the results of others nor sees them.
 #[tokio::test]
-async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
+async fn results_belong_to_the_endpoint_of_a_link() {
     let node = Node::new(None).await;
     let world = &node.world;
     let access = world.site.access("iothubowner", 1);
@@ -194,9 +194,8 @@ async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
     }
 }
 
-/// It need not be counted to be known.
 #[tokio::test]
-async fn a_hub_that_says_so_is_full() {
+async fn a_hub_that_reports_being_full_is_full() {
     struct Full;
 
     #[async_trait::async_trait]
@@ -231,7 +230,7 @@ async fn a_hub_that_says_so_is_full() {
 }
 
 #[tokio::test]
-async fn the_table_beats_the_database_and_that_the_probes() {
+async fn the_table_takes_precedence_over_geoip_and_geoip_over_probes() {
     let node = Node::new(None).await;
     node.survey.round().await.unwrap();
     let networks = [("203.0.113.128/25".parse().unwrap(), row(1))];

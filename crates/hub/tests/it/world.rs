@@ -16,7 +16,7 @@ use testkit::{clock::SteppedClock, entropy::SeededEntropy, sample, server_certif
 
 pub const HOST: &str = "127.0.0.1";
 
-/// How a connector gets to its hub.
+/// How a connector reaches its hub.
 #[derive(Debug, Clone, Copy)]
 pub enum Connection {
     InProcess,
@@ -36,7 +36,7 @@ pub struct World {
     _directory: TempDir,
 }
 
-/// Where the hub's REST API is.
+/// The address of the hub's REST API.
 pub struct Site {
     pub port: u16,
     pub ca_pem: String,
@@ -59,7 +59,7 @@ impl World {
         World { hub, connector, site, clock, shutdown, _directory: directory }
     }
 
-    /// Identity and twin as operators see them.
+    /// Returns identity and twin as operators see them.
     pub fn shown(&self, id: &str) -> (Value, Value) {
         let id = DeviceId::parse(id).unwrap();
         let device = self.hub.device(&id).unwrap().unwrap();
@@ -75,7 +75,7 @@ impl Drop for World {
 }
 
 impl Site {
-    /// The access by a policy's name and the key of 32 such bytes.
+    /// Returns the access by a policy and the key of 32 such bytes.
     pub fn access(&self, policy: &str, key_byte: u8) -> HubAccess {
         HubAccess {
             port: self.port,
@@ -85,7 +85,7 @@ impl Site {
         }
     }
 
-    /// A link by that access.
+    /// Returns a link with that access.
     pub fn link(&self, policy: &str, key_byte: u8) -> RestLink {
         let link = RestLink::new(HubName::parse(HOST).unwrap(), &self.access(policy, key_byte)).unwrap();
         let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_secs(20) };
@@ -93,7 +93,7 @@ impl Site {
     }
 }
 
-/// Over this link, with this clock.
+/// Returns a connector over this link, with this clock.
 pub fn connector(link: RestLink, clock: &Arc<SteppedClock>) -> RestConnector {
     RestConnector::new(link, clock.clone(), Arc::new(SeededEntropy::new(1)))
 }
@@ -126,7 +126,7 @@ fn served(hub: &Hub, shutdown: &CancellationToken) -> Site {
     Site { port, ca_pem }
 }
 
-/// A CA's certificate, and the identity of a server at [`HOST`].
+/// Returns a CA's certificate, and the identity of a server at [`HOST`].
 pub fn certificates() -> (String, tls::Identity) {
     let ServerCertificate { ca, certificate, key } = ServerCertificate::of(HOST);
     (ca, tls::Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap())

@@ -1,9 +1,9 @@
-//! The public keys of TPMs as they travel: TPM2B_PUBLIC (TPM 2.0 Library, part 2, 12.2.5).
+//! The public keys of TPMs: TPM2B_PUBLIC (TPM 2.0 Library, part 2, 12.2.5).
 //!
-//! A credential for a TPM is encrypted to two of its keys: the endorsement key, which its maker put in, and the storage
-//! root key, which changes when its owner clears it. Both must be restricted decryption keys that cannot leave the TPM:
-//! what is encrypted to any other kind of key could be opened outside of one. The kinds taken are those that devices
-//! have: RSA-2048 and ECC P-256, with SHA-256 names and AES-128-CFB for what they protect.
+//! A credential for a TPM is encrypted to two of its keys: the endorsement key, which its manufacturer created, and the storage root
+//! key, which changes when its owner clears the TPM. Both must be restricted decryption keys that cannot leave the TPM: a credential
+//! for any other kind of key could be decrypted outside of it. Accepted are the kinds that devices have: RSA-2048 and ECC P-256,
+//! with SHA-256 names and AES-128-CFB for child keys.
 
 mod area;
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use area::public_key;
 
-/// The public half of a TPM's storage or endorsement key, with the bytes that it came in.
+/// The public part of a TPM's storage root or endorsement key, with its encoding.
 #[derive(Clone)]
 struct Public {
     bytes: Vec<u8>,
@@ -37,36 +37,36 @@ pub enum TpmKeyError {
     /// The text is not base64.
     #[error("must be base64")]
     NotBase64,
-    /// The size field does not fit, or the area ends too early or too late.
+    /// The size field is wrong, or the area has another length.
     #[error("must be one TPM2B_PUBLIC, whole and with nothing after it")]
     NotPublic,
-    /// Neither RSA nor ECC.
+    /// The key is neither RSA nor ECC.
     #[error("must be an RSA or ECC key, not one of TPM_ALG 0x{0:04x}")]
     Kind(u16),
-    /// Its name is not made with SHA-256.
+    /// The name algorithm is not SHA-256.
     #[error("must have TPM_ALG_SHA256 (0x000b) as its name algorithm, not 0x{0:04x}")]
     NameAlgorithm(u16),
-    /// It may sign, or may decrypt anything, or may leave its TPM.
+    /// The key may sign, may decrypt anything, or may leave its TPM.
     #[error(
         "must be a restricted decryption key that was made in its TPM and cannot leave it (attributes 0x{0:08x})"
     )]
     Attributes(u32),
-    /// It protects what is under it by another cipher.
+    /// The key protects its children by another cipher.
     #[error("must protect its children by AES-128 in CFB mode")]
     Cipher,
-    /// It says how it is to be used, which a restricted decryption key must not.
+    /// The key has a scheme, which a restricted decryption key must not have.
     #[error("must have no scheme of its own")]
     Scheme,
-    /// An RSA key of another length.
+    /// The RSA key has another length.
     #[error("must have 2048 bits if it is an RSA key, not {0}")]
     RsaBits(u16),
-    /// An RSA key with another exponent, or with a modulus that is none.
+    /// The RSA key has another exponent, or a modulus that is not valid.
     #[error("must have an odd modulus of 2048 bits and the exponent 65537 if it is an RSA key")]
     RsaKey,
-    /// A key on another curve.
+    /// The ECC key is on another curve.
     #[error("must be on the curve P-256 (0x0003) if it is an ECC key, not on TPM_ECC_CURVE 0x{0:04x}")]
     Curve(u16),
-    /// A point that is not on the curve.
+    /// The point is not on the curve.
     #[error("must be a point of P-256 if it is an ECC key")]
     Point,
 }
@@ -80,7 +80,7 @@ impl Public {
         Self::from_bytes(STANDARD.decode(text.trim()).map_err(|_| TpmKeyError::NotBase64)?)
     }
 
-    /// `nameAlg ‖ H(TPMT_PUBLIC)`: part 1, 16.
+    /// Computes `nameAlg ‖ H(TPMT_PUBLIC)` (TPM 2.0 Library, part 1, 16).
     fn name(&self) -> [u8; 34] {
         let area = self.bytes.get(2..).unwrap_or_default();
         let mut name = [0; 34];
@@ -91,7 +91,7 @@ impl Public {
     }
 }
 
-/// A key of this form with a name of its own, so that the two cannot be mistaken for each other.
+/// Declares a type for one kind of key, so that the two kinds cannot be confused.
 macro_rules! tpm_key {
     ($(#[$about:meta])* $name:ident) => {
         $(#[$about])*
@@ -100,32 +100,32 @@ macro_rules! tpm_key {
         pub struct $name(Public);
 
         impl $name {
-            /// From the bytes of a TPM2B_PUBLIC.
+            /// Parses the bytes of a TPM2B_PUBLIC.
             pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, TpmKeyError> {
                 Public::from_bytes(bytes).map($name)
             }
 
-            /// From the base64 of a TPM2B_PUBLIC.
+            /// Parses the base64 of a TPM2B_PUBLIC.
             pub fn parse(text: &str) -> Result<Self, TpmKeyError> {
                 Public::parse(text).map($name)
             }
 
-            /// The bytes of the TPM2B_PUBLIC, its size included.
+            /// Returns the bytes of the TPM2B_PUBLIC, including its size.
             pub fn as_bytes(&self) -> &[u8] {
                 &self.0.bytes
             }
 
-            /// The base64 of those bytes.
+            /// Returns the base64 of these bytes.
             pub fn to_base64(&self) -> String {
                 STANDARD.encode(&self.0.bytes)
             }
 
-            /// The key itself.
+            /// Returns the key.
             pub fn public_key(&self) -> &TpmPublicKey {
                 &self.0.key
             }
 
-            /// What the TPM calls it: the name algorithm and the hash of the public area.
+            /// Returns the name of the key: the name algorithm and the hash of the public area.
             pub fn name(&self) -> [u8; 34] {
                 self.0.name()
             }
@@ -161,16 +161,16 @@ macro_rules! tpm_key {
 }
 
 tpm_key! {
-    /// The key that a TPM was made with, and that it is known by.
+    /// The endorsement key, which identifies a TPM.
     EndorsementKey
 }
 
 tpm_key! {
-    /// The key at the root of what a TPM keeps for its owner. It changes when the TPM is cleared.
+    /// The storage root key, which protects the keys of the owner. It changes when the TPM is cleared.
     StorageRootKey
 }
 
-/// One TPM in the hands of one owner.
+/// A TPM and its owner, by two keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmIdentity {
     /// The endorsement key.

@@ -10,7 +10,7 @@ use super::{
     *,
 };
 
-/// How many of `devices` each hub gets.
+/// Returns how many of `devices` each hub gets.
 fn shares(linked: &Instance, devices: usize) -> Vec<usize> {
     let mut counts = vec![0; linked.linked_hubs.len()];
     for number in 0..devices {
@@ -112,8 +112,7 @@ proptest! {
         prop_assert_eq!(narrowed.ok(), alone.ok());
     }
 
-    /// By lowest latency, a device that comes back from where it was gets what it has, and one that was elsewhere moves
-    /// at most once.
+    /// By lowest latency, a device that returns keeps its hub, or moves at most once.
     #[test]
     fn no_device_moves_to_and_fro(
         millis in prop::collection::vec(prop::option::of(0u32..200), 2..6),

@@ -128,7 +128,7 @@ fn the_nearest_hub_and_when_a_device_stays() {
     let linked = instance(vec![hub("a.hub", 1), hub("b.hub", 1), hub("c.hub", 1)]);
     let table = || Table("10.0.0.0/8".into());
     let cases = [
-        // Nothing is known: by the hash, and nobody moves.
+        // Nothing is known: the hash decides, and no device moves.
         (None, latencies(Probes, &[]), None, Hash),
         (Some("c.hub"), latencies(Probes, &[]), Some("c.hub"), NearEnough),
         (None, latencies(Probes, &[("a.hub", 80), ("b.hub", 10), ("c.hub", 80)]), Some("b.hub"), Nearest),
@@ -141,7 +141,7 @@ fn the_nearest_hub_and_when_a_device_stays() {
         // A hub that does not answer probes is not far; one that the operator leaves out is.
         (Some("c.hub"), latencies(Probes, &[("a.hub", 30), ("b.hub", 10)]), Some("c.hub"), NearEnough),
         (Some("c.hub"), latencies(table(), &[("a.hub", 30), ("b.hub", 10)]), Some("b.hub"), Nearest),
-        // A hub that is no candidate holds nobody.
+        // A hub that is not a candidate keeps no device.
         (Some("gone.hub"), latencies(Probes, &[("gone.hub", 1), ("b.hub", 10)]), Some("b.hub"), Nearest),
     ];
     for (current, latencies, expected, because) in cases {

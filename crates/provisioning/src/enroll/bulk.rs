@@ -1,4 +1,4 @@
-//! Many changes in one call: one commit, an outcome per item. Items that fail leave the others alone.
+//! Changes several enrollments in one call: one commit, with an outcome per item. Items that fail do not affect others.
 
 use model::{Actor, BulkItem, IfMatch, Instance, LogOperation, OperationKind};
 
@@ -11,21 +11,21 @@ use crate::{
 /// Most items in one bulk call (REST reference of the bulk operation).
 pub const MAX_BULK_ITEMS: usize = 10;
 
-/// The outcome of an item: what it wrote, which is nothing when it deleted an enrollment.
+/// The outcome of an item: what it wrote, or `None` if it deleted an enrollment.
 pub type ChangedItem<E> = (<E as Enrollment>::Id, Result<Option<Written<E>>, Error>);
 
-/// An item with the change it comes to, or the reason why it comes to none.
+/// An item with its change, or the reason why it is refused.
 struct Prepared<E: Enrollment> {
     id: E::Id,
     written: Option<Written<E>>,
     changes: Result<EnrollmentChanges, Error>,
-    /// What it means when the record is of another version than expected.
-    overtaken: Error,
+    /// The error if the record is of another version than expected.
+    conflict: Error,
 }
 
 impl Provisioning {
-    /// Carries out up to [`MAX_BULK_ITEMS`] changes and says of each what became of it. The call counts as one
-    /// operation when at least one change was made.
+    /// Makes up to [`MAX_BULK_ITEMS`] changes, and returns the outcome of each. The call counts as one operation if at least one
+    /// change was made.
     pub async fn change_enrollments<E: Enrollment>(
         &self,
         instance: &Instance,
@@ -33,7 +33,7 @@ impl Provisioning {
         items: Vec<BulkItem<E::Draft, E::Id>>,
     ) -> Result<Vec<ChangedItem<E>>, Error> {
         if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
-            return Err(too_many_or_none(items.len()));
+            return Err(wrong_item_count(items.len()));
         }
         let by = self.by(by, LogOperation::EnrollmentBulk);
         for _ in 0..MAX_ATTEMPTS {
@@ -72,7 +72,7 @@ impl Provisioning {
         Ok(prepared)
     }
 
-    /// What an item comes to. Only faults of the service end the whole call.
+    /// Returns an item with its change. Only faults of the service end the whole call.
     async fn prepare<E: Enrollment>(
         &self,
         instance: &Instance,
@@ -81,11 +81,11 @@ impl Provisioning {
         ahead: usize,
     ) -> Result<Prepared<E>, Error> {
         let any_version = matches!(item, BulkItem::Replace(_, Some(IfMatch::Any)));
-        let overtaken = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
+        let conflict = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
         match self.change_of::<E>(instance, item, ahead).await {
             Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => Err(fault),
-            Err(refusal) => Ok(Prepared { id, written: None, changes: Err(refusal), overtaken }),
-            Ok((changes, written)) => Ok(Prepared { id, written, changes: Ok(changes), overtaken }),
+            Err(refusal) => Ok(Prepared { id, written: None, changes: Err(refusal), conflict }),
+            Ok((changes, written)) => Ok(Prepared { id, written, changes: Ok(changes), conflict }),
         }
     }
 
@@ -111,17 +111,17 @@ impl Provisioning {
         };
         let kept = UnchangedKeys::of(&draft, stored.as_ref());
         let enrollment = self.merged(instance, draft, stored.as_ref())?;
-        self.admit(instance, &enrollment, stored.as_ref(), ahead).await?;
+        let enrollment = self.within_limits(instance, enrollment, stored.as_ref(), ahead).await?;
         let changes = EnrollmentChanges::one(expect, enrollment.clone().put());
         Ok((changes, Some(Written { enrollment, kept })))
     }
 }
 
 impl<E: Enrollment> Prepared<E> {
-    /// An item whose record another one addresses already: both could not be carried out in one commit.
+    /// Returns an item whose record another item addresses already: one commit cannot make both changes.
     fn twice(id: E::Id) -> Prepared<E> {
-        let problem = Error::Invalid(format!("{id} stands twice in the bulk operation"));
-        Prepared { id, written: None, changes: Err(problem.clone()), overtaken: problem }
+        let problem = Error::Invalid(format!("{id} occurs twice in the bulk operation"));
+        Prepared { id, written: None, changes: Err(problem.clone()), conflict: problem }
     }
 
     fn creates(&self) -> bool {
@@ -136,7 +136,7 @@ impl<E: Enrollment> Prepared<E> {
                 Some(Outcome::Applied) => Ok(self.written),
                 Some(Outcome::Exists) => Err(Error::Exists(E::KIND)),
                 Some(Outcome::Missing) => Err(Error::NotFound(E::KIND)),
-                Some(Outcome::OtherVersion) => Err(self.overtaken),
+                Some(Outcome::OtherVersion) => Err(self.conflict),
                 Some(Outcome::Taken | Outcome::LeftOut) | None => {
                     Err(Error::Broken("the store gave too few outcomes".into()))
                 }
@@ -146,8 +146,8 @@ impl<E: Enrollment> Prepared<E> {
     }
 }
 
-/// Refuses a bulk operation of a size that is not taken.
-fn too_many_or_none(count: usize) -> Error {
+/// Returns the error for a call with no items, or too many.
+fn wrong_item_count(count: usize) -> Error {
     Error::Invalid(format!("a bulk operation takes 1 to {MAX_BULK_ITEMS} items, not {count}"))
 }
 

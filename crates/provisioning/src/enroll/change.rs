@@ -1,4 +1,4 @@
-//! Creating, replacing and deleting one record, by compare-and-set.
+//! Creates, replaces and deletes one enrollment, by compare-and-set.
 //!
 //! | If-Match | put, record is there | put, not there | delete, there | delete, not there |
 //! |---|---|---|---|---|
@@ -14,8 +14,8 @@ use crate::{
     ports::{Change, Commit, Expect, Outcome},
 };
 
-/// How often a replacement of any version is tried again when the record changes at the same moment. Each loss means
-/// that another writer won, so a caller that loses this often is told to come back.
+/// How often a replacement of any version is tried again because the record changed at the same moment. Then the caller gets
+/// [`Error::Busy`].
 pub(super) const MAX_ATTEMPTS: usize = 8;
 
 /// An enrollment that was written.
@@ -23,7 +23,7 @@ pub(super) const MAX_ATTEMPTS: usize = 8;
 pub struct Written<E> {
     /// What is stored now, secrets included.
     pub enrollment: E,
-    /// The symmetric keys that the draft left out and that stayed.
+    /// The symmetric keys that the draft left out, so that they stayed.
     pub kept: Option<UnchangedKeys>,
 }
 
@@ -41,7 +41,7 @@ impl Provisioning {
             let expect = expectation(stored.as_ref(), if_match.as_ref())?;
             let kept = UnchangedKeys::of(&draft, stored.as_ref());
             let enrollment = self.merged(instance, draft.clone(), stored.as_ref())?;
-            self.admit(instance, &enrollment, stored.as_ref(), 0).await?;
+            let enrollment = self.within_limits(instance, enrollment, stored.as_ref(), 0).await?;
             let change = (expect, enrollment.clone().put());
             let by = self.by(by, LogOperation::EnrollmentPut);
             match (self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await?, &if_match) {
@@ -74,7 +74,7 @@ impl Provisioning {
         Err(Error::Busy)
     }
 
-    /// What a draft becomes now.
+    /// Returns the enrollment that a draft becomes now.
     pub(super) fn merged<E: Enrollment>(
         &self,
         instance: &Instance,
@@ -85,23 +85,23 @@ impl Provisioning {
         E::merge(draft, stored, &stamp)
     }
 
-    /// Refuses an enrollment that would be one too many; `ahead` of it others are about to be created.
-    pub(super) async fn admit<E: Enrollment>(
+    /// Returns an enrollment if the instance has room for it, besides `ahead` others that are about to be created.
+    pub(super) async fn within_limits<E: Enrollment>(
         &self,
         instance: &Instance,
-        enrollment: &E,
+        enrollment: E,
         stored: Option<&E>,
         ahead: usize,
-    ) -> Result<(), Error> {
-        if stored.is_some_and(|stored| stored.attests_like(enrollment)) {
-            return Ok(());
+    ) -> Result<E, Error> {
+        if stored.is_some_and(|stored| stored.attests_like(&enrollment)) {
+            return Ok(enrollment);
         }
         match enrollment.room(self.store.as_ref(), &instance.id_scope).await? {
             Some(room) if room <= ahead => Err(Error::Invalid(format!(
-                "the service instance has as many of this kind of {} as it takes",
+                "the service instance has the most of this kind of {} that it may have; delete one first",
                 E::KIND
             ))),
-            _ => Ok(()),
+            _ => Ok(enrollment),
         }
     }
 
@@ -138,7 +138,7 @@ fn first(outcomes: Vec<Outcome>) -> Result<Outcome, Error> {
     outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
 }
 
-/// What a put must find when it commits, or why it cannot be.
+/// Returns what a write must find when it commits, or why it is refused.
 fn expectation<E: Enrollment>(stored: Option<&E>, if_match: Option<&IfMatch>) -> Result<Expect, Error> {
     match (stored.map(Enrollment::record), if_match) {
         (None, None) => Ok(Expect::Absent),

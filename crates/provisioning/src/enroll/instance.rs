@@ -1,4 +1,4 @@
-//! What an operator sees of the service instance itself.
+//! Reads the instance itself for operators: its change log and its usage.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use crate::{
     ports::{LogError, LogPage, LogQuery},
 };
 
-/// Most days in one usage report: with every kind of operation on every day it stays under 1 MB.
+/// How many days one usage report covers: with every kind of operation on every day it stays under 1 MB.
 pub const MAX_USAGE_DAYS: i32 = 1000;
 
 impl Provisioning {
-    /// The instance whose service operations endpoint has this host name.
+    /// Returns the instance whose service operations endpoint has this host name.
     pub async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, Error> {
         Ok(self.store.snapshot().await?.instance_by_host(host)?.cloned())
     }
 
-    /// Returns a page of the change log of an instance. Reading it counts as no operation.
+    /// Returns a page of the change log of an instance. The call is not metered.
     pub async fn read_log(&self, instance: &Instance, query: LogQuery) -> Result<LogPage, LogError> {
         self.store.read_log(&instance.id_scope, query).await
     }
 
-    /// Operations by day and kind, from the first to the last day, both included. Looking costs nothing.
+    /// Returns operations by day and kind, from the first to the last day, both included. The call is not metered.
     pub async fn usage(&self, instance: &Instance, from: Day, to: Day) -> Result<Vec<UsageRow>, Error> {
         let days = to.number().saturating_sub(from.number());
         if !(0..MAX_USAGE_DAYS).contains(&days) {

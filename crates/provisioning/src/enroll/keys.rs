@@ -1,4 +1,4 @@
-//! Symmetric keys that a write leaves out, and keys that are replaced by new ones.
+//! Symmetric keys that a write leaves unchanged, and their replacement by new ones.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use crate::{
     ports::{Expect, Outcome},
 };
 
-/// The keys that a write left out, and that therefore stay what they were.
+/// The keys that a write left out, and that therefore stay unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnchangedKeys(KeySelection);
 
 impl UnchangedKeys {
-    /// Of a draft that is written over this enrollment; `None` when no key is kept.
+    /// Returns the keys that stay if a draft is written over this enrollment; `None` if there are none.
     pub(super) fn of<E: Enrollment>(draft: &E::Draft, stored: Option<&E>) -> Option<UnchangedKeys> {
         stored.and_then(E::symmetric_keys)?;
         let drafted = E::drafted_keys(draft)?;
@@ -28,18 +28,18 @@ impl UnchangedKeys {
 }
 
 impl fmt::Display for UnchangedKeys {
-    /// A warning: a leaked key that an operator means to replace by leaving it out is still good.
+    /// Writes a warning: a leaked key that an operator means to replace by leaving it out is still valid.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the {} stayed as before, as none was given; keys/regenerate makes new ones", self.0)
     }
 }
 
-/// What follows from new keys.
+/// The warning that follows a replacement of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeysReplaced;
 
 impl fmt::Display for KeysReplaced {
-    /// A warning: the service knows devices' hubs, but does not write to them before a device returns.
+    /// Writes a warning: the service writes new keys to the hub of a device only when the device returns.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "devices register with the new keys from now on; each hub takes the old ones of a device until that device \
@@ -49,7 +49,7 @@ impl fmt::Display for KeysReplaced {
 }
 
 impl Provisioning {
-    /// Replaces symmetric keys of an enrollment by new ones and returns it, secrets included.
+    /// Replaces symmetric keys of an enrollment by new ones, and returns it with its secrets.
     pub async fn regenerate_keys<E: Enrollment>(
         &self,
         instance: &Instance,
@@ -73,7 +73,7 @@ impl Provisioning {
             match self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await? {
                 Outcome::Applied => return Ok(replaced),
                 Outcome::Missing => return Err(Error::NotFound(E::KIND)),
-                // Another writer was faster: with an etag that is looked at again, and refused.
+                // Another writer committed first: an expected etag is compared again, and refused.
                 _ => {}
             }
         }
@@ -91,7 +91,7 @@ fn regenerated(
 
 fn without_keys<E: Enrollment>(id: &E::Id) -> Error {
     Error::Invalid(format!(
-        "the {} {id} has no symmetric keys: its devices prove themselves otherwise",
+        "the {} {id} has no symmetric keys: its devices attest by another mechanism",
         E::KIND
     ))
 }

@@ -1,4 +1,4 @@
-//! What both kinds of enrollment share, so that each verb is written once.
+//! The trait of both kinds of enrollment, so that each verb is written once.
 
 use std::fmt;
 
@@ -19,52 +19,52 @@ use crate::{
     ports::{Change, DamagedRecord, Expect, Page, PageRequest, Store, StoreError},
 };
 
-/// Most symmetric-key groups of an instance: a device does not name its group, so each costs it up to two trial MACs
-/// (about 1 µs) to register.
+/// How many symmetric-key groups an instance may have. A device does not name its group, so each costs up to two trial MACs (about
+/// 1 µs) per registration.
 pub const MAX_SYMMETRIC_KEY_GROUPS: usize = 1000;
 
-/// Most X.509 groups of an instance: stores keep the groups in memory, about 10 KB each.
+/// How many X.509 groups an instance may have. Stores keep groups in memory, at about 10 KB each.
 pub const MAX_X509_GROUPS: usize = 1000;
 
 /// An individual enrollment or an enrollment group.
 #[async_trait]
 pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
-    /// What it is addressed by.
+    /// The ID that addresses it.
     type Id: Clone + fmt::Debug + fmt::Display + Eq + Send + Sync;
-    /// What an operator sends of it.
+    /// What an operator sends to write it.
     type Draft: Clone + Send + Sync;
 
-    /// How errors call it.
+    /// Its name in errors.
     const KIND: RecordKind;
 
-    /// The ID that a draft is for.
+    /// Returns the ID that a draft is for.
     fn drafted_id(draft: &Self::Draft) -> &Self::Id;
 
-    /// What a draft becomes; see [`merge`].
+    /// Returns what a draft becomes; see [`merge`].
     fn merge(draft: Self::Draft, stored: Option<&Self>, stamp: &Stamp<'_>) -> Result<Self, Error>;
 
-    /// Its version and dates.
+    /// Returns its version and dates.
     fn record(&self) -> &Record;
 
-    /// The symmetric keys that its devices prove themselves by.
+    /// Returns the symmetric keys that its devices attest by.
     fn symmetric_keys(&self) -> Option<&SymmetricKeyPair>;
 
-    /// The same enrollment as a new version with these keys in place of what its devices proved themselves by.
+    /// Returns a new version of the enrollment with these keys as its attestation.
     fn with_symmetric_keys(self, keys: SymmetricKeyPair, record: Record) -> Self;
 
-    /// The keys that a draft names; `None` when it is for another mechanism.
+    /// Returns the keys of a draft; `None` if it is for another mechanism.
     fn drafted_keys(draft: &Self::Draft) -> Option<&KeysDraft>;
 
-    /// Whether both prove their devices by the same kind of mechanism.
+    /// Whether both have the same attestation mechanism.
     fn attests_like(&self, other: &Self) -> bool;
 
-    /// The certificates that it holds or names.
+    /// Returns the certificates that it contains or names.
     fn entered(&self) -> Entered<'_>;
 
-    /// The change that writes it.
+    /// Returns the change that writes it.
     fn put(self) -> Change;
 
-    /// Returns the changes that delete the one with this ID, and what goes with it.
+    /// Returns the changes that delete the enrollment with this ID, and what is deleted with it.
     async fn deletion(
         store: &dyn Store,
         scope: &IdScope,
@@ -72,14 +72,14 @@ pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
         expect: Expect,
     ) -> Result<EnrollmentChanges, StoreError>;
 
-    /// The one with this ID.
+    /// Loads the enrollment with this ID.
     async fn load(store: &dyn Store, scope: &IdScope, id: &Self::Id) -> Result<Option<Self>, StoreError>;
 
-    /// Part of the listing of all.
+    /// Loads a page of all enrollments of this kind.
     async fn list(store: &dyn Store, scope: &IdScope, page: PageRequest) -> Result<Page<Self>, StoreError>;
 
-    /// How many more like this one the instance takes; `None` where there is no limit. Approximate: it is read before
-    /// the commit, and creations that run at the same time do not see each other.
+    /// Returns how many more like this one the instance may have; `None` if there is no limit. Approximate, because it is read before
+    /// the commit, and concurrent creations do not see each other.
     async fn room(&self, store: &dyn Store, scope: &IdScope) -> Result<Option<usize>, StoreError>;
 }
 

@@ -1,7 +1,7 @@
-//! What a draft becomes, given what is stored: the one place that decides what an enrollment may say.
+//! Merges a draft with the stored enrollment.
 //!
-//! A draft replaces everything, except that secrets and certificates which the service does not give back, and which a
-//! client that reads, changes and writes therefore cannot send, stay what they are.
+//! A draft replaces everything, except for secrets and certificates that the service never returns: a client that reads, changes and
+//! writes an enrollment cannot send them, so they stay unchanged if left out.
 
 use model::{
     Certificate, CertificateDraft, EnrollmentGroup, GroupAttestation, GroupAttestationDraft,
@@ -13,17 +13,17 @@ use model::{
 use super::settings;
 use crate::{Error, ports::Entropy, record};
 
-/// What a new version of a record is made with.
+/// The inputs of a new version of a record.
 pub struct Stamp<'a> {
-    /// The service instance it belongs to.
+    /// The instance of the record.
     pub instance: &'a Instance,
     /// For etags and generated keys.
     pub entropy: &'a dyn Entropy,
-    /// When.
+    /// The time of the change.
     pub now: Timestamp,
 }
 
-/// The individual enrollment that a draft becomes.
+/// Returns the individual enrollment that a draft becomes.
 pub(super) fn individual(
     draft: IndividualDraft,
     stored: Option<&IndividualEnrollment>,
@@ -39,7 +39,7 @@ pub(super) fn individual(
     })
 }
 
-/// The enrollment group that a draft becomes.
+/// Returns the enrollment group that a draft becomes.
 pub(super) fn group(
     draft: GroupDraft,
     stored: Option<&EnrollmentGroup>,
@@ -58,7 +58,7 @@ pub(super) fn group(
 }
 
 impl Stamp<'_> {
-    /// The version and dates of what replaces `stored`.
+    /// Returns version and dates of the record that replaces `stored`.
     pub(super) fn record(&self, stored: Option<&Record>) -> Result<Record, Error> {
         record::fresh(self.entropy, stored, self.now)
     }
@@ -123,7 +123,7 @@ fn group_attestation(
     })
 }
 
-/// Each key as given, else as stored, else generated.
+/// Returns each key as given, else as stored, else generated.
 fn keys(
     draft: KeysDraft,
     stored: Option<&SymmetricKeyPair>,
@@ -138,7 +138,7 @@ fn keys(
     })
 }
 
-/// Each certificate as given, or as stored where the draft says to keep it. A slot that the draft leaves empty is empty.
+/// Returns each certificate as given, or as stored if the draft keeps it. A slot that the draft leaves empty is emptied.
 fn certificates(
     draft: Pair<CertificateDraft>,
     stored: Option<&Pair<Certificate>>,

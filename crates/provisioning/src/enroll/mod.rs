@@ -1,7 +1,7 @@
-//! What an operator does with enrollments and registrations: read, query, create, replace, delete, many at once.
+//! Reads, queries, creates, replaces and deletes enrollments and registrations for operators.
 //!
-//! Every verb takes the service instance first and touches nothing of another. What a draft becomes is decided in
-//! [`merge`], a plain function; the rest reads, commits by compare-and-set, and counts one operation per success.
+//! Every verb takes the service instance first, and touches no other. [`merge`] decides what a draft becomes, as a pure function;
+//! the rest reads, commits by compare-and-set, and counts one operation per success.
 
 mod bulk;
 mod change;

@@ -1,4 +1,4 @@
-//! Reading one record or a page of them. Each successful call counts as one operation, if that can be stored.
+//! Reads one record or a page of them. Each successful call is counted as one operation, if that can be stored.
 
 use std::collections::BTreeSet;
 
@@ -14,17 +14,17 @@ use crate::{
 };
 
 impl Provisioning {
-    /// One enrollment.
+    /// Returns one enrollment.
     pub async fn read_enrollment<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
         self.read(instance, id, OperationKind::EnrollmentRead).await
     }
 
-    /// One enrollment, read for the secrets of its attestation mechanism.
+    /// Returns one enrollment, for the secrets of its attestation mechanism.
     pub async fn read_attestation<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
         self.read(instance, id, OperationKind::AttestationRead).await
     }
 
-    /// A page of enrollments in the order of their IDs.
+    /// Returns a page of enrollments in the order of their IDs.
     pub async fn query_enrollments<E: Enrollment>(
         &self,
         instance: &Instance,
@@ -35,20 +35,20 @@ impl Provisioning {
         Ok(page)
     }
 
-    /// One registration.
+    /// Returns one registration.
     pub async fn read_registration(
         &self,
         instance: &Instance,
         id: &RegistrationId,
     ) -> Result<Registration, Error> {
-        let found = self.standing_registration(instance, id).await?;
+        let found = self.find_registration(instance, id).await?;
         let registration = found.ok_or(Error::NotFound(RecordKind::Registration))?;
         self.count(instance, OperationKind::RegistrationRead).await?;
         Ok(registration)
     }
 
-    /// The registration of a device, if there is one; shown with its enrollment and not counted.
-    pub async fn standing_registration(
+    /// Returns the registration of a device, to be shown with its enrollment, if there is one. Not counted.
+    pub async fn find_registration(
         &self,
         instance: &Instance,
         id: &RegistrationId,
@@ -56,8 +56,8 @@ impl Provisioning {
         Ok(self.store.registration(&instance.id_scope, id).await?)
     }
 
-    /// A page of the registrations that came through a group, in the order of their IDs. A deleted group still lists
-    /// those that it left behind; one that left none is not found.
+    /// Returns a page of the registrations that came through a group, in the order of their IDs. A deleted group still lists those
+    /// that remain, and is not found once none do.
     pub async fn query_registrations(
         &self,
         instance: &Instance,
@@ -74,7 +74,7 @@ impl Provisioning {
         Ok(page)
     }
 
-    /// A page of the registrations of one status or of all, however they came.
+    /// Returns a page of the registrations of one status, or of all.
     pub async fn list_registrations(
         &self,
         instance: &Instance,
@@ -89,8 +89,7 @@ impl Provisioning {
         Ok(page)
     }
 
-    /// Returns how the key that a device used last stands to those that its enrollment has now; `None` when no key is
-    /// noted. Not counted.
+    /// Returns whether the enrollment still has the key that a device used last; `None` if no key is recorded. Not counted.
     pub async fn key_standing(
         &self,
         instance: &Instance,
@@ -101,7 +100,7 @@ impl Provisioning {
         Ok(Some(used.standing(enrollment.as_ref().and_then(model::Enrollment::symmetric_keys))))
     }
 
-    /// A page of what is to be removed from hubs.
+    /// Returns a page of the pending cleanups.
     pub async fn list_cleanups(
         &self,
         instance: &Instance,
@@ -112,16 +111,15 @@ impl Provisioning {
         Ok(page)
     }
 
-    /// What a device left at hubs and is still to be removed there: at those that are linked, and those of its last
-    /// decisions. Shown with its registration and not counted.
+    /// Returns the pending cleanups of a registration, at linked hubs and at those of its last decisions. Not counted.
     pub async fn cleanups_of(
         &self,
         instance: &Instance,
         registration: &Registration,
     ) -> Result<Vec<Cleanup>, Error> {
         let mut cleanups = Vec::new();
-        for place in places(instance, registration) {
-            let found = self.store.cleanup(&instance.id_scope, &place).await?;
+        for hub_device in hub_devices(instance, registration) {
+            let found = self.store.cleanup(&instance.id_scope, &hub_device).await?;
             cleanups.extend(found.filter(|it| it.registration_id == registration.registration_id));
         }
         Ok(cleanups)
@@ -139,8 +137,8 @@ impl Provisioning {
         Ok(enrollment)
     }
 
-    /// Counts an operation that changed nothing. When nothing can be stored, operators must be able to look all the same:
-    /// then it is not counted, and the log says so.
+    /// Counts an operation that changed nothing. If nothing can be stored, operators can read all the same: the operation is not
+    /// counted, which is logged.
     async fn count(&self, instance: &Instance, kind: OperationKind) -> Result<(), Error> {
         let by = self.by_job(Job::Metering, LogOperation::Count);
         let commit = Commit { operation: Some((kind, self.clock.now().day())), ..Commit::by(by) };
@@ -155,8 +153,8 @@ impl Provisioning {
     }
 }
 
-/// Where a device may be or have been.
-fn places(instance: &Instance, registration: &Registration) -> Vec<HubDeviceRef> {
+/// Returns where a device may be, or have been.
+fn hub_devices(instance: &Instance, registration: &Registration) -> Vec<HubDeviceRef> {
     let decided = registration.decisions.iter().flat_map(|decision| {
         let chosen = decision.chosen.as_ref().map(|chosen| &chosen.hub);
         chosen.into_iter().chain(decision.returning.as_ref().map(|returning| &returning.from))

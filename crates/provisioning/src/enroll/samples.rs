@@ -1,4 +1,4 @@
-//! Values for the tests of this module.
+//! Sample values for unit tests.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,7 +9,7 @@ use model::{
 
 use crate::ports::Entropy;
 
-/// Fills every buffer with the next number.
+/// An entropy source that fills every buffer with the next number.
 #[derive(Default)]
 pub(crate) struct Counting(AtomicU8);
 
@@ -19,7 +19,7 @@ impl Entropy for Counting {
     }
 }
 
-/// An instance with the linked hubs `hub-1.test` and `hub-2.test`.
+/// Returns an instance with the linked hubs `hub-1.test` and `hub-2.test`.
 pub(crate) fn instance(scope: &str) -> Instance {
     let hub = |name: &str| LinkedHub {
         name: HubName::parse(name).unwrap(),
@@ -49,12 +49,12 @@ pub(crate) fn instance(scope: &str) -> Instance {
     }
 }
 
-/// A key of 32 equal bytes.
+/// Returns a key of 32 equal bytes.
 pub(crate) fn key(byte: u8) -> SymmetricKey {
     SymmetricKey::from_bytes(&[byte; 32]).unwrap()
 }
 
-/// A new self-signed certificate.
+/// Returns a new self-signed certificate.
 pub(crate) fn certificate(name: &str) -> Certificate {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();

@@ -1,11 +1,11 @@
-//! The rules for what an enrollment may say of allocation.
+//! Validates the allocation settings of an enrollment.
 
 use model::{AllocationPolicy, EnrollmentSettings, HubName, Instance};
 
 use crate::Error;
 
-/// The settings, if they can be honoured. Naming no hub under the static policy is accepted here, as SDKs create such
-/// enrollments; their registrations fail.
+/// Returns the settings if they are consistent. The static policy without a hub is accepted, as SDKs create such enrollments; their
+/// registrations fail.
 pub(super) fn accepted(
     draft: EnrollmentSettings,
     stored: Option<&EnrollmentSettings>,
@@ -27,7 +27,7 @@ fn named_hubs(settings: &EnrollmentSettings) -> impl Iterator<Item = &HubName> {
     settings.hubs.iter().chain(&settings.hub)
 }
 
-/// A hub that was unlinked after the enrollment named it must not stand in the way of other changes.
+/// Whether an enrollment may name this hub. One that was unlinked since the enrollment named it must not block other changes.
 fn may_name(hub: &HubName, stored: Option<&EnrollmentSettings>, instance: &Instance) -> bool {
     let named_before = || stored.is_some_and(|stored| named_hubs(stored).any(|named| named == hub));
     instance.linked_hub(hub).is_some() || named_before()
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_honoured_are_refused() {
+    fn inconsistent_settings_are_refused() {
         let of = |policy: AllocationPolicy, names: &[&str]| EnrollmentSettings {
             allocation_policy: Some(policy),
             hubs: hubs(names),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_that_was_unlinked_since_stays_named() {
+    fn a_hub_that_was_unlinked_may_stay_named() {
         let stored = EnrollmentSettings { hubs: hubs(&["gone.test"]), ..Default::default() };
         check(stored.clone(), Some(stored.clone()), None);
         check(stored, Some(EnrollmentSettings::default()), Some("gone.test"));

@@ -1,5 +1,5 @@
-//! Warnings about certificates that are entered and can let no device in. They are stored all the same, as at the hosted
-//! service: an operator may enter them ahead of time, or for their dates alone.
+//! Warns of stored certificates that can let no device in. They are accepted all the same, as in the hosted service: an operator may
+//! enter them ahead of time.
 
 use std::fmt::Display;
 
@@ -15,14 +15,14 @@ use crate::{
     attest::x509::{CertificateRefusal, faults_of_ca, faults_of_leaf},
 };
 
-/// The certificates of an enrollment, by what they are for.
+/// The certificates of an enrollment, by their purpose.
 #[derive(Debug, Clone, Copy)]
 pub enum Entered<'a> {
-    /// None.
+    /// There are none.
     Nothing,
-    /// Those of one device.
+    /// The leaf certificates of one device.
     Leaves(&'a RegistrationId, &'a Pair<Certificate>),
-    /// Those of CAs that devices' certificates lead to.
+    /// The certificates of CAs that sign devices' certificates.
     Signing(&'a Pair<Certificate>),
     /// The names of such CAs.
     References(&'a Pair<CaReference>),
@@ -53,7 +53,7 @@ impl<'a> From<&'a EnrollmentGroup> for Entered<'a> {
 }
 
 impl Entered<'_> {
-    /// Returns what keeps each of these certificates from letting a device in.
+    /// Returns why these certificates can let no device in.
     fn faults(&self, known: &Trust, now: Timestamp) -> Vec<CertificateRefusal> {
         match self {
             Entered::Nothing => Vec::new(),
@@ -75,7 +75,7 @@ fn named(name: &CaReference, known: &Trust, now: Timestamp) -> Vec<CertificateRe
 }
 
 impl Provisioning {
-    /// Returns why certificates of this enrollment let no device in as they are; nothing when all of them may.
+    /// Returns why certificates of this enrollment let no device in; empty if there are no faults.
     pub async fn enrollment_warnings<E: Enrollment>(
         &self,
         instance: &Instance,
@@ -86,7 +86,7 @@ impl Provisioning {
         Ok(faults.iter().map(warning).collect())
     }
 
-    /// Returns why this CA certificate lets no device in as it is.
+    /// Returns why this CA certificate lets no device in.
     pub fn ca_warnings(&self, ca: &CaCertificate) -> Vec<String> {
         faults_of_ca(&ca.certificate, self.clock.now()).iter().map(warning).collect()
     }
@@ -128,7 +128,7 @@ impl Provisioning {
     }
 }
 
-/// One line of bounded length: a subject is an operator's, and may have come from anywhere.
+/// Returns one line of bounded length, for the subject of a certificate may be any text.
 fn warning(fault: &impl Display) -> String {
     let text = format!("this lets no device in as it is: {fault}");
     PeerText::new(text, PeerText::MAX_BYTES).into_string()

@@ -1,5 +1,5 @@
-//! What a change of links makes of an instance. The condition is the version of the one link, so that operators who change
-//! different links do not stand in each other's way:
+//! Computes an instance with changed links. If-Match concerns the version of one link, so that operators can change different links
+//! at the same time:
 //!
 //! | If-Match | link, is there | link, not there | unlink, there | unlink, not there |
 //! |---|---|---|---|---|
@@ -15,58 +15,54 @@ use model::{
 
 use crate::{Error, RecordKind};
 
-/// Most hubs of an instance (quota of the hosted service).
+/// How many hubs an instance may have (quota of the hosted service).
 pub const MAX_LINKED_HUBS: usize = 50;
 
-/// The instance with the hub linked as drafted: a new link at the end, a changed one in its place.
+/// Returns the instance with a hub linked as drafted: a new link is added at the end, a changed one replaced.
 pub(super) fn linked(
     instance: &Instance,
     draft: &LinkDraft,
     if_match: Option<&IfMatch>,
 ) -> Result<Instance, Error> {
-    let stored = instance.linked_hubs.iter().position(|hub| hub.name == draft.name);
-    let found = stored.and_then(|at| instance.linked_hubs.get(at));
-    match (found, if_match) {
+    let stored = match (instance.linked_hub(&draft.name), if_match) {
         (Some(_), None) => return Err(Error::Exists(RecordKind::LinkedHub)),
         (None, Some(_)) => return Err(Error::NothingToReplace(RecordKind::LinkedHub)),
-        (Some(hub), Some(condition)) => meets(instance, hub, condition)?,
+        (Some(hub), Some(_)) => Some(matching(instance, hub, if_match)?),
         (None, None) if instance.linked_hubs.len() >= MAX_LINKED_HUBS => {
             return Err(Error::Invalid(format!("at most {MAX_LINKED_HUBS} hubs can be linked")));
         }
-        (None, None) => {}
-    }
+        (None, None) => None,
+    };
     let hub = LinkedHub {
         name: draft.name.clone(),
-        endpoint: endpoint(draft, found.map(|hub| &hub.endpoint))?,
+        endpoint: endpoint(draft, stored.map(|hub| &hub.endpoint))?,
         location: draft.location.clone(),
         weight: draft.weight,
         takes_new_devices: draft.takes_new_devices,
         max_devices: draft.max_devices,
     };
     let mut next = instance.clone();
-    match stored.and_then(|at| next.linked_hubs.get_mut(at)) {
-        Some(place) => *place = hub,
+    match next.linked_hubs.iter_mut().find(|it| it.name == hub.name) {
+        Some(slot) => *slot = hub,
         None => next.linked_hubs.push(hub),
     }
     Ok(next)
 }
 
-/// The instance without this hub.
+/// Returns the instance without this hub.
 pub(super) fn unlinked(
     instance: &Instance,
     name: &HubName,
     if_match: Option<&IfMatch>,
 ) -> Result<Instance, Error> {
     let hub = instance.linked_hub(name).ok_or(Error::NotFound(RecordKind::LinkedHub))?;
-    if let Some(condition) = if_match {
-        meets(instance, hub, condition)?;
-    }
+    let hub = matching(instance, hub, if_match)?;
     let mut next = instance.clone();
-    next.linked_hubs.retain(|hub| hub.name != *name);
+    next.linked_hubs.retain(|it| it.name != hub.name);
     Ok(next)
 }
 
-/// The instance where this says how hubs are chosen when an enrollment does not.
+/// Returns the instance with these defaults for enrollments that name no policy.
 pub(super) fn with_defaults(instance: &Instance, draft: DefaultsDraft) -> Result<Instance, Error> {
     let allocation_policy = draft.allocation_policy.unwrap_or(instance.allocation_policy);
     if allocation_policy == AllocationPolicy::Custom {
@@ -76,7 +72,7 @@ pub(super) fn with_defaults(instance: &Instance, draft: DefaultsDraft) -> Result
     Ok(Instance { allocation_policy, failover, ..instance.clone() })
 }
 
-/// The version of a link: a MAC over all that it says, so that it need not be stored and tells nothing of the key.
+/// Returns the version of a link: a MAC of all its members, so that it need not be stored and reveals nothing of the key.
 pub(super) fn etag(instance: &Instance, hub: &LinkedHub) -> Result<Etag, Error> {
     let broken = |error: &dyn std::fmt::Display| Error::Broken(error.to_string());
     let text = serde_json::to_vec(hub).map_err(|error| broken(&error))?;
@@ -86,16 +82,22 @@ pub(super) fn etag(instance: &Instance, hub: &LinkedHub) -> Result<Etag, Error> 
     Etag::parse(format!("{first:016x}")).map_err(|error| broken(&error))
 }
 
-fn meets(instance: &Instance, hub: &LinkedHub, condition: &IfMatch) -> Result<(), Error> {
-    match condition {
-        IfMatch::Any => Ok(()),
-        IfMatch::Version(version) if etag(instance, hub)? == *version => Ok(()),
-        IfMatch::Version(_) => Err(Error::PreconditionFailed(RecordKind::LinkedHub)),
+/// Returns a link if it is of the expected version.
+fn matching<'a>(
+    instance: &Instance,
+    hub: &'a LinkedHub,
+    if_match: Option<&IfMatch>,
+) -> Result<&'a LinkedHub, Error> {
+    match if_match {
+        Some(IfMatch::Version(version)) if etag(instance, hub)? != *version => {
+            Err(Error::PreconditionFailed(RecordKind::LinkedHub))
+        }
+        None | Some(IfMatch::Any | IfMatch::Version(_)) => Ok(hub),
     }
 }
 
-/// The way that is drafted. A key that is left out is the stored one, for the same policy at the same port only: a stored
-/// key must not sign for a place that its operator did not name.
+/// Returns the drafted endpoint. A key that is left out is the stored one, but only for the same policy at the same port: a stored
+/// key must not sign tokens for an address that the operator who entered it did not name.
 fn endpoint(draft: &LinkDraft, stored: Option<&HubEndpoint>) -> Result<HubEndpoint, Error> {
     let missing = |what: &str| Error::Invalid(format!("connectionString {what}"));
     match (&draft.access, stored) {
@@ -113,7 +115,7 @@ fn endpoint(draft: &LinkDraft, stored: Option<&HubEndpoint>) -> Result<HubEndpoi
             Ok(HubEndpoint::Access(HubAccess { ca: ca.clone(), ..stored.clone() }))
         }
         (Some(_), _) => {
-            Err(missing("has no key, and none is stored for this policy at this port: write it out"))
+            Err(missing("has no key, and none is stored for this policy at this port: write it in full"))
         }
     }
 }

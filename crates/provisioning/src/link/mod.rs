@@ -1,10 +1,10 @@
-//! What an operator does with linked hubs: look at them, link, change, check and unlink them, while devices register.
+//! Reads, links, changes, checks and unlinks hubs for operators, while devices register.
 //!
-//! What a draft becomes is decided in [`change`], plain functions over the instance; the verbs here ask the hub whether
-//! the key will do, and put the instance in place of the one that was looked at.
+//! [`change`] decides what a draft becomes, as pure functions over the instance; the verbs here check the key at the hub, and replace
+//! the instance by compare-and-set.
 //!
-//! A registration that is under way to a hub that is unlinked fails when it is next tried, with 400209; the device asks
-//! again and gets another hub. What the hub was told already stays there.
+//! A run whose hub is unlinked fails at its next try; the device asks again and gets another hub. What the unlinked hub has
+//! applied already stays there.
 
 mod change;
 
@@ -22,44 +22,44 @@ use crate::{
     ports::{HubError, HubHealth, HubRight},
 };
 
-/// How often a change is made anew because the instance changed at the same moment.
+/// How often a change is tried again because the instance changed at the same moment.
 const MAX_ATTEMPTS: usize = 8;
 
 /// A linked hub as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// What is stored.
+    /// The stored link.
     pub hub: LinkedHub,
-    /// Its version: another whenever anything of it is another.
+    /// Its version, which changes with any of its members.
     pub etag: Etag,
     /// Whether the configuration links this hub.
     pub configured: bool,
-    /// How it has answered lately.
+    /// The health of the hub.
     pub health: HubHealth,
 }
 
-/// Whether the hub is asked, before anything is stored, if the key may do what is needed.
+/// Whether the rights of the key are checked at the hub before a link is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// It is; a key that lacks a right, and a hub that does not answer, are refused.
+    /// They are. A key that lacks a right, and a hub that does not answer, are refused.
     First,
-    /// It is not: for a hub that is down, or not there yet.
+    /// They are not, for a hub that is down or does not exist yet.
     Skip,
 }
 
 impl Provisioning {
-    /// All linked hubs, in the order in which they were linked. Looking costs nothing.
+    /// Returns all linked hubs, in the order of their links. The call is not metered.
     pub fn linked_hubs(&self, instance: &Instance) -> Result<Vec<Link>, Error> {
         instance.linked_hubs.iter().map(|hub| self.link(instance, hub)).collect()
     }
 
-    /// One linked hub.
+    /// Returns one linked hub.
     pub fn linked_hub(&self, instance: &Instance, name: &HubName) -> Result<Link, Error> {
         let hub = instance.linked_hub(name).ok_or(Error::NotFound(RecordKind::LinkedHub))?;
         self.link(instance, hub)
     }
 
-    /// Links a hub, or changes a link.
+    /// Links a hub, or changes its link.
     pub async fn link_hub(
         &self,
         instance: &Instance,
@@ -71,7 +71,7 @@ impl Provisioning {
         let planned = decide(&*self.current(&instance.id_scope).await?)?;
         let wanted = planned.linked_hub(&draft.name).ok_or_else(vanished)?;
         if check == Check::First {
-            self.check_first(&planned, wanted).await?;
+            self.reject_lacking_key(&planned, wanted).await?;
         }
         let by = self.by(by, LogOperation::LinkedHubPut);
         let (before, next) =
@@ -83,7 +83,7 @@ impl Provisioning {
         self.link(&next, linked)
     }
 
-    /// Unlinks a hub. Its devices stay on it; those that register again get another.
+    /// Unlinks a hub. Its devices stay there, and get another hub when they register again.
     pub async fn unlink_hub(
         &self,
         instance: &Instance,
@@ -101,13 +101,13 @@ impl Provisioning {
         Ok(())
     }
 
-    /// Asks a linked hub which rights the link's key lacks.
+    /// Returns the rights that the key of a link lacks at its hub.
     pub async fn check_hub(&self, instance: &Instance, name: &HubName) -> Result<Vec<HubRight>, Error> {
         let hub = instance.linked_hub(name).ok_or(Error::NotFound(RecordKind::LinkedHub))?;
         self.lacking(hub).await
     }
 
-    /// Sets how hubs are chosen where an enrollment does not say. Returns the instance as it is now.
+    /// Sets how hubs are chosen for enrollments that name no policy. Returns the changed instance.
     pub async fn set_allocation_defaults(
         &self,
         instance: &Instance,
@@ -128,9 +128,9 @@ impl Provisioning {
         })
     }
 
-    /// Refuses a link whose key lacks something; what was made to ask the hub goes again, unless it is in use.
-    async fn check_first(&self, planned: &Instance, wanted: &LinkedHub) -> Result<(), Error> {
-        let verdict = match self.lacking(wanted).await {
+    /// Rejects a link whose key lacks a right. The connector that was created for the check is dropped, unless a stored link has it.
+    async fn reject_lacking_key(&self, planned: &Instance, wanted: &LinkedHub) -> Result<(), Error> {
+        let error = match self.lacking(wanted).await {
             Ok(lacking) if lacking.is_empty() => return Ok(()),
             Ok(lacking) => {
                 let lacking: Vec<String> = lacking.iter().map(ToString::to_string).collect();
@@ -142,17 +142,18 @@ impl Provisioning {
         if stored.linked_hub(&wanted.name).is_none_or(|stored| stored.endpoint != wanted.endpoint) {
             self.hubs.forget(wanted);
         }
-        Err(verdict)
+        Err(error)
     }
 
     async fn lacking(&self, hub: &LinkedHub) -> Result<Vec<HubRight>, Error> {
         let connector = self.hubs.connector(hub);
-        let connector = connector
-            .ok_or_else(|| Error::Invalid(format!("{} is no hub of this process any more", hub.name)))?;
+        let connector = connector.ok_or_else(|| {
+            Error::Invalid(format!("{} is not an embedded hub of this process any more", hub.name))
+        })?;
         connector.lacking().await.map_err(|error| match error {
             HubError::Unavailable(delay) => Error::Invalid(format!("the hub cannot be asked: {delay}")),
             HubError::Occupied(reason) | HubError::Full(reason) | HubError::Refused(reason) => {
-                Error::Invalid(format!("the hub does not do what is asked: {reason}"))
+                Error::Invalid(format!("the hub refuses the check: {reason}"))
             }
         })
     }
@@ -161,7 +162,7 @@ impl Provisioning {
         self.store.instance(scope).await?.ok_or_else(|| Error::Broken(format!("instance {scope} is gone")))
     }
 
-    /// Puts what is decided in place of the instance it was decided on, and counts the operation. Returns both.
+    /// Replaces an instance by what is decided about it, and counts the operation. Returns the instance before and after.
     pub(crate) async fn change_instance(
         &self,
         scope: &IdScope,
@@ -182,5 +183,5 @@ impl Provisioning {
 }
 
 fn vanished() -> Error {
-    Error::Broken("a link is not where it was put".into())
+    Error::Broken("a link is missing in the instance that it was added to".into())
 }

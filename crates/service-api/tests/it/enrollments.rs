@@ -261,7 +261,7 @@ async fn the_number_of_groups_is_limited_per_mechanism() {
 
     world.put("/enrollmentGroups/last", &group("last")).send().await.ok();
     let message = world.put("/enrollmentGroups/more", &group("more")).send().await.refused(400_002);
-    assert!(message.contains("as many of this kind"), "{message}");
+    assert!(message.contains("the most of this kind"), "{message}");
     // Existing groups can be changed, groups of other kinds created, and other instances are not affected.
     world.put("/enrollmentGroups/last", &group("last")).if_match("*").send().await.ok();
     let mut x509 = group("x509");

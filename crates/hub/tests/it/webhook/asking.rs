@@ -1,4 +1,4 @@
-//! What a webhook is asked, what its answers come to, and what one that misbehaves costs.
+//! Requests to webhooks, the meaning of their answers, and the cost of webhooks that misbehave.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use testkit::{clock::SteppedClock, sample};
 use super::server::{Heard, Script, Server, client, instance, request};
 
 #[tokio::test]
-async fn asks_as_azure_does_and_reads_the_answer() {
+async fn the_request_is_as_azures_and_the_answer_is_read() {
     let server = Server::answering(
         200,
         r#"{"IotHubHostName":"hub-1.example","initialTwin":{"tags":{"a":1}},"payload":{"b":2}}"#,
@@ -42,7 +42,7 @@ async fn asks_as_azure_does_and_reads_the_answer() {
 }
 
 #[tokio::test]
-async fn requests_are_signed_and_in_the_old_form_only_when_asked_for() {
+async fn requests_are_signed_and_in_the_old_form_only_if_configured() {
     let server = Server::answering(200, "{}");
     let now = provisioning::ports::Clock::now(&SteppedClock::default());
     let instance = instance("0neA");
@@ -59,7 +59,7 @@ async fn requests_are_signed_and_in_the_old_form_only_when_asked_for() {
     }
 }
 
-/// As the webhook of one instance, which knows its key, ID scope and URL, verifies a request.
+/// Verifies a request as the webhook of one instance does, which knows its key, ID scope and URL.
 fn passes(heard: &Heard, instance: &Instance, url: &str) -> bool {
     let now = provisioning::ports::Clock::now(&SteppedClock::default());
     let key = webhook_key(instance).unwrap();
@@ -72,7 +72,7 @@ async fn a_request_of_another_instance_or_for_another_url_does_not_pass() {
     let (a, b) = (instance("0neA"), instance("0neB"));
     let url = server.request().webhook.webhook_url;
     let client = client(server.settings());
-    // Tenant B has its own webhook called, or enrolls a device for A's.
+    // Tenant B's own webhook is called, or it enrolls a device for A's.
     for (asking, expected) in [(&a, true), (&b, false)] {
         client.ask(asking, &server.request()).await;
         let heard = server.heard();
@@ -85,7 +85,7 @@ async fn a_request_of_another_instance_or_for_another_url_does_not_pass() {
 }
 
 #[tokio::test]
-async fn statuses_and_what_they_mean() {
+async fn every_status_has_its_meaning() {
     let cases = [
         (401, "{}", WebhookOutcome::Unauthorized),
         (400, "{}", WebhookOutcome::Failed("status code: 400".into())),
@@ -109,7 +109,7 @@ async fn statuses_and_what_they_mean() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_asked_again() {
+async fn a_webhook_that_cannot_be_reached_is_asked_again() {
     let server = Server::answering(200, "{}");
     let other = Server::answering(200, "{}");
     let outcome = client(other.settings()).ask(&instance("0neA"), &server.request()).await;
@@ -141,7 +141,7 @@ fn slow(delay: Duration) -> Server {
 }
 
 #[tokio::test]
-async fn a_try_has_its_time() {
+async fn a_request_ends_at_its_time_limit() {
     let server = slow(Duration::from_secs(60));
     let settings = WebhookSettings { time_limit: Duration::from_millis(300), ..server.settings() };
     let began = Instant::now();
@@ -153,9 +153,9 @@ async fn a_try_has_its_time() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
-/// The slow one has more requests than places; the other one is answered all the same.
+/// The slow webhook has more requests than permits; the other one is called all the same.
 #[tokio::test]
-async fn a_slow_webhook_keeps_no_other_one_waiting() {
+async fn a_slow_webhook_delays_no_other() {
     let (slow, quick) = (slow(Duration::from_secs(60)), Server::answering(200, "{}"));
     let cas = format!("{}{}", slow.ca_pem, quick.ca_pem);
     let limits = WebhookLimits { per_host: 2, total: 4, wait: Duration::from_millis(400) };
@@ -178,7 +178,7 @@ async fn a_slow_webhook_keeps_no_other_one_waiting() {
 }
 
 #[tokio::test]
-async fn connections_are_kept_and_one_that_was_closed_is_no_failure() {
+async fn connections_are_kept_and_a_closed_one_is_replaced() {
     let server = Server::answering(200, "{}");
     let client = client(server.settings());
     for _ in 0..3 {

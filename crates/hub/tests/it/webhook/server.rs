@@ -1,4 +1,4 @@
-//! A webhook over TLS, and the client that trusts it.
+//! A webhook over TLS, and a client that trusts it.
 
 use std::{
     net::SocketAddr,
@@ -29,7 +29,7 @@ pub struct Script {
     pub delay: Duration,
 }
 
-/// One request as the webhook got it.
+/// A request that the webhook received.
 pub struct Heard {
     pub peer: SocketAddr,
     pub uri: Uri,
@@ -61,10 +61,10 @@ impl Server {
         Server::on(0, script, ServerCertificate::of("127.0.0.1"))
     }
 
-    /// The server ends and starts again where it was; its connections are closed.
+    /// Restarts the server on the same port. Its connections are closed.
     pub async fn restarted(self) -> Server {
         self.shutdown.cancel();
-        // A server that has let go of its port has closed its listener; connections go within the grace.
+        // Once the port is free the listener is closed; connections end within the grace period.
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -87,19 +87,19 @@ impl Server {
         Server { port, ca_pem, certificate, script, heard, shutdown }
     }
 
-    /// Where its requests came from.
+    /// Returns the addresses of its clients.
     pub fn peers(&self) -> Vec<SocketAddr> {
         self.heard.lock().unwrap().iter().map(|heard| heard.peer).collect()
     }
 
-    /// What it was asked, once.
+    /// Returns the only request that it received.
     pub fn heard(&self) -> Heard {
         let mut heard = self.heard.lock().unwrap();
         assert_eq!(heard.len(), 1);
         heard.pop().unwrap()
     }
 
-    /// The settings of a client that trusts it.
+    /// Returns the settings of a client that trusts it.
     pub fn settings(&self) -> WebhookSettings {
         WebhookSettings::new(Some(tls::client_config(self.ca_pem.as_bytes(), None).unwrap()))
     }

@@ -1,4 +1,4 @@
-//! Refused registrations are kept for operators, at no cost to devices.
+//! Refused attempts are kept for operators, and devices do not wait for that.
 
 use model::{Admission, Attempt, EnrollmentRef};
 use provisioning::{attest::Evidence, register::EarlyRefusal};
@@ -47,7 +47,7 @@ async fn a_refusal_is_kept_with_its_reasons() {
 }
 
 #[tokio::test]
-async fn who_is_let_in_leaves_no_attempt_and_polling_neither() {
+async fn neither_an_admission_nor_a_poll_leaves_an_attempt() {
     let world = World::new().await;
     world.enroll_group(group("keys")).await;
     world.begin_with(SCOPE, "dev-1", token("dev-1", &sample::key(20).derive("dev-1"))).await.unwrap();
@@ -70,7 +70,7 @@ async fn an_attempt_is_seen_before_it_is_written() {
     assert!(attempts.is_sorted_by(|one, other| one.at >= other.at), "{attempts:?}");
 }
 
-/// Of a flood, as many are kept as there are places; of those, strangers get half.
+/// The buffer is bounded, and half of it is for unknown registration IDs.
 #[tokio::test]
 async fn a_flood_is_bounded_and_counted() {
     let world = World::new().await;
@@ -90,8 +90,8 @@ async fn a_flood_is_bounded_and_counted() {
     assert_eq!(world.provisioning.flush_refusals().await.unwrap(), 0);
 }
 
-/// Refusals before any judgement are kept like those after it: a stranger's take the places of strangers, and nothing that a
-/// client wrote acts on a terminal.
+/// Early refusals are kept like later ones: those of unknown registration IDs share their part of the buffer, and text of clients is
+/// escaped.
 #[tokio::test]
 async fn early_refusals_share_the_bounds() {
     let world = World::new().await;
@@ -114,9 +114,9 @@ async fn early_refusals_share_the_bounds() {
     assert_eq!((of(&world, "stranger-49").await.len(), of(&world, "stranger-50").await.len()), (1, 0));
 }
 
-/// A client that was refused in its handshake has named no ID scope.
+/// A client that was refused in its handshake has not named an ID scope.
 #[tokio::test]
-async fn the_server_name_tells_the_instance() {
+async fn the_server_name_selects_the_instance() {
     let world = World::new().await;
     let meant = async |name: Option<&str>| {
         let instance = world.provisioning.instance_meant(name).await.unwrap();

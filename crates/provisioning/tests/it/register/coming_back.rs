@@ -1,4 +1,4 @@
-//! Devices that register again.
+//! Devices that return.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use testkit::{hub::Call, sample};
 use super::world::{HUBS, SCOPE, World, assigned, disable, group, individual, keys, with_keys};
 
 #[tokio::test]
-async fn nothing_changed_so_nothing_is_written_but_the_count() {
+async fn if_nothing_changed_only_the_count_is_written() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -29,7 +29,7 @@ async fn nothing_changed_so_nothing_is_written_but_the_count() {
 }
 
 #[tokio::test]
-async fn a_device_that_its_hub_lost_is_there_again_with_its_initial_twin() {
+async fn a_device_that_its_hub_lost_is_created_again_with_its_initial_twin() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -77,7 +77,7 @@ async fn other_capabilities_go_to_the_same_hub() {
 }
 
 #[tokio::test]
-async fn weights_and_new_hubs_move_nobody() {
+async fn weights_and_new_hubs_move_no_device() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -95,7 +95,7 @@ async fn weights_and_new_hubs_move_nobody() {
 }
 
 #[tokio::test]
-async fn disabled_and_enabled_again_it_keeps_its_hub() {
+async fn a_device_that_is_disabled_and_enabled_again_keeps_its_hub() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -116,7 +116,7 @@ async fn disabled_and_enabled_again_it_keeps_its_hub() {
 }
 
 #[tokio::test]
-async fn a_disabled_record_follows_the_enrollment() {
+async fn a_disabled_registration_follows_the_enrollment() {
     let world = World::new().await;
     let mut group = group("fleet");
     disable(&mut group.settings);
@@ -149,7 +149,7 @@ async fn another_device_id_is_another_device_at_the_same_hub() {
     world.check_at_hub(&first, &keys(10), 1);
 }
 
-/// Registration IDs compare without case, device IDs do not: the first spelling counts.
+/// Registration IDs are compared without case, device IDs with case: the first spelling counts.
 #[tokio::test]
 async fn another_spelling_of_the_registration_id_is_the_same_device() {
     let world = World::new().await;
@@ -173,7 +173,7 @@ fn edge() -> model::EnrollmentSettings {
 }
 
 #[tokio::test]
-async fn an_unlinked_hub_is_left_for_a_linked_one() {
+async fn a_device_leaves_an_unlinked_hub_for_a_linked_one() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.link(&HUBS[..1]).await;
@@ -195,7 +195,7 @@ async fn an_unlinked_hub_is_left_for_a_linked_one() {
 }
 
 #[tokio::test]
-async fn another_enrollment_may_let_it_in_later() {
+async fn another_enrollment_may_let_the_device_in_later() {
     let world = World::new().await;
     world.enroll_group(group("fleet")).await;
     let derived = sample::key(20).derive("dev-1");
@@ -227,7 +227,7 @@ async fn another_enrollment_may_let_it_in_later() {
 }
 
 #[tokio::test]
-async fn after_deletion_it_is_new() {
+async fn after_its_registration_is_deleted_a_device_is_new() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;

@@ -1,5 +1,5 @@
-//! Damaged records: each table by each kind of damage. The service starts, tells which record it is, goes on without it, and
-//! lets it be deleted; and no damage lets a device in that would be refused.
+//! Damaged records: each table by each kind of damage. The service starts, reports the record, works without it, and lets it be
+//! deleted; and no damage lets a device in that would be refused.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::attest::case::{NOW, certificates, group_of};
 
-/// A table, the record of it that is damaged, and whom that turns away.
+/// A table, its damaged record, and the devices that are turned away.
 struct Case {
     table: &'static str,
     kind: RecordKind,
@@ -58,7 +58,7 @@ const fn case(
 
 type Damage = fn(&[u8], &[u8]) -> Vec<u8>;
 
-/// What can become of a sealed document, from its context and itself.
+/// Damages a sealed document, given its context.
 const DAMAGES: [(&str, Damage); 7] = [
     ("a bit", |_, sealed| flipped(sealed, sealed.len() / 2)),
     ("the version", |_, sealed| flipped(sealed, 0)),
@@ -76,7 +76,7 @@ fn flipped(sealed: &[u8], at: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn each_table_by_each_kind_of_damage() {
+async fn damage_of_any_kind_in_any_table_is_reported_and_lets_no_device_in() {
     let root = Authority::root("Plant");
     for case in CASES {
         for (name, damage) in DAMAGES {
@@ -91,7 +91,7 @@ async fn each_table_by_each_kind_of_damage() {
     }
 }
 
-/// One instance with two of nearly everything, and one beside it.
+/// An instance with two of nearly every record, and another instance.
 struct Scene {
     world: World,
     leaf: Evidence,
@@ -131,7 +131,7 @@ impl Scene {
         scene
     }
 
-    /// The same after one record was damaged while the service was down; and that record's ID.
+    /// Damages one record while the service is down, and returns its ID.
     async fn spoiled(self, case: &Case, damage: Damage) -> (Scene, String) {
         let Scene { world, leaf } = self;
         let mut id = case.id.to_owned();
@@ -147,7 +147,7 @@ impl Scene {
         }
     }
 
-    /// Begins a registration, as a device does that the endpoint led to its instance.
+    /// Begins a registration at an instance.
     async fn begin(&self, scope: &str, id: &str) -> Result<RegisterOutcome, Error> {
         self.world.provisioning.instance(&sample::scope(scope)).await?;
         self.world.begin_with(scope, id, self.evidence(scope, id)).await
@@ -169,7 +169,7 @@ impl Scene {
         assert!(matches!(unknown, Err(Error::Unauthorized { .. })), "{told}: another instance");
     }
 
-    /// Reading the record, the listing that it belongs to, and what monitoring reads.
+    /// Reads the record, its listing, and the known damage.
     async fn check_reads(&self, case: &Case, damaged: &str, told: &str) {
         let read = self.read(case.table, damaged).await;
         let is_told = matches!(&read, Err(StoreError::Damaged(record)) if record.is(case.kind, damaged));
@@ -218,7 +218,7 @@ impl Scene {
         }
     }
 
-    /// The IDs of a listing, and what it names as damaged.
+    /// Returns the IDs of a listing, and its damaged records.
     async fn list(&self, table: &str) -> (Vec<String>, Vec<DamagedRecord>) {
         let (store, scope) = (&self.world.store, sample::scope(SCOPE));
         let all = PageRequest { after: None, limit: 1000 };
@@ -248,7 +248,7 @@ impl Scene {
         }
     }
 
-    /// Deletion needs no readable document; then nothing is damaged any more, after a restart either.
+    /// Deletes the record without reading it; then no damage is left, also after a restart.
     async fn check_deletion(self, case: &Case, damaged: &str, told: &str) {
         if case.kind == RecordKind::Attempt {
             return; // newer ones push it out

@@ -42,7 +42,7 @@ async fn a_hub_that_refuses_fails_the_registration() {
 }
 
 #[tokio::test]
-async fn a_refused_refresh_leaves_the_assignment_standing() {
+async fn a_refused_update_leaves_the_assignment_in_effect() {
     let world = with_one_hub().await;
     let device = world.device("dev-1").await;
     let first = assigned(&world.register(&device).await);
@@ -84,7 +84,7 @@ async fn a_hub_that_is_down_is_asked_again() {
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 }
 
-/// The same order goes to the same hub again, which makes the twin what it is already.
+/// The same spec goes to the same hub again, which initializes the twin to what it is.
 #[tokio::test]
 async fn a_lost_answer_leads_to_one_device_and_one_count() {
     let world = with_one_hub().await;
@@ -102,9 +102,8 @@ async fn a_lost_answer_leads_to_one_device_and_one_count() {
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 }
 
-/// What is tried again is on disk.
 #[tokio::test]
-async fn a_confirmation_waits_for_its_hub_too() {
+async fn a_confirmation_that_is_retried_is_persisted() {
     let world = with_one_hub().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -118,9 +117,9 @@ async fn a_confirmation_waits_for_its_hub_too() {
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
-/// It is held before a device is told that it is under way: then it counts once, whoever carries it out.
+/// It is persisted before a device gets `assigning`. Then it counts once, whichever process executes it.
 #[tokio::test]
-async fn a_confirmation_that_is_held_outlives_the_service() {
+async fn a_persisted_confirmation_survives_a_crash() {
     let world = with_one_hub().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -138,14 +137,13 @@ async fn a_confirmation_that_is_held_outlives_the_service() {
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 
     let late = world.provisioning.persist(&run).await.unwrap();
-    assert_eq!(world.finish(&late).await, again, "it ended before it could be held");
+    assert_eq!(world.finish(&late).await, again, "it ended before it could be persisted");
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
-/// While its hub is down, a device that comes with other credentials goes to the same hub all the same, and can connect
-/// there with what it holds.
+/// While its hub is down, a device that returns with other credentials keeps the hub, and can connect there with the new ones.
 #[tokio::test]
-async fn credentials_that_change_meanwhile_reach_the_hub() {
+async fn credentials_that_change_during_a_run_reach_the_hub() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.run(&device).await;
@@ -185,9 +183,9 @@ fn favour_others(instance: &mut model::Instance, hub: &str) {
     }
 }
 
-/// The run ends, for its hub may have been told; the device is told that it is disabled.
+/// The run continues, because its hub may have applied the spec; the device gets `disabled`.
 #[tokio::test]
-async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
+async fn a_device_whose_enrollment_is_disabled_during_a_run_gets_disabled() {
     let world = with_one_hub().await;
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
@@ -210,7 +208,7 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     assert_eq!(world.register(&device).await.status, Status::Disabled { current: None });
 }
 
-/// Nobody waits for a hub that was unlinked: neither the run that was under way, nor the device that comes again.
+/// Neither the run under way nor the returning device waits for a hub that was unlinked.
 #[tokio::test]
 async fn an_unlinked_hub_is_not_waited_for() {
     let world = with_one_hub().await;
@@ -237,7 +235,7 @@ async fn an_unlinked_hub_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_hub_that_nothing_leads_to_fails_the_registration() {
+async fn a_hub_without_a_connector_fails_the_registration() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.link(&["unreachable.example"]).await;

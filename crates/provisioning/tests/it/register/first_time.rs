@@ -96,7 +96,7 @@ async fn a_device_of_a_certificate_group_gets_its_thumbprint() {
 }
 
 #[tokio::test]
-async fn without_a_hub_the_registration_fails_and_says_why() {
+async fn without_a_hub_the_registration_fails_with_the_reason() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.link(&[]).await;
@@ -115,7 +115,7 @@ async fn without_a_hub_the_registration_fails_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_disabled_enrollment_is_recorded_once_and_costs_nothing() {
+async fn a_disabled_enrollment_is_recorded_once_and_not_counted() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let mut enrollment = individual("dev-1");
@@ -130,7 +130,7 @@ async fn a_disabled_enrollment_is_recorded_once_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn requests_that_arrive_together_are_one_instruction() {
+async fn concurrent_requests_of_one_device_are_counted_once() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let begun = async || world.run(&device).await;
@@ -143,10 +143,9 @@ async fn requests_that_arrive_together_are_one_instruction() {
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 }
 
-/// Of two that found the same run on disk, the one that comes too late changes nothing: the device may have used its
-/// twin since.
+/// Of two executions of a stored run, the later one changes nothing: the device may have used its twin since.
 #[tokio::test]
-async fn a_run_that_was_found_and_has_ended_since_is_left_alone() {
+async fn a_stored_run_that_has_ended_changes_nothing() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.run(&device).await;
@@ -158,7 +157,7 @@ async fn a_run_that_was_found_and_has_ended_since_is_left_alone() {
 }
 
 #[tokio::test]
-async fn the_hub_is_told_the_whole_order_once() {
+async fn the_hub_gets_the_whole_spec_once() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let hub = assigned(&world.register(&device).await).hub;

@@ -15,7 +15,7 @@ use crate::attest::case::{certificates, group_of};
 
 const DEVICE: &str = "dev-1";
 
-/// A world with a symmetric-key group and a certificate group that both would take the device.
+/// A world with a symmetric-key group and a certificate group, which both would let the device in.
 struct Groups {
     world: World,
     root: Authority,
@@ -35,7 +35,7 @@ impl Groups {
         certificates(&[self.leaf.der()])
     }
 
-    /// Registers; the enrollment that let the device in, `disabled`, or the message of the refusal.
+    /// Registers, and returns the enrollment that let the device in, `disabled`, or the message of the refusal.
     async fn outcome(&self, evidence: Evidence) -> String {
         match self.world.begin_with(SCOPE, DEVICE, evidence).await {
             Ok(RegisterOutcome::Running(run)) => match run.registration.enrollment {
@@ -60,7 +60,7 @@ fn derived() -> Evidence {
     token(&sample::key(20).derive(DEVICE))
 }
 
-/// A disabled individual enrollment, which takes `sample::key(10)`.
+/// Returns a disabled individual enrollment with `sample::key(10)`.
 fn blocking() -> IndividualEnrollment {
     let mut enrollment = individual(DEVICE);
     disable(&mut enrollment.settings);
@@ -68,7 +68,7 @@ fn blocking() -> IndividualEnrollment {
 }
 
 #[tokio::test]
-async fn without_an_individual_enrollment_a_group_lets_it_in() {
+async fn without_an_individual_enrollment_a_group_lets_the_device_in() {
     let groups = Groups::new().await;
     assert_eq!(groups.outcome(derived()).await, "keys");
     groups.world.delete_registration(DEVICE).await;
@@ -87,7 +87,7 @@ async fn without_an_individual_enrollment_a_group_lets_it_in() {
 }
 
 #[tokio::test]
-async fn the_individual_enrollment_comes_first() {
+async fn the_individual_enrollment_takes_precedence() {
     let groups = Groups::new().await;
     groups.world.enroll(individual(DEVICE)).await;
     assert_eq!(groups.outcome(token(&sample::key(10))).await, "individual");
@@ -95,7 +95,7 @@ async fn the_individual_enrollment_comes_first() {
 }
 
 #[tokio::test]
-async fn a_disabled_individual_enrollment_blocks_whatever_is_presented() {
+async fn a_disabled_individual_enrollment_refuses_all_evidence() {
     let groups = Groups::new().await;
     groups.world.enroll(blocking()).await;
     assert_eq!(groups.outcome(token(&sample::key(10))).await, "disabled");
@@ -107,7 +107,7 @@ async fn a_disabled_individual_enrollment_blocks_whatever_is_presented() {
 }
 
 #[tokio::test]
-async fn a_disabled_group_blocks_its_devices() {
+async fn a_disabled_group_refuses_its_devices() {
     let groups = Groups::new().await;
     let (mut keys, mut chain) =
         (group("keys"), group_by("certificates", group_of("x", &groups.root).attestation));
@@ -153,7 +153,7 @@ async fn a_refusal_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_operator_reads_the_rule_that_refused() {
+async fn the_operator_sees_the_rule_that_refused() {
     let groups = Groups::new().await;
     let refused = groups.world.begin_with(SCOPE, DEVICE, certificates(&[b"rubbish"])).await;
     let Err(Error::Unauthorized { message, reason }) = refused else { panic!("{refused:?}") };
@@ -161,7 +161,7 @@ async fn the_operator_reads_the_rule_that_refused() {
     assert_eq!(reason, "certificate 0 of those presented cannot be read");
 }
 
-/// Counts computations, and carries them out.
+/// Counts computations, and runs them.
 #[derive(Default)]
 struct Counting(std::sync::atomic::AtomicU32);
 
@@ -173,9 +173,9 @@ impl provisioning::ports::Compute for Counting {
     }
 }
 
-/// Signatures of certificates are checked where that holds up nothing else.
+/// Signatures of certificates are verified on threads that may block.
 #[tokio::test]
-async fn certificates_are_judged_where_computations_go() {
+async fn certificates_are_verified_by_the_compute_port() {
     let (world, counting) = (World::new().await, std::sync::Arc::new(Counting::default()));
     let instance = world.instance(SCOPE).await;
     let provisioning = std::sync::Arc::into_inner(world.provisioning).unwrap().computing_on(counting.clone());

@@ -1,4 +1,4 @@
-//! Runs that were cut off: by a crash, a restart, a deletion, a store that is gone.
+//! Runs that are interrupted: by a crash, a restart, a deletion, or a store that fails.
 
 use model::{AllocationWeight, Status};
 use provisioning::{Error, ports::PageRequest, register::RunOutcome};
@@ -7,7 +7,7 @@ use testkit::sample;
 use super::world::{HUBS, OTHER_SCOPE, SCOPE, World, assigned, individual, keys};
 
 #[tokio::test]
-async fn a_run_cut_off_before_the_hub_goes_where_it_was_meant_to() {
+async fn an_interrupted_run_continues_at_its_hub() {
     for told in [false, true] {
         let world = World::new().await;
         let device = world.device("dev-1").await;
@@ -16,7 +16,7 @@ async fn a_run_cut_off_before_the_hub_goes_where_it_was_meant_to() {
         let order = step.spec().unwrap();
         let hub = order.hub.clone();
         if told {
-            // The hub did it, and the service ended before it could write that down.
+            // The hub applied the spec, and the service crashed before it recorded that.
             let connector = world.hub(hub.as_str());
             provisioning::ports::HubConnector::ensure_device(&*connector, order).await.unwrap();
         }
@@ -41,9 +41,8 @@ async fn a_run_cut_off_before_the_hub_goes_where_it_was_meant_to() {
     }
 }
 
-/// The device comes back before anybody took up its run.
 #[tokio::test]
-async fn a_device_that_comes_back_takes_up_its_run() {
+async fn a_device_that_returns_resumes_its_run() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
@@ -55,7 +54,7 @@ async fn a_device_that_comes_back_takes_up_its_run() {
 }
 
 #[tokio::test]
-async fn what_is_assigned_stays_so_over_a_restart() {
+async fn an_assignment_survives_a_restart() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let registration = world.register(&device).await;
@@ -65,7 +64,7 @@ async fn what_is_assigned_stays_so_over_a_restart() {
 }
 
 #[tokio::test]
-async fn unfinished_runs_of_all_instances_page_by_page() {
+async fn unfinished_runs_are_listed_by_instance_in_pages() {
     let world = World::new().await;
     for scope in [SCOPE, OTHER_SCOPE] {
         for number in 0..4 {
@@ -94,7 +93,7 @@ async fn unfinished_runs_of_all_instances_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_registration_deleted_meanwhile_stays_deleted() {
+async fn a_registration_that_is_deleted_during_its_run_stays_deleted() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
@@ -104,7 +103,7 @@ async fn a_registration_deleted_meanwhile_stays_deleted() {
     assert_eq!(world.counted(SCOPE).await, (0, 0));
 }
 
-/// Deleted and begun anew: the old run ends, and does not touch the new one.
+/// The registration is deleted and begun again: the old run ends, and does not affect the new one.
 #[tokio::test]
 async fn a_run_does_not_end_its_successor() {
     let world = World::new().await;
@@ -121,7 +120,7 @@ async fn a_run_does_not_end_its_successor() {
 }
 
 #[tokio::test]
-async fn without_its_store_nothing_is_said_to_be_done() {
+async fn without_its_store_the_service_reports_no_success() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;

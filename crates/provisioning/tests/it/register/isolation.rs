@@ -1,4 +1,4 @@
-//! Nothing of one instance shows through another: every verb, from both sides.
+//! Instances are isolated from each other: every verb, in both directions.
 
 use model::EnrollmentGroup;
 use provisioning::{
@@ -17,7 +17,7 @@ fn enrolled(number: u8) -> Change {
     Change::PutIndividual(Box::new(with_keys("dev-1", number)))
 }
 
-/// A device of the same name in each instance, with its own keys.
+/// Enrolls a device of the same registration ID in each instance, with its own keys.
 async fn twins(world: &World) -> [Device; 2] {
     world.enroll_in(SCOPE, enrolled(10)).await;
     world.enroll_in(OTHER_SCOPE, enrolled(50)).await;
@@ -27,14 +27,14 @@ async fn twins(world: &World) -> [Device; 2] {
 }
 
 #[tokio::test]
-async fn what_one_instance_takes_the_other_refuses() {
+async fn evidence_for_one_instance_is_refused_by_the_other() {
     let world = World::new().await;
     let both = twins(&world).await;
     let ids = [world.register(&both[0]).await.operation_id, world.register(&both[1]).await.operation_id];
     let before = (world.calls(), world.counted(SCOPE).await, world.counted(OTHER_SCOPE).await);
     for (here, there) in [(0, 1), (1, 0)] {
         let scope = both[there].scope.as_str();
-        // As it is, its token names the other scope; signed anew, the key is the other instance's.
+        // The token names the other scope; signed again for this one, it has the other instance's key.
         let resigned = Token::new(&format!("{scope}/registrations/dev-1"), &both[here].key).evidence();
         for evidence in [both[here].evidence(), resigned] {
             let instance = world.instance(scope).await;
@@ -54,7 +54,7 @@ async fn what_one_instance_takes_the_other_refuses() {
 }
 
 #[tokio::test]
-async fn one_name_in_two_instances_is_two_devices() {
+async fn one_registration_id_in_two_instances_is_two_devices() {
     let world = World::new().await;
     let [here, there] = twins(&world).await;
     world.link(&["hub-3.example"]).await;
@@ -95,9 +95,8 @@ async fn groups_and_certificates_belong_to_one_instance() {
     assert!(world.begin_with(SCOPE, "dev-1", token(SCOPE)).await.is_ok());
 }
 
-/// A disabled enrollment blocks in its own instance only.
 #[tokio::test]
-async fn blocking_ends_at_the_instance() {
+async fn a_disabled_enrollment_has_effect_only_in_its_instance() {
     let world = World::new().await;
     let [here, there] = twins(&world).await;
     let mut blocked = individual("dev-1");

@@ -1,4 +1,4 @@
-//! Which key of its enrollment a device used is noted with its registration, and costs no write of its own.
+//! The key that a device used is recorded in its registration, without a write of its own.
 
 use model::{
     EnrollmentRef, Fit, GroupAttestation, IfMatch, KeySelection, KeySlot, KeyStanding, Registration,
@@ -21,7 +21,7 @@ fn of_group(id: &str, keys: &SymmetricKeyPair, slot: KeySlot) -> Device {
 }
 
 #[tokio::test]
-async fn a_change_of_key_is_noted_by_the_commit_that_counts_the_return() {
+async fn a_change_of_key_is_recorded_by_the_commit_that_counts_the_return() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let other = device.with_key(sample::keys(10).secondary);
@@ -40,7 +40,7 @@ async fn a_change_of_key_is_noted_by_the_commit_that_counts_the_return() {
 
 /// Two requests of one device that began before either was confirmed: both end, and what stays is one of the two keys.
 #[tokio::test]
-async fn a_registration_that_is_gone_is_not_written_again_for_its_key() {
+async fn a_deleted_registration_is_not_written_again_for_its_key() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.register(&device).await;
@@ -51,7 +51,7 @@ async fn a_registration_that_is_gone_is_not_written_again_for_its_key() {
 }
 
 #[tokio::test]
-async fn a_registration_of_an_older_version_notes_the_key_when_its_device_returns() {
+async fn a_registration_of_an_older_version_records_the_key_when_its_device_returns() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -119,7 +119,7 @@ async fn an_explanation_names_the_key() {
 }
 
 #[tokio::test]
-async fn keys_are_replaced_in_the_version_that_is_meant() {
+async fn keys_are_replaced_only_in_the_expected_version() {
     let world = World::new().await;
     world.device("dev-1").await;
     let (instance, id) = (world.instance(SCOPE).await, sample::registration_id("dev-1"));

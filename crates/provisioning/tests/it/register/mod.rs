@@ -1,4 +1,4 @@
-//! Registering devices, over the embedded store and hubs that fail on command.
+//! Registrations, with the embedded store and hubs that fail on command.
 
 mod attempts;
 mod cascades;

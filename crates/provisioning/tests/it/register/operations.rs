@@ -17,7 +17,7 @@ fn is_unknown(polled: &Result<model::Registration, Error>) -> bool {
 }
 
 #[tokio::test]
-async fn an_operation_can_be_polled_from_its_beginning_on() {
+async fn an_operation_can_be_polled_from_its_start() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
@@ -32,7 +32,7 @@ async fn an_operation_can_be_polled_from_its_beginning_on() {
 }
 
 #[tokio::test]
-async fn an_older_operation_tells_how_the_registration_stands() {
+async fn an_older_operation_returns_the_current_registration() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.link(&[]).await;
@@ -46,7 +46,7 @@ async fn an_older_operation_tells_how_the_registration_stands() {
 }
 
 #[tokio::test]
-async fn ids_have_the_form_that_clients_know() {
+async fn operation_ids_have_the_form_that_clients_know() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let operation_id = world.register(&device).await.operation_id.to_string();
@@ -57,7 +57,7 @@ async fn ids_have_the_form_that_clients_know() {
 }
 
 #[tokio::test]
-async fn only_what_was_issued_is_known() {
+async fn only_issued_operation_ids_are_known() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let issued = world.register(&device).await.operation_id;
@@ -103,7 +103,7 @@ async fn ids_of_one_instance_are_unknown_to_another() {
 }
 
 #[tokio::test]
-async fn no_two_runs_have_one_id_even_at_one_time() {
+async fn concurrent_runs_have_different_ids() {
     let world = World::new().await;
     let mut seen = BTreeSet::new();
     for number in 0..50 {
@@ -117,7 +117,7 @@ async fn no_two_runs_have_one_id_even_at_one_time() {
 }
 
 #[tokio::test]
-async fn polling_and_looking_up_need_proof() {
+async fn polls_and_lookups_need_attestation() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let operation_id = world.register(&device).await.operation_id;
@@ -131,7 +131,7 @@ async fn polling_and_looking_up_need_proof() {
 }
 
 #[tokio::test]
-async fn looking_up_tells_how_it_stands() {
+async fn a_lookup_returns_the_registration() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     assert!(matches!(world.look_up(&device).await, Err(Error::NotFound(RecordKind::Registration))));

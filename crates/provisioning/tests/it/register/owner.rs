@@ -26,7 +26,7 @@ use crate::attest::case::{certificates, group_of};
 
 const DEVICE: &str = "dev-1";
 
-/// What the device and a stranger hold: the stranger has a group's key, and certificates of a group's and of a named CA.
+/// The secrets of the device and of an attacker, who has a group's key, and certificates of a group's CA and of a named one.
 struct Cast {
     root: Authority,
     named: Authority,
@@ -55,7 +55,7 @@ impl Cast {
         ]
     }
 
-    /// Every combination of what a device may present.
+    /// Returns every combination of evidence.
     fn evidences(&self) -> Vec<(String, Evidence)> {
         let (claims, chains, tpms) = (claims(), self.chains(), self.tpms());
         let mut all = Vec::new();
@@ -86,7 +86,7 @@ impl Cast {
         vec![("no TPM", None), ("its TPM", keys(&self.tpm)), ("another TPM", keys(&self.other_tpm))]
     }
 
-    /// Groups of every kind that would take the ID.
+    /// Enrolls groups of every kind that would let the ID in.
     async fn enroll_groups(&self, world: &World) {
         world.enroll_group(group("keys")).await;
         world.enroll_group(group_by("chain", group_of("x", &self.root).attestation)).await;
@@ -121,9 +121,9 @@ async fn explain(world: &World, instance: &Instance, evidence: &Evidence) -> Exp
     world.provisioning.explain(instance, &device).await.unwrap()
 }
 
-/// The table: what groups there are changes nothing, and no group is even considered.
+/// A table: groups make no difference, and are not even considered.
 #[tokio::test]
-async fn groups_change_nothing_for_an_id_that_is_enrolled_individually() {
+async fn groups_make_no_difference_for_an_id_that_is_enrolled_individually() {
     let (cast, world, bare) = (Cast::new(), World::new().await, World::new().await);
     cast.enroll_groups(&world).await;
     for world in [&world, &bare] {
@@ -173,7 +173,7 @@ async fn without_an_individual_enrollment_the_groups_decide() {
     }
 }
 
-/// A registration that came through a group before does not keep the ID from its individual enrollment.
+/// A registration through a group does not prevent the individual enrollment from deciding.
 #[tokio::test]
 async fn a_registration_through_a_group_ends_with_the_individual_enrollment() {
     let (cast, world) = (Cast::new(), World::new().await);

@@ -24,7 +24,7 @@ use crate::attest::case::{certificates, group_of};
 
 const DEVICE: &str = "dev-1";
 
-/// Groups by keys: `a` has those with number 20, `b` those with number 30.
+/// Creates groups by keys: `a` has those with number 20, `b` those with number 30.
 async fn world(rule: RegistrationOwnership) -> World {
     let world = World::new().await;
     set(&world, rule).await;
@@ -76,7 +76,7 @@ fn latest(registration: &Registration) -> &Decision {
     registration.decisions.latest().unwrap()
 }
 
-/// Which enrollment the device is registered through in the end, and from which group the last decision says it was taken.
+/// Returns the enrollment of the device's registration, and the group from which the last decision says that it moved.
 async fn end(world: &World) -> (String, Option<String>) {
     let record = world.record(DEVICE).await.unwrap();
     let moved_from = latest(&record).moved_from.as_ref().map(ToString::to_string);
@@ -95,8 +95,8 @@ async fn a_move_between_groups_is_recorded() {
     assert_eq!(moved.decisions, world.record(DEVICE).await.unwrap().decisions, "it moved once");
 }
 
-/// Once for each move, whether or not an assignment is under way, and never for a device that stays, that is refused, or whose
-/// group is gone.
+/// The warning is logged once for each move, also during a run, and never for a device that stays, is refused, or whose group was
+/// deleted.
 #[tokio::test]
 async fn a_move_between_groups_is_warned_of_once() {
     let world = world(Movable).await;
@@ -116,7 +116,7 @@ async fn a_move_between_groups_is_warned_of_once() {
     register(&world, &of_group(30)).await;
     assert_eq!(warnings.take(), [""; 0], "it has moved already");
 
-    // Twice, of which the second joins the assignment that the first began.
+    // Twice; the second request joins the run of the first.
     world.enroll(individual(DEVICE)).await;
     let own = Token::new(&format!("{SCOPE}/registrations/{DEVICE}"), &sample::key(10)).evidence();
     world.begin_with(SCOPE, DEVICE, own.clone()).await.unwrap();
@@ -128,7 +128,7 @@ async fn a_move_between_groups_is_warned_of_once() {
     );
 
     world.delete_registration(DEVICE).await;
-    // Its hub had it; a device that is left there would be taken over.
+    // Its hub has the device, which would be taken over.
     crate::register::world::HUBS
         .iter()
         .for_each(|hub| world.hub(hub).lose(&model::DeviceId::parse(DEVICE).unwrap()));
@@ -158,7 +158,6 @@ async fn first_come_refuses_a_move_between_groups() {
     assert!(reason.contains("the enrollment group a"), "{reason}");
 }
 
-/// Also a move to a group that is disabled: the registration names that one from then on.
 #[tokio::test]
 async fn a_move_to_a_disabled_group_is_recorded() {
     let world = world(Movable).await;
@@ -171,9 +170,9 @@ async fn a_move_to_a_disabled_group_is_recorded() {
     assert_eq!(end(&world).await, ("b".into(), Some("a".into())));
 }
 
-/// What an operator deletes does not hold a device, whatever the rule.
+/// A deleted record does not own a device, whatever the rule.
 #[tokio::test]
-async fn a_deleted_group_and_a_deleted_registration_hold_nothing() {
+async fn a_deleted_group_and_a_deleted_registration_own_no_device() {
     for rule in [Movable, FirstCome] {
         let world = world(rule).await;
         register(&world, &of_group(20)).await;
@@ -202,7 +201,7 @@ async fn an_individual_enrollment_takes_its_device_from_a_group_under_every_rule
 
 /// A group that gives a device no hub cannot reserve its ID.
 #[tokio::test]
-async fn a_registration_without_a_hub_holds_nothing() {
+async fn a_registration_without_a_hub_owns_no_device() {
     let world = world(FirstCome).await;
     let mut disabled = group("a");
     disable(&mut disabled.settings);
@@ -213,9 +212,9 @@ async fn a_registration_without_a_hub_holds_nothing() {
     assert_eq!(end(&world).await, ("b".into(), None));
 }
 
-/// A disabled group keeps its devices from moving on by another group's key.
+/// A disabled group prevents its devices from moving to another group by its key.
 #[tokio::test]
-async fn a_disabled_group_holds_its_devices() {
+async fn a_disabled_group_keeps_its_devices() {
     let world = world(FirstCome).await;
     register(&world, &of_group(20)).await;
     let mut disabled = group("a");
@@ -227,7 +226,7 @@ async fn a_disabled_group_holds_its_devices() {
     refused(&world, &of_group(30)).await;
 }
 
-/// Also while an assignment is under way: then the run goes on for the other group, and that is a decision of its own.
+/// During a run, the run continues for the other group, with a decision of its own.
 #[tokio::test]
 async fn a_move_during_an_assignment_is_recorded_or_refused() {
     for rule in [Movable, FirstCome] {
@@ -248,9 +247,9 @@ async fn a_move_during_an_assignment_is_recorded_or_refused() {
     }
 }
 
-/// Only registering moves a device: polls and look-ups by another group's key show nothing of it.
+/// Only a register call moves a device: polls and lookups by another group's key return nothing of it.
 #[tokio::test]
-async fn another_group_is_not_shown_the_registration() {
+async fn another_group_does_not_see_the_registration() {
     let world = world(Movable).await;
     let first = register(&world, &of_group(20)).await;
     let (instance, id) = (world.instance(SCOPE).await, sample::registration_id(DEVICE));

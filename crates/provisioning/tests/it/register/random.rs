@@ -1,6 +1,5 @@
-//! Random histories: devices that register and poll, hubs that are down, refuse or lose their answers, operators that
-//! roll keys, disable enrollments, change policies, shift weights, cancel and delete, and a service that crashes. Each
-//! seed is one history.
+//! Random histories: devices that register and poll, hubs that are down, refuse or lose their answers, operators that rotate keys,
+//! disable enrollments, change policies and weights, cancel and delete, and a service that crashes. Each seed is one history.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,7 +28,7 @@ const STEPS: usize = 40;
 const DEVICES: usize = 3;
 
 #[tokio::test]
-async fn every_history_ends_well() {
+async fn every_history_ends_with_every_device_at_its_hub() {
     for seed in 0..SEEDS {
         let mut history = History::new(seed).await;
         for step in 0..STEPS {
@@ -44,15 +43,15 @@ struct History {
     world: Option<World>,
     dice: SeededEntropy,
     devices: Vec<Operated>,
-    /// What the service is about to do, lost when it crashes. As in the service, one run of a device at a time.
+    /// The runs in memory, which a crash loses. As in the service, one run of a device at a time.
     runs: BTreeMap<usize, VecDeque<Queued>>,
-    /// Completions that were told to somebody.
+    /// Completions that were reported to a device.
     acknowledged: u64,
     /// Completions that may have happened just before a crash.
     unknown: u64,
 }
 
-/// A run, and the keys that the last device to ask for it will connect with.
+/// A run, and the keys that the last device that asked for it connects with.
 #[derive(Clone)]
 struct Queued {
     run: AssignmentRun,
@@ -108,7 +107,7 @@ impl History {
             12 => self.operate(which, |operated, _| operated.disabled = !operated.disabled).await,
             13 => self.shift_weights().await,
             14 => self.crash_while_registering(which).await,
-            _ => self.crash_while_carrying_out(which).await,
+            _ => self.crash_while_executing(which).await,
         }
     }
 
@@ -120,7 +119,7 @@ impl History {
         }
     }
 
-    /// The same run twice is one; a third one of a device finds no place.
+    /// Queues a run. The same run twice is one, and a device has at most two.
     fn queue(&mut self, which: usize, new: Queued) {
         let queue = self.runs.entry(which).or_default();
         let id = &new.run.registration.operation_id;
@@ -144,7 +143,7 @@ impl History {
         self.ended(which, &run, &ended);
     }
 
-    /// As in the service, not while a run of the device is under way.
+    /// Tries a cleanup; as in the service, not during a run of the device.
     async fn clean_up(&mut self, which: usize) {
         if self.next_run(which).is_some() {
             return;
@@ -184,7 +183,7 @@ impl History {
         assert!(matches!(&cancelled, Ok(_) | Err(Error::Invalid(_) | Error::NotFound(_))), "{cancelled:?}");
     }
 
-    /// Only of a device that is on no hub for good: one that is assigned would stay there, and nobody would know.
+    /// Deletes a registration without an assignment: an assigned device would stay at its hub unnoticed.
     async fn delete(&mut self, which: usize) {
         let id = self.devices[which].device.id.clone();
         let Some(record) = self.world().record(&id).await else { return };
@@ -208,7 +207,7 @@ impl History {
         }
     }
 
-    /// Lets the run's hub fail, or not; and the one that the device comes from.
+    /// Lets the run's hub and the old hub of its device fail, or not.
     fn curse(&self, run: &AssignmentRun) {
         if let Some(from) = run.registration.assignment() {
             self.curse_hub(from.hub.as_str());
@@ -219,7 +218,7 @@ impl History {
         match self.roll(8) {
             0 => hub.fail_next(Failure::Before(down)),
             1 | 2 => hub.fail_next(Failure::After(down)),
-            // A hub that has taken a device does not refuse it later.
+            // A hub that has accepted a device does not refuse it later.
             3 if hub.device(&device).is_none() => {
                 hub.fail_next(Failure::Before(HubError::Refused("quota".into())));
             }
@@ -249,7 +248,7 @@ impl History {
         }
     }
 
-    /// As in the service, a poll takes up a run that nobody is at.
+    /// Polls; as in the service, a poll resumes a run that is not in memory.
     async fn poll(&mut self, which: usize) {
         let device = self.devices[which].device.clone();
         let Some(record) = self.world().record(&device.id).await else { return };
@@ -289,7 +288,7 @@ impl History {
         self.crash().await;
     }
 
-    async fn crash_while_carrying_out(&mut self, which: usize) {
+    async fn crash_while_executing(&mut self, which: usize) {
         if let Some(run) = self.next_run(which) {
             self.curse(&run);
             let ended = cut_off(self.world().provisioning.execute(&run)).await;
@@ -302,7 +301,7 @@ impl History {
         self.crash().await;
     }
 
-    /// The service forgets all it was about to do, and takes up what is on disk.
+    /// Loses the runs in memory, and resumes those on disk.
     async fn crash(&mut self) {
         self.runs.clear();
         let world = self.world.take().unwrap().restarted().await;
@@ -320,9 +319,9 @@ impl History {
             let id = DeviceId::parse(&operated.device.id).unwrap();
             let record = self.world().record(&operated.device.id).await;
             let mut hubs = self.world().hubs.hubs_with(&id);
-            let leaving = self.places_to_clean(&id).await;
+            let leaving = self.hubs_to_clean(&id).await;
             hubs.retain(|hub| !leaving.contains(hub));
-            let homes = record.as_ref().map(homes).unwrap_or_default();
+            let homes = record.as_ref().map(possible_hubs).unwrap_or_default();
             assert!(hubs.iter().all(|hub| homes.contains(hub)), "{when}: {id} is on {hubs:?}, {record:?}");
             assert!(leaving.iter().all(|hub| !homes.contains(hub)), "{when}: {leaving:?}, {record:?}");
             if let Some(registration) = record {
@@ -337,15 +336,15 @@ impl History {
         );
     }
 
-    /// The hubs from which a device is to be removed.
-    async fn places_to_clean(&self, id: &DeviceId) -> Vec<HubName> {
+    /// Returns the hubs with a pending cleanup of a device.
+    async fn hubs_to_clean(&self, id: &DeviceId) -> Vec<HubName> {
         let page = PageRequest { after: None, limit: 1000 };
         let cleanups = self.world().store.cleanups(&sample::scope(SCOPE), page).await.unwrap().items;
         let places = cleanups.into_iter().map(|cleanup| cleanup.residue.hub_device);
         places.filter(|place| place.device_id == *id).map(|place| place.hub).collect()
     }
 
-    /// What is assigned is at its hub as the record says.
+    /// Checks that an assigned device is at its hub as its registration says.
     fn check_assigned(&self, when: &str, registration: &Registration) {
         let Status::Assigned(assignment) = &registration.status else { return };
         let device = self.world().hub(assignment.hub.as_str()).device(&assignment.device_id);
@@ -364,7 +363,7 @@ impl History {
         assert_eq!(order.digest(), assignment.spec, "{when}: other credentials than the record says");
     }
 
-    /// The hubs recover, everything is enabled, and every device registers once more; twice if a run was in its way.
+    /// Lets the hubs recover, enables everything, and registers every device once more; twice if a run was under way.
     async fn settle(&mut self, when: &str) {
         for which in 0..DEVICES {
             self.operate(which, |operated, _| operated.disabled = false).await;
@@ -377,13 +376,13 @@ impl History {
                 }
             }
         }
-        // An operator confirms those whose hubs never answered which device they made.
+        // An operator confirms the cleanups of devices whose generation no hub answered.
         self.world()
             .provisioning
             .confirm_cleanups(&*self.world().instance(SCOPE).await, &sample::operator())
             .await
             .unwrap();
-        // Not earlier: no run may be under way.
+        // Not earlier, for no run may be under way.
         self.clean_up_all().await;
         for which in 0..DEVICES {
             let (device, number) = (&self.devices[which].device, self.devices[which].keys);
@@ -396,8 +395,8 @@ impl History {
     }
 }
 
-/// Where a device may be by its record: where it lives, and where it is on its way to.
-fn homes(registration: &Registration) -> Vec<HubName> {
+/// Returns the hubs where a device may be by its registration: the current one, and the one that it moves to.
+fn possible_hubs(registration: &Registration) -> Vec<HubName> {
     let lives = registration.assignment().map(|at| at.hub.clone());
     let bound_for = match &registration.status {
         Status::Assigning { step, .. } => step.spec().map(|order| order.hub.clone()),
@@ -406,14 +405,14 @@ fn homes(registration: &Registration) -> Vec<HubName> {
     lives.into_iter().chain(bound_for).collect()
 }
 
-/// Stay, migrate, reset.
+/// The policies stay, migrate and reset.
 const POLICIES: [Option<ReprovisionPolicy>; 3] = [
     Some(ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: true }),
     Some(ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: true }),
     Some(ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: false }),
 ];
 
-/// The hub that a run is about, and the device there.
+/// Returns the hub of a run, and the device ID there.
 fn target(registration: &Registration) -> (String, DeviceId) {
     match &registration.status {
         Status::Assigning { step, .. } => {
@@ -425,7 +424,7 @@ fn target(registration: &Registration) -> (String, DeviceId) {
     }
 }
 
-/// Goes as far as the first wait, for the disk in most cases, and no further; `None` when that was not the end.
+/// Polls a future up to its first wait, mostly for the disk; `None` if that was not its end.
 pub async fn cut_off<T: Debug>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|context| {

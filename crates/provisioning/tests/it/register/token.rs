@@ -6,7 +6,7 @@ use provisioning::attest::Evidence;
 
 use crate::attest::case::NOW;
 
-/// What transports add to a token's expiry.
+/// The allowance for clock skew that transports add to the expiry of a token.
 const SKEW_SECS: i64 = 300;
 
 /// A token, valid for an hour from [`NOW`] on.
@@ -24,22 +24,22 @@ impl Token {
         Token { resource: resource.into(), text: resource.into(), expiry, key: key.clone(), mac: None }
     }
 
-    /// The same with another spelling of the resource, which is what is signed.
+    /// Returns the token with another spelling of the resource, which is signed.
     pub fn spelled(self, text: &str) -> Token {
         Token { text: text.into(), ..self }
     }
 
-    /// The same with this in place of the signature.
+    /// Returns the token with this signature.
     pub fn signed_by(self, mac: Vec<u8>) -> Token {
         Token { mac: Some(mac), ..self }
     }
 
-    /// The last instant at which it is taken.
+    /// Returns the last instant at which it is accepted.
     pub fn ends(&self) -> Timestamp {
         Timestamp::from_unix_seconds(self.expiry + SKEW_SECS)
     }
 
-    /// What a transport makes of it.
+    /// Returns the evidence that a transport makes of it.
     pub fn evidence(&self) -> Evidence {
         let signed_text = format!("{}\n{}", self.text, self.expiry);
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.as_bytes());

@@ -1,4 +1,4 @@
-//! TPMs: a challenge, its proof, and the key that the device is handed for its hub.
+//! TPMs: the challenge, its proof, and the hub key that the device gets.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn tpm() -> SoftTpm {
     SoftTpm::new(Kind::P256, Kind::P256)
 }
 
-/// What a device says of its TPM before it can prove anything.
+/// Returns the evidence of a device that names its TPM.
 fn named(tpm: &SoftTpm) -> Evidence {
     let identity = tpm.identity();
     let presented = PresentedTpm {
@@ -63,7 +63,7 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
     }
 }
 
-/// The same evidence from a client that names its TPM again.
+/// Returns the proof of a client that names its TPM again.
 fn naming(tpm: &SoftTpm, proof: &Evidence) -> Evidence {
     Evidence { tpm: named(tpm).tpm, ..proof.clone() }
 }
@@ -75,7 +75,7 @@ async fn ask(world: &World, evidence: Evidence) -> Vec<u8> {
     }
 }
 
-/// Opens a challenge: the evidence that the device has then.
+/// Decrypts a challenge, and returns the proof.
 async fn open(world: &World, tpm: &SoftTpm) -> Evidence {
     let opened = tpm.open(&ask(world, named(tpm)).await);
     assert_eq!(opened.resource, format!("{SCOPE}/registrations/{ID}"));
@@ -99,7 +99,7 @@ async fn poll(world: &World, operation_id: &OperationId, proof: &Evidence) -> Re
     world.provisioning.poll(&*world.instance(SCOPE).await, &id, operation_id, proof).await
 }
 
-/// The key that the device is handed, which must be the one that its hub knows.
+/// Returns the hub key that the device gets, which must be the one that its hub has.
 fn handed(world: &World, tpm: &SoftTpm, registration: &Registration) -> SymmetricKey {
     let opened = tpm.open(&world.provisioning.handover(registration).unwrap().unwrap());
     let place = assigned(registration);
@@ -122,7 +122,7 @@ async fn known_storage_root_key(world: &World) -> Option<StorageRootKey> {
 }
 
 #[tokio::test]
-async fn a_device_opens_its_challenge_and_is_handed_a_key() {
+async fn a_device_answers_its_challenge_and_gets_a_hub_key() {
     for (endorsement, storage) in [(Kind::Rsa, Kind::Rsa), (Kind::P256, Kind::P256), (Kind::Rsa, Kind::P256)]
     {
         let (world, tpm) = (World::new().await, SoftTpm::new(endorsement, storage));
@@ -140,7 +140,7 @@ async fn a_device_opens_its_challenge_and_is_handed_a_key() {
     }
 }
 
-/// The service stops before the hub is told, and again after: the order has the key, and the device goes on polling.
+/// The service crashes before the hub is called, and again after: the spec has the key, and the device keeps polling.
 #[tokio::test]
 async fn a_crash_changes_no_key() {
     let (world, tpm) = (World::new().await, tpm());
@@ -167,7 +167,7 @@ async fn a_crash_changes_no_key() {
 }
 
 #[tokio::test]
-async fn a_proof_registers_once_and_polls_as_long_as_it_takes() {
+async fn a_proof_registers_once_and_polls_until_the_run_ends() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let proof = open(&world, &tpm).await;
@@ -201,9 +201,9 @@ async fn a_proof_registers_once_and_polls_as_long_as_it_takes() {
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
-/// The record says which challenge was used, also when a confirmation changes nothing else, so a restart forgets nothing.
+/// The used challenge is recorded, also if a confirmation changes nothing else, so that it is known after a restart.
 #[tokio::test]
-async fn a_proof_is_used_once_whatever_is_restarted() {
+async fn a_proof_is_used_once_also_after_a_restart() {
     let (mut world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let mut used: Vec<Evidence> = Vec::new();
@@ -222,8 +222,8 @@ async fn a_proof_is_used_once_whatever_is_restarted() {
     }
 }
 
-/// What `docs/tpm.md` says of a deleted registration: the challenge that it used is open again as long as it lives, and who
-/// replays its proof is handed a key that opens in the device's TPM alone.
+/// As `docs/tpm.md` says: after a registration is deleted, the challenge that it used may be answered again until it expires; a
+/// replayed proof yields a key that only the device's TPM can decrypt.
 #[tokio::test]
 async fn a_deleted_registration_forgets_which_challenge_it_used() {
     let (world, tpm) = (World::new().await, tpm());
@@ -239,7 +239,7 @@ async fn a_deleted_registration_forgets_which_challenge_it_used() {
     refusal(world.begin_with(SCOPE, ID, proof.clone()).await);
 }
 
-/// Anyone may ask with a device's public endorsement key; its own challenge stays good.
+/// Any client may ask with a device's public endorsement key; the device's own challenge stays valid.
 #[tokio::test]
 async fn no_other_request_displaces_an_open_challenge() {
     let (world, tpm) = (World::new().await, tpm());
@@ -256,7 +256,7 @@ async fn no_other_request_displaces_an_open_challenge() {
     handed(&world, &tpm, &registration);
 }
 
-/// A client that names its TPM only once is known by what it named, while its storage root key is new.
+/// A storage root key that a client named only once is remembered while it is new.
 #[tokio::test]
 async fn a_new_storage_root_key_need_not_be_named_again() {
     let (world, tpm) = (World::new().await, tpm());
@@ -275,7 +275,7 @@ async fn a_new_storage_root_key_need_not_be_named_again() {
 }
 
 #[tokio::test]
-async fn a_challenge_runs_out() {
+async fn a_challenge_expires() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let proof = open(&world, &tpm).await;
@@ -292,7 +292,7 @@ async fn other_tpms_are_refused() {
     assert!(refusal(world.begin_with(SCOPE, ID, theirs.clone()).await).contains(NOT_OPEN));
     let asked = world.begin_with(SCOPE, ID, naming(&thief, &theirs)).await;
     assert_eq!(refusal(asked), "the TPM's endorsement key is not the enrolled one");
-    // It knows the public key of the enrolled one, and lets it be challenged together with a storage key of its own.
+    // The attacker knows the public key of the enrolled TPM, and names a storage key of its own with it.
     let mut mixed = named(&tpm);
     mixed.tpm.as_mut().unwrap().storage_root_key = Some(thief.identity().storage_root_key.clone());
     let blob = ask(&world, mixed.clone()).await;
@@ -309,7 +309,7 @@ async fn other_tpms_are_refused() {
 
 /// A challenge is bound to the enrollment that it was issued for, to the registration and to the instance.
 #[tokio::test]
-async fn a_proof_is_good_for_nothing_else() {
+async fn a_proof_is_valid_for_nothing_else() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let key = tpm.open(&ask(&world, named(&tpm)).await).key;
@@ -332,10 +332,9 @@ async fn a_proof_is_good_for_nothing_else() {
     assert!(refusal(world.begin_with(SCOPE, ID, signed(&key)).await).contains(NOT_OPEN));
 }
 
-/// The operator writes the enrollment without a storage root key; then the next one is learned, and its holder gets a
-/// key of its own.
+/// The operator writes the enrollment without a storage root key; then the next one is learned, and its owner gets a new hub key.
 #[tokio::test]
-async fn a_cleared_tpm_comes_back_when_the_operator_says_so() {
+async fn a_cleared_tpm_is_accepted_once_the_operator_allows_it() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let before = handed(&world, &tpm, &register(&world, &tpm).await);
@@ -351,7 +350,7 @@ async fn a_cleared_tpm_comes_back_when_the_operator_says_so() {
 
 /// Some clients name their TPM only once, and a poll names none.
 #[tokio::test]
-async fn what_a_device_must_send() {
+async fn a_proof_needs_no_tpm_names_but_a_token() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let nothing = world.begin_with(SCOPE, ID, Evidence::default()).await;
@@ -364,10 +363,10 @@ async fn what_a_device_must_send() {
     assert!(refusal(poll(&world, &registration.operation_id, &named(&tpm)).await).contains("SAS token"));
 }
 
-/// Strangers are answered alike, whatever is enrolled under a name and however: by a challenge when they name a TPM and
-/// sign nothing, else by a message that depends on what they present. All situations by all evidence.
+/// Attackers get the same answers, whatever is enrolled under an ID: a challenge if they name a TPM and sign nothing, else a message
+/// that depends only on their evidence. All situations by all evidence.
 #[tokio::test]
-async fn strangers_learn_nothing_from_answers() {
+async fn attackers_learn_nothing_from_answers() {
     let (world, stranger, root) = (World::new().await, self::tpm(), Authority::root("Root"));
     let mut situations = vec!["unknown".to_owned()];
     let leaf = Pair::new(Some(root.device("x").certificate()), None).unwrap();
@@ -430,7 +429,7 @@ async fn strangers_learn_nothing_from_answers() {
 }
 
 #[tokio::test]
-async fn a_disabled_enrollment_learns_and_hands_over_nothing() {
+async fn a_disabled_enrollment_learns_no_key_and_hands_over_none() {
     let (world, tpm) = (World::new().await, tpm());
     let mut enrollment = enrolled(&tpm);
     disable(&mut enrollment.settings);
@@ -442,7 +441,7 @@ async fn a_disabled_enrollment_learns_and_hands_over_nothing() {
 }
 
 #[tokio::test]
-async fn an_operation_that_a_hub_refused_uses_the_proof_up() {
+async fn a_run_that_the_hub_refused_uses_up_the_proof() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let refused = provisioning::ports::HubError::Refused("full".into());

@@ -87,12 +87,12 @@ impl World {
         World { store, hubs, clock, entropy, webhook, provisioning: Arc::new(provisioning), directory }
     }
 
-    /// The service ends and starts again; the hubs go on.
+    /// Restarts the service. The hubs keep running.
     pub async fn restarted(self) -> World {
         self.restarted_after(|_| ()).await
     }
 
-    /// The same; something happens to the closed store in between.
+    /// Restarts the service after something happened to its closed store.
     pub async fn restarted_after(self, happens: impl FnOnce(&std::path::Path)) -> World {
         let World { store, hubs, clock, entropy, webhook: _, provisioning, directory } = self;
         drop(provisioning);
@@ -111,7 +111,7 @@ impl World {
         self.store.put_instance(instance, sample::by()).await.unwrap();
     }
 
-    /// Links these hubs, with equal weights, and no others.
+    /// Links only these hubs, with equal weights.
     pub async fn link(&self, names: &[&str]) {
         self.change_instance(|instance| {
             instance.linked_hubs = names.iter().map(|name| linked(name)).collect();
@@ -123,7 +123,7 @@ impl World {
         self.hubs.hub(&sample::hub_name(name)).unwrap()
     }
 
-    /// How often the hubs were called, all together.
+    /// Returns how many calls all hubs got.
     pub fn calls(&self) -> usize {
         HUBS.iter().map(|name| self.hub(name).calls().len()).sum()
     }
@@ -159,7 +159,7 @@ impl World {
         self.write(SCOPE, Change::DeleteRegistration(sample::registration_id(id))).await;
     }
 
-    /// Enrolls a new device by itself: key and twin are sample ones.
+    /// Enrolls a new device individually, with the sample key and twin.
     pub async fn device(&self, id: &str) -> Device {
         self.enroll(individual(id)).await;
         Device { scope: SCOPE.into(), id: id.into(), key: sample::key(10) }
@@ -182,7 +182,7 @@ impl World {
         self.provisioning.begin(&self.instance(scope).await, &request).await
     }
 
-    /// The runs of all instances that are not finished, as the desk takes them up after a start.
+    /// Returns the unfinished runs of all instances, as they are resumed after a start.
     pub async fn unfinished(&self, at_most: usize) -> Vec<AssignmentRun> {
         let mut runs = Vec::new();
         for instance in self.provisioning.instances().await.unwrap() {
@@ -202,7 +202,7 @@ impl World {
         self.begin_with(&device.scope, &device.id, device.evidence()).await.unwrap()
     }
 
-    /// Begins a registration that a hub is to be told about.
+    /// Begins a registration that must call a hub.
     pub async fn run(&self, device: &Device) -> AssignmentRun {
         match self.begin(device).await {
             RegisterOutcome::Running(run) => *run,
@@ -210,7 +210,7 @@ impl World {
         }
     }
 
-    /// Registers once, without repeating anything.
+    /// Registers once, without retries.
     pub async fn register(&self, device: &Device) -> Registration {
         match self.begin(device).await {
             RegisterOutcome::Settled(registration) => *registration,
@@ -219,7 +219,7 @@ impl World {
         }
     }
 
-    /// Carries a run out, which must end at once with a registration.
+    /// Executes a run, which must end at once with a registration.
     pub async fn finish(&self, run: &AssignmentRun) -> Registration {
         match self.provisioning.execute(run).await {
             RunOutcome::Registration(registration) => *registration,
@@ -244,7 +244,7 @@ impl World {
         self.provisioning.look_up(&instance, &id, &device.evidence()).await
     }
 
-    /// First registrations and later ones that were counted.
+    /// Returns how many first registrations, and how many later ones, were counted.
     pub async fn counted(&self, scope: &str) -> (u64, u64) {
         let all = (Day::from_number(0), Day::from_number(100_000));
         let rows = self.store.usage(&sample::scope(scope), all.0, all.1).await.unwrap();
@@ -252,8 +252,8 @@ impl World {
         (of(OperationKind::Registration), of(OperationKind::Reregistration))
     }
 
-    /// Fails unless the device stands where its record says, with these credentials and the enrollment's twin, seeded so
-    /// often, and on no other hub.
+    /// Checks that the device is at the hub of its registration and at no other, with these credentials and the enrollment's twin,
+    /// which was initialized this many times.
     pub fn check_at_hub(&self, registration: &Registration, credentials: &HubCredentials, seeds: u32) {
         let Assignment { hub, device_id, .. } = assigned(registration);
         assert_eq!(self.hubs.hubs_with(&device_id), std::slice::from_ref(&hub));
@@ -277,23 +277,23 @@ impl Device {
     }
 }
 
-/// An enabled individual enrollment with `sample::keys(10)`, which wants no particular hub or device ID.
+/// Returns an enabled individual enrollment with `sample::keys(10)`, which names no hub or device ID.
 pub fn individual(id: &str) -> IndividualEnrollment {
     IndividualEnrollment { device_id: None, settings: settings(), ..sample::individual(id) }
 }
 
-/// The same with other keys.
+/// Returns such an enrollment with other keys.
 pub fn with_keys(id: &str, number: u8) -> IndividualEnrollment {
     let attestation = IndividualAttestation::SymmetricKey(sample::keys(number));
     IndividualEnrollment { attestation, ..individual(id) }
 }
 
-/// An enabled group with `sample::keys(20)`.
+/// Returns an enabled group with `sample::keys(20)`.
 pub fn group(id: &str) -> EnrollmentGroup {
     EnrollmentGroup { settings: settings(), ..sample::group(id) }
 }
 
-/// A group that its keys are not the sample's.
+/// Returns a group with another attestation.
 pub fn group_by(id: &str, attestation: GroupAttestation) -> EnrollmentGroup {
     EnrollmentGroup { attestation, ..group(id) }
 }
@@ -302,7 +302,7 @@ pub fn disable(settings: &mut EnrollmentSettings) {
     settings.provisioning_status = ProvisioningStatus::Disabled;
 }
 
-/// Devices stay at their hubs.
+/// Returns settings by which devices stay at their hubs.
 fn settings() -> EnrollmentSettings {
     let stays = ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: false };
     EnrollmentSettings {
@@ -312,13 +312,13 @@ fn settings() -> EnrollmentSettings {
     }
 }
 
-/// In memory where that is possible: what a disk does is the store's tests' concern, and it takes its time.
+/// Returns a directory in memory if possible, because a disk is slow, and the tests of the store cover it.
 fn directory() -> TempDir {
     let in_memory = tempfile::tempdir_in("/dev/shm");
     in_memory.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// A hub that takes new devices.
+/// Returns a hub that takes new devices.
 pub fn linked(name: &str) -> LinkedHub {
     let mut hubs = sample::instance(SCOPE).linked_hubs;
     LinkedHub { name: sample::hub_name(name), ..hubs.swap_remove(0) }
@@ -331,7 +331,7 @@ pub fn assigned(registration: &Registration) -> Assignment {
     }
 }
 
-/// The keys with this number, as a hub gets them.
+/// Returns the keys with this number as hub credentials.
 pub fn keys(number: u8) -> HubCredentials {
     HubCredentials::SymmetricKeys(sample::keys(number))
 }

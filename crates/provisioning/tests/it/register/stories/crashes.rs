@@ -1,5 +1,5 @@
-//! A move that the service does not live to see the end of: it ends at every step, one after the other, and each time
-//! the device is at its new hub in the end, with its data, once, and nowhere else.
+//! A move during which the service crashes, at each step in turn. In the end the device is at its new hub with its data, once, and
+//! at no other.
 
 use provisioning::{ports::HubError, register::RegisterOutcome};
 use testkit::{hub::Failure, sample};
@@ -10,24 +10,24 @@ use crate::register::{
     world::{Device, HUBS, SCOPE, World, assigned},
 };
 
-/// Where the service ends.
+/// The step at which the service crashes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ends {
-    /// The decision is on disk, and nobody was told.
+    /// The decision is on disk, and no reply was sent.
     Decided,
     /// Before the old hub was asked for the device's data.
     BeforeFetching,
-    /// With the data in its hands.
+    /// Before the new hub was called, with the data read.
     BeforePlacing,
-    /// The new hub has the device, and the service does not know.
+    /// The new hub has the device, which is not recorded.
     Placed,
-    /// The assignment is on disk, and nobody was told.
+    /// The assignment is on disk, and no reply was sent.
     Recorded,
-    /// Before the old hub was looked at for what is to be removed.
+    /// Before the cleanup read the device at the old hub.
     BeforeLooking,
-    /// The device was seen there, and not removed yet.
+    /// The cleanup has read the device, and not removed it yet.
     BeforeRemoving,
-    /// It was removed, and the service does not know.
+    /// The device was removed, which is not recorded.
     Removed,
     /// That is on disk as well.
     Forgotten,

@@ -13,8 +13,8 @@ use testkit::{hub::Failure, sample};
 use super::{Policy, about_to_move, reported, wanting};
 use crate::register::world::{self, Device, HUBS, SCOPE, World, group, keys};
 
-/// The device is on its way to the second hub, whose first answer was lost.
-async fn on_its_way(world: &World, device: &Device) -> AssignmentRun {
+/// Begins an assignment to the second hub, whose first answer is lost.
+async fn being_assigned(world: &World, device: &Device) -> AssignmentRun {
     let run = world.run(device).await;
     world.hub(HUBS[1]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
     match world.provisioning.execute(&run).await {
@@ -35,7 +35,7 @@ async fn a_new_device_does_not_arrive_and_its_hub_is_cleaned_up() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
-    let run = on_its_way(&world, &device).await;
+    let run = being_assigned(&world, &device).await;
     assert_eq!(world.hubs_of("dev-1").len(), 1, "the hub did as it was told");
     world.delete_enrollment("dev-1").await;
 
@@ -47,13 +47,13 @@ async fn a_new_device_does_not_arrive_and_its_hub_is_cleaned_up() {
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![], (0, 0)));
 }
 
-/// Whoever runs the service next finds the run, and that nobody is to arrive.
+/// After a restart the run is found, and ends without an assignment.
 #[tokio::test]
 async fn also_when_the_service_ended_meanwhile() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
-    on_its_way(&world, &device).await;
+    being_assigned(&world, &device).await;
     world.delete_enrollment("dev-1").await;
     let world = world.restarted().await;
     let [run] = &world.unfinished(10).await[..] else { panic!("not one run") };
@@ -64,9 +64,9 @@ async fn also_when_the_service_ended_meanwhile() {
     );
 }
 
-/// The hub takes its time, and the operator does not wait for it.
+/// The hub is slow, and the operator does not wait for it.
 #[tokio::test]
-async fn while_the_hub_is_being_told() {
+async fn an_enrollment_that_is_deleted_during_the_call_fails_the_run() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
@@ -81,11 +81,10 @@ async fn while_the_hub_is_being_told() {
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![CleanupOutcome::Removed], vec![]));
 }
 
-/// One that lived at a hub lives there still, with its data.
 #[tokio::test]
-async fn a_device_that_was_moving_stays_where_it_lived() {
+async fn a_device_that_was_moving_keeps_its_hub_and_its_data() {
     let (world, device) = about_to_move(Policy::Migrate).await;
-    let run = on_its_way(&world, &device).await;
+    let run = being_assigned(&world, &device).await;
     world.delete_enrollment("dev-1").await;
 
     let ended = world.finish(&run).await;
@@ -98,7 +97,7 @@ async fn a_device_that_was_moving_stays_where_it_lived() {
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 
-    // Enrolled again, it goes where it was on its way to.
+    // Enrolled again, it moves to the second hub.
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
     world.register(&device).await;
     world.clean_up().await;
@@ -107,14 +106,14 @@ async fn a_device_that_was_moving_stays_where_it_lived() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_deleted() {
+async fn a_group_that_is_deleted_fails_the_runs_of_its_devices() {
     let world = World::new().await;
     let mut line = group("line");
     line.settings.hubs = vec![sample::hub_name(HUBS[1])];
     world.enroll_group(line).await;
     let device =
         Device { scope: SCOPE.into(), id: "dev-1".into(), key: sample::keys(20).primary.derive("dev-1") };
-    let run = on_its_way(&world, &device).await;
+    let run = being_assigned(&world, &device).await;
     let (instance, id) = (world.instance(SCOPE).await, sample::group_id("line"));
     world
         .provisioning
@@ -128,7 +127,7 @@ async fn a_group_that_is_deleted() {
     );
 }
 
-/// The hub takes its time; meanwhile the operator does this to the enrollment.
+/// Executes a run at a slow hub while the operator changes the enrollment.
 async fn changed_meanwhile(change: impl AsyncFnOnce(&World)) -> (World, Device, Registration) {
     let world = World::new().await;
     let device = world.device("dev-1").await;
@@ -144,7 +143,7 @@ async fn changed_meanwhile(change: impl AsyncFnOnce(&World)) -> (World, Device, 
 }
 
 #[tokio::test]
-async fn a_key_that_is_rotated_while_the_hub_is_being_told() {
+async fn a_key_that_is_rotated_during_the_call_fails_the_run() {
     let rotate = async |world: &World| {
         let rotated = IndividualAttestation::SymmetricKey(sample::keys(11));
         let enrollment = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
@@ -159,7 +158,7 @@ async fn a_key_that_is_rotated_while_the_hub_is_being_told() {
 }
 
 #[tokio::test]
-async fn an_enrollment_that_is_disabled_while_the_hub_is_being_told() {
+async fn an_enrollment_that_is_disabled_during_the_call_disables_the_registration() {
     let disable = async |world: &World| {
         let mut enrollment = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
         world::disable(&mut enrollment.settings);
@@ -171,9 +170,9 @@ async fn an_enrollment_that_is_disabled_while_the_hub_is_being_told() {
     assert_eq!(world.counted(SCOPE).await, (0, 0));
 }
 
-/// What does not concern the proof does not disturb a run.
+/// A change that does not concern the proof does not affect a run.
 #[tokio::test]
-async fn an_enrollment_that_is_changed_otherwise_while_the_hub_is_being_told() {
+async fn an_enrollment_whose_settings_change_during_the_call_ends_assigned() {
     let change = async |world: &World| {
         let mut enrollment = wanting("dev-1", Policy::Reset, &HUBS[..1]);
         enrollment.record = sample::record("changed");
@@ -184,9 +183,9 @@ async fn an_enrollment_that_is_changed_otherwise_while_the_hub_is_being_told() {
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 }
 
-/// A device that comes back and would only be confirmed is not told that it is assigned either.
+/// A returning device that would only be confirmed is not assigned either.
 #[tokio::test]
-async fn a_confirmation_while_its_enrollment_is_deleted() {
+async fn a_confirmation_fails_if_its_enrollment_is_deleted() {
     for (deletes_group, reason) in [(true, Some(FailureReason::GroupDeleted)), (false, None)] {
         let world = World::new().await;
         world.enroll_group(group("line")).await;
@@ -217,7 +216,7 @@ async fn a_confirmation_while_its_enrollment_is_deleted() {
         });
         match (ended, reason) {
             (RunOutcome::Registration(ended), Some(reason)) => assert_eq!(failure(&ended), reason),
-            // The registration went with the enrollment.
+            // The registration was deleted with the enrollment.
             (RunOutcome::Deleted, None) => {}
             (ended, _) => panic!("{ended:?}"),
         }

@@ -1,5 +1,4 @@
-//! Two registrations that would have one device ID at one hub: the first has it, the second is told so, and the hub is not
-//! told anything.
+//! Two registrations that want one device ID at one hub: the first owns it, the second fails, and the hub is not called.
 
 use model::{DeviceId, FailureReason, Registration, Status};
 use provisioning::{ports::Change, register::RegisterOutcome};
@@ -10,7 +9,7 @@ use crate::register::world::{Device, HUBS, OTHER_SCOPE, SCOPE, World};
 
 const TAKEN: FailureReason = FailureReason::DeviceIdTaken;
 
-/// A device with an enrollment of its own, which is to be called `shared` at the first hub.
+/// Enrolls a device with the device ID `shared` at the first hub.
 async fn wants_the_name(world: &World, scope: &str, id: &str, number: u8) -> Device {
     let mut enrollment = wanting(id, Policy::Migrate, &HUBS[..1]);
     enrollment.attestation = model::IndividualAttestation::SymmetricKey(sample::keys(number));
@@ -27,7 +26,7 @@ fn failure(registration: &Registration) -> FailureReason {
 }
 
 #[tokio::test]
-async fn a_device_of_another_registration_is_not_taken() {
+async fn a_device_of_another_registration_is_not_taken_over() {
     for other_scope in [SCOPE, OTHER_SCOPE] {
         let world = World::new().await;
         let first = wants_the_name(&world, SCOPE, "first", 40).await;
@@ -48,7 +47,7 @@ async fn a_device_of_another_registration_is_not_taken() {
         assert_eq!((world.at(HUBS[0], "shared"), world.calls()), (there, calls), "no hub was told anything");
         assert_eq!(world.counted(other_scope).await.0, u64::from(other_scope == SCOPE));
 
-        // The first lives on undisturbed; once its registration is deleted, the name is free.
+        // The first is not affected; once its registration is deleted, the device ID is free.
         world.register(&first).await;
         world.delete_registration("first").await;
         let registration = world.register(&second).await;
@@ -56,9 +55,9 @@ async fn a_device_of_another_registration_is_not_taken() {
     }
 }
 
-/// Both are let in at the same moment: the store gives the place to one.
+/// Both are let in at the same moment: the store gives the device ID to one.
 #[tokio::test]
-async fn of_two_that_race_for_a_name_exactly_one_gets_it() {
+async fn of_two_that_race_for_a_device_id_exactly_one_gets_it() {
     let world = World::new().await;
     for round in 0..10 {
         let mut racing = Vec::new();
@@ -72,7 +71,7 @@ async fn of_two_that_race_for_a_name_exactly_one_gets_it() {
         assert_eq!(runs, 1, "{begun:?}");
         for (begun, device) in begun.iter().zip(&racing) {
             match begun {
-                // The next round has the name again.
+                // The next round uses the device ID again.
                 RegisterOutcome::Running(run) => {
                     assert!(matches!(world.finish(run).await.status, Status::Assigned(_)));
                     let id = sample::registration_id(&device.id);
@@ -85,9 +84,9 @@ async fn of_two_that_race_for_a_name_exactly_one_gets_it() {
     }
 }
 
-/// A webhook sends the second where the first lives: it fails, and what the first has stays.
+/// A webhook sends the second to the hub of the first: it fails, and the first is not affected.
 #[tokio::test]
-async fn nor_is_it_taken_by_a_webhook() {
+async fn a_webhook_cannot_take_over_the_device_of_another_registration() {
     let world = World::new().await;
     world.register(&wants_the_name(&world, SCOPE, "first", 40).await).await;
     let second = wants_the_name(&world, SCOPE, "second", 42).await;

@@ -1,4 +1,4 @@
-//! A device that is at the hub under the ID of one that registers, and that the registration did not make.
+//! A hub has a device of the ID of one that registers, which the registration did not create.
 
 use model::{DeviceId, DeviceSpec, ExistingDevices, FailureReason, HubCredentials, Status};
 use provisioning::{
@@ -29,7 +29,7 @@ async fn world(existing: ExistingDevices) -> (World, Device) {
     (world, device)
 }
 
-/// A device made by hand, and disabled.
+/// Creates a device at a hub as an operator would, disabled.
 async fn made_by_hand(world: &World, hub: &str) -> FakeDevice {
     let credentials = HubCredentials::SymmetricKeys(sample::keys(60));
     let order = DeviceSpec { hub: sample::hub_name(hub), credentials, ..sample::device_spec("dev-1") };
@@ -44,7 +44,7 @@ async fn took_over(world: &World) -> bool {
 }
 
 #[tokio::test]
-async fn it_is_adopted_recorded_and_warned_of_once() {
+async fn a_foreign_device_is_adopted_recorded_and_warned_of_once() {
     let (world, device) = world(ExistingDevices::Adopt).await;
     made_by_hand(&world, HUBS[0]).await;
     let (warnings, _guard) = LogEvents::collect(Level::WARN);
@@ -55,7 +55,7 @@ async fn it_is_adopted_recorded_and_warned_of_once() {
     assert!(words[1].contains("It took over a device that existed at the hub"), "{words:?}");
     let warned = warnings.take();
     assert!(warned.len() == 1 && warned[0].contains(TOOK_OVER) && warned[0].contains("dev-1"), "{warned:?}");
-    // It returns, also with other keys.
+    // The device returns, also with other keys.
     world.register(&device).await;
     world.enroll(with_keys("dev-1", 12)).await;
     world.register(&device.with_key(sample::keys(12).primary)).await;
@@ -63,7 +63,7 @@ async fn it_is_adopted_recorded_and_warned_of_once() {
 }
 
 #[tokio::test]
-async fn it_is_left_alone_where_the_instance_says_so() {
+async fn a_foreign_device_is_left_alone_if_the_instance_says_so() {
     let (world, device) = world(ExistingDevices::Refuse).await;
     let there = made_by_hand(&world, HUBS[0]).await;
     for _ in 0..2 {
@@ -78,14 +78,14 @@ async fn it_is_left_alone_where_the_instance_says_so() {
     assert_eq!(world.cleanups().await, [], "nothing of it is to be removed");
     world.hub(HUBS[0]).lose(&id());
     assigned(&world.register(&device).await);
-    // What is there now is the registration's, whatever becomes of its keys at the hub.
+    // The device is the registration's now, whatever happens to its keys at the hub.
     world.hub(HUBS[0]).change(&id(), |device| device.credentials = keys(70));
     assigned(&world.register(&device).await);
     assert_eq!(world.at(HUBS[0], "dev-1").credentials, keys(10));
 }
 
 #[tokio::test]
-async fn a_device_that_would_move_onto_it_stays_where_it_lives() {
+async fn a_device_that_would_move_onto_a_foreign_one_keeps_its_hub() {
     for existing in [ExistingDevices::Adopt, ExistingDevices::Refuse] {
         let (world, device) = about_to_move(Policy::Migrate).await;
         world.change_instance(|instance| instance.existing_devices = existing).await;
@@ -102,9 +102,9 @@ async fn a_device_that_would_move_onto_it_stays_where_it_lives() {
     }
 }
 
-/// The hub carried the order out and its answer was lost; the order is repeated with the same key or another one.
+/// The hub applied the spec and its answer was lost; the spec is repeated with the same key or another one.
 #[tokio::test]
-async fn what_an_interrupted_order_left_is_not_foreign() {
+async fn a_device_of_an_interrupted_run_is_not_foreign() {
     for existing in [ExistingDevices::Adopt, ExistingDevices::Refuse] {
         for changes_key in [false, true] {
             let (world, mut device) = world(existing).await;

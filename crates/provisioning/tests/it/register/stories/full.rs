@@ -1,4 +1,4 @@
-//! Hubs that turn out to be full when they are told of a device. The instance fails over unless a story says otherwise.
+//! Hubs that turn out to be full when they are called. Failover is on unless a test says otherwise.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ fn full() -> Failure {
     Failure::Before(HubError::Full("no more devices (403 IotHubQuotaExceeded)".into()))
 }
 
-/// A device that may go to either of the linked hubs, what is under way for it, and the hub that it is on its way to.
-async fn on_its_way(enrollment: IndividualEnrollment) -> (World, Device, AssignmentRun, HubName) {
+/// Returns a device that both linked hubs would take, its run, and the hub of the run.
+async fn being_assigned(enrollment: IndividualEnrollment) -> (World, Device, AssignmentRun, HubName) {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.enroll(enrollment).await;
@@ -37,10 +37,9 @@ async fn later(world: &World, run: &AssignmentRun) -> Retry {
     }
 }
 
-/// At once, and the decisions say why.
 #[tokio::test]
-async fn a_new_device_goes_to_another() {
-    let (world, _, run, hub) = on_its_way(individual("dev-1")).await;
+async fn a_new_device_gets_another_hub_at_once() {
+    let (world, _, run, hub) = being_assigned(individual("dev-1")).await;
     world.hub(hub.as_str()).fail_next(full());
     let next = later(&world, &run).await;
     assert_eq!((next.backoff, next.run.target()), (Duration::ZERO, other(&hub).as_str()));
@@ -61,10 +60,10 @@ async fn a_new_device_goes_to_another() {
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
 }
 
-/// An earlier try got through after all: what it made is removed again.
+/// An earlier try got through after all: the device that it created is removed again.
 #[tokio::test]
-async fn what_an_earlier_try_made_is_cleaned_up() {
-    let (world, _, run, hub) = on_its_way(individual("dev-1")).await;
+async fn the_device_of_an_earlier_try_is_cleaned_up() {
+    let (world, _, run, hub) = being_assigned(individual("dev-1")).await;
     world.hub(hub.as_str()).fail_next(Failure::After(HubError::Unavailable("lost".into())));
     world.hub(hub.as_str()).fail_next(full());
     let tried = later(&world, &run).await;
@@ -78,21 +77,21 @@ async fn what_an_earlier_try_made_is_cleaned_up() {
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
 }
 
-/// With failover off, with no other hub to go to, and where all are full, it waits, and the pauses grow.
+/// With failover off, without another hub, and if all are full, the run waits, with growing back-off.
 #[tokio::test]
-async fn a_device_without_a_choice_waits() {
-    let (world, _, run, hub) = on_its_way(individual("dev-1")).await;
+async fn a_device_without_another_hub_waits() {
+    let (world, _, run, hub) = being_assigned(individual("dev-1")).await;
     world.change_instance(|instance| instance.failover = false).await;
     world.hub(hub.as_str()).fail_next(full());
     let next = later(&world, &run).await;
     assert_eq!((next.backoff.as_secs(), next.run.target()), (1, hub.as_str()));
     assert_eq!(assigned(&world.finish(&next.run).await).hub, hub);
 
-    let (world, _, run, hub) = on_its_way(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    let (world, _, run, hub) = being_assigned(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
     world.hub(hub.as_str()).fail_next(full());
     assert_eq!(later(&world, &run).await.run.target(), hub.as_str());
 
-    let (world, _, run, _) = on_its_way(individual("dev-1")).await;
+    let (world, _, run, _) = being_assigned(individual("dev-1")).await;
     let (mut run, mut pauses) = (run, Vec::new());
     for _ in 0..5 {
         world.hub(run.target()).fail_next(full());
@@ -106,9 +105,9 @@ async fn a_device_without_a_choice_waits() {
     assert_eq!(world.hubs_of("dev-1"), [home]);
 }
 
-/// It is new there and lives elsewhere: it stays, with its data.
+/// The new hub is full: the device keeps its hub and its data.
 #[tokio::test]
-async fn a_device_that_was_moving_goes_back() {
+async fn a_device_that_was_moving_keeps_its_hub() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
@@ -122,12 +121,12 @@ async fn a_device_that_was_moving_goes_back() {
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
 }
 
-/// A hub that cannot be read for want of room is waited for: the data are there.
+/// An old hub that reports being full is waited for, because it has the data.
 #[tokio::test]
-async fn the_old_hub_is_full() {
+async fn a_move_waits_for_an_old_hub_that_is_full() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
-    // Another hub would do, if it were the new one that is full.
+    // Another hub would be chosen if the new one were full.
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
     world.hub(HUBS[0]).fail_next(full());
     let next = later(&world, &run).await;

@@ -1,4 +1,4 @@
-//! A cleanup acts only on the very device that it is owed for.
+//! A cleanup removes only the device that it names.
 
 use model::{CleanupHold, DeviceId, Generation, HoldReason};
 use provisioning::register::CleanupOutcome;
@@ -7,7 +7,7 @@ use testkit::{hub::Failure, sample};
 use super::{Policy, about_to_move, at_home, wanting};
 use crate::register::world::{Device, HUBS, SCOPE, World, assigned};
 
-/// A device that has moved from the first hub to the second.
+/// Returns a device that has moved from the first hub to the second.
 async fn moved() -> (World, Device) {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.register(&device).await;
@@ -18,7 +18,7 @@ fn id() -> DeviceId {
     DeviceId::parse("dev-1").unwrap()
 }
 
-/// The generation of the device at the first hub, as the hub would name it.
+/// Returns the generation of the device at the first hub.
 fn first_generation(world: &World) -> Option<Generation> {
     let device = world.hub(HUBS[0]).device(&id())?;
     Generation::parse(device.generation.to_string()).ok()
@@ -28,14 +28,14 @@ async fn confirm(world: &World) {
     world.provisioning.confirm_cleanups(&*world.instance(SCOPE).await, &sample::operator()).await.unwrap();
 }
 
-/// What may have become of the device between the order for it and its removal.
+/// The device may have changed between its move and its removal.
 #[tokio::test]
 async fn only_the_device_that_was_left_is_removed() {
     type Happens = fn(&World);
     let cases: [(&str, Happens, CleanupOutcome); 5] = [
         ("nothing", |_| {}, CleanupOutcome::Removed),
         ("deleted", |world| world.hub(HUBS[0]).lose(&id()), CleanupOutcome::Absent),
-        // What a hub compares with If-Match does not tell the two apart.
+        // The etag that If-Match compares is the same for both.
         (
             "made anew, with the same version",
             |world| {
@@ -62,7 +62,7 @@ async fn only_the_device_that_was_left_is_removed() {
     }
 }
 
-/// A backup was made while a cleanup was owed. The cleanup was done since, and the device moved back.
+/// A backup was made while a cleanup was pending. The cleanup was done since, and the device moved back.
 #[tokio::test]
 async fn a_restored_backup_removes_no_device_that_moved_back() {
     let (world, device) = moved().await;
@@ -70,7 +70,7 @@ async fn a_restored_backup_removes_no_device_that_moved_back() {
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
     assert_eq!(assigned(&world.register(&device).await).hub.as_str(), HUBS[0]);
-    // What the backup brings back, also where nothing notices that it is one, or an operator confirms it.
+    // The cleanup of the backup is back, also if the restore is not noticed, or an operator confirms it.
     for confirmed in [false, true] {
         for cleanup in &owed {
             world.owe(cleanup.clone()).await;
@@ -83,10 +83,9 @@ async fn a_restored_backup_removes_no_device_that_moved_back() {
     }
 }
 
-/// Records of the version before name no generation, nor do some hubs; an order may have been given up before it was
-/// answered.
+/// Records of an earlier version name no generation, nor do some hubs; a run may have been abandoned before the hub answered.
 #[tokio::test]
-async fn a_device_that_nothing_proves_to_be_the_one_waits_for_an_operator() {
+async fn a_cleanup_without_a_generation_waits_for_an_operator() {
     let (world, _) = moved().await;
     let [mut old] = world.cleanups().await.try_into().unwrap();
     old.residue.generation = None;
@@ -115,7 +114,7 @@ async fn a_device_that_nothing_proves_to_be_the_one_waits_for_an_operator() {
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
 }
 
-/// A confirmation is for what is owed at that time, and never for a device that is known to be another one.
+/// A confirmation is for cleanups that are pending then, and never for a device that is known to be another one.
 #[tokio::test]
 async fn a_confirmation_removes_no_device_that_is_known_to_be_another_one() {
     let (world, _) = moved().await;
@@ -131,10 +130,9 @@ async fn a_confirmation_removes_no_device_that_is_known_to_be_another_one() {
     assert_eq!(world.clean_up().await, [CleanupOutcome::Foreign]);
 }
 
-/// The record of a device that was registered before generations were noted learns it when the device returns, and
-/// without that in the course of its move.
+/// A registration of a version without generations gets one when the device returns, or else when it moves.
 #[tokio::test]
-async fn an_old_record_learns_which_device_it_has() {
+async fn an_old_registration_gets_the_generation_of_its_device() {
     let (world, device) = at_home(Policy::Never).await;
     world.forget_generation("dev-1").await;
     let before = world.counted(SCOPE).await;
@@ -154,9 +152,9 @@ async fn an_old_record_learns_which_device_it_has() {
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
 }
 
-/// A device that the hub has lost, or an operator deleted, is created anew when it returns: that one is its own.
+/// A device that the hub lost, or an operator deleted, is created again when it returns, with a new generation.
 #[tokio::test]
-async fn a_device_that_was_lost_is_known_again() {
+async fn a_device_that_was_lost_gets_its_new_generation() {
     let (world, device) = at_home(Policy::Migrate).await;
     let first = first_generation(&world);
     world.hub(HUBS[0]).lose(&id());
@@ -167,9 +165,9 @@ async fn a_device_that_was_lost_is_known_again() {
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
 }
 
-/// The answer that would name the device is lost, and the order is given up.
+/// The answer that names the generation is lost, and the run is abandoned.
 #[tokio::test]
-async fn a_device_of_an_order_without_an_answer_waits_for_an_operator() {
+async fn the_cleanup_of_a_run_without_an_answer_waits_for_an_operator() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     let lost = provisioning::ports::HubError::Unavailable("lost".into());
@@ -192,7 +190,7 @@ impl World {
         self.enroll_in(SCOPE, provisioning::ports::Change::PutCleanup(Box::new(cleanup))).await;
     }
 
-    /// As a version of the service wrote the record that noted no generations.
+    /// Removes the generation, as in records of earlier versions.
     async fn forget_generation(&self, id: &str) {
         let mut record = self.record(id).await.unwrap();
         let model::Status::Assigned(at) = &mut record.status else { panic!("it is not assigned") };

@@ -1,4 +1,4 @@
-//! A factory reset, a device moved between regions, a resold device, a deleted registration, another name.
+//! A factory reset, a device moved between regions, a resold device, a deleted registration, another device ID.
 
 use model::{DeviceId, EnrollmentRef, IndividualEnrollment, Substatus};
 use provisioning::ports::Change;
@@ -7,9 +7,9 @@ use testkit::sample;
 use super::{Policy, about_to_move, at_home, reported, wanting};
 use crate::register::world::{HUBS, SCOPE, World, assigned, group, keys};
 
-/// The owner wants it as it came out of the box, on the hub where it is.
+/// The device keeps its hub, and starts with its initial twin.
 #[tokio::test]
-async fn a_factory_reset() {
+async fn a_factory_reset_initializes_the_twin_at_the_same_hub() {
     let (world, device) = at_home(Policy::Reset).await;
 
     let again = world.register(&device).await;
@@ -21,9 +21,9 @@ async fn a_factory_reset() {
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
-/// It is shipped to another region, whose hub its enrollment names from then on. Its data go with it.
+/// The enrollment names the hub of another region, and the data move there.
 #[tokio::test]
-async fn a_device_moved_between_regions() {
+async fn a_device_moves_to_another_region_with_its_data() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let before = world.at(HUBS[0], "dev-1");
 
@@ -41,9 +41,9 @@ async fn a_device_moved_between_regions() {
     assert_eq!(world.counted(SCOPE).await, (1, 3));
 }
 
-/// Somebody else enrolls it, and wants nothing of what the first owner left on it.
+/// Another owner enrolls the device, which starts without the data of the first.
 #[tokio::test]
-async fn a_resold_device() {
+async fn a_resold_device_starts_without_the_data_of_its_first_owner() {
     let world = World::new().await;
     world.enroll_group(group("first-owner")).await;
     let derived = sample::key(20).derive("dev-1");
@@ -67,9 +67,9 @@ async fn a_resold_device() {
     assert!(world.begin_with(SCOPE, "dev-1", first.evidence()).await.is_err(), "the first owner is out");
 }
 
-/// The service forgets the device; its hub keeps it, as operators of the hosted service expect. It may begin again.
+/// The hub keeps the device, as in the hosted service, and the device may register again.
 #[tokio::test]
-async fn a_deleted_registration() {
+async fn a_deleted_registration_leaves_the_device_at_its_hub() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
@@ -89,9 +89,8 @@ async fn a_deleted_registration() {
     assert_eq!(world.counted(SCOPE).await, (2, 0));
 }
 
-/// An enrollment that goes takes the way to its hub from a device that has not arrived.
 #[tokio::test]
-async fn a_registration_deleted_on_the_way() {
+async fn a_registration_that_is_deleted_during_its_run_is_cleaned_up() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     let instance = world.instance(SCOPE).await;
@@ -100,16 +99,16 @@ async fn a_registration_deleted_on_the_way() {
         .delete_registration(&instance, &sample::operator(), sample::registration_id("dev-1"), None)
         .await
         .unwrap();
-    // The hub is told all the same: the run was under way.
+    // The hub is called all the same, because the run was being executed.
     world.provisioning.execute(&run).await;
     assert_eq!(world.hubs_of("dev-1").len(), 2);
     world.clean_up().await;
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "it is where it was");
 }
 
-/// Another name is another device: it begins anew, and the old one stays where it is.
+/// The device starts anew under another device ID, and the old one stays at its hub.
 #[tokio::test]
-async fn another_device_id() {
+async fn another_device_id_is_another_device_at_the_hub() {
     let (world, device) = at_home(Policy::Migrate).await;
     let renamed = IndividualEnrollment {
         device_id: Some(DeviceId::parse("renamed").unwrap()),
@@ -123,8 +122,8 @@ async fn another_device_id() {
     assert_eq!(world.hubs_of("renamed"), [sample::hub_name(HUBS[1])]);
 }
 
-/// A device that an operator has disabled at its hub does not get in at the next one by moving, with its data or without,
-/// nor under another name, nor by starting again where it is.
+/// A device that an operator disabled at its hub stays disabled if it moves, with its data or without, gets another device ID, or
+/// starts anew at its hub.
 #[tokio::test]
 async fn a_disabled_device_moves_and_stays_disabled() {
     for (policy, hub, name) in [
@@ -153,7 +152,7 @@ async fn a_disabled_device_moves_and_stays_disabled() {
     }
 }
 
-/// An operator disables it at the new hub while that is told of it again, because its first answer was lost.
+/// An operator disables the device at the new hub before that is called again, because its first answer was lost.
 #[tokio::test]
 async fn a_device_that_is_disabled_while_it_arrives_stays_disabled() {
     for policy in [Policy::Migrate, Policy::Reset] {
@@ -174,9 +173,9 @@ async fn a_device_that_is_disabled_while_it_arrives_stays_disabled() {
     }
 }
 
-/// The group is gone, its device is there still and comes through another enrollment with the default policy.
+/// The group is deleted, and its device returns through another enrollment with the default policy.
 #[tokio::test]
-async fn a_device_whose_group_was_deleted() {
+async fn a_device_whose_group_was_deleted_returns_through_another_enrollment() {
     let world = World::new().await;
     world.enroll_group(group("fleet")).await;
     let derived = sample::key(20).derive("dev-1");

@@ -1,4 +1,4 @@
-//! What happens to devices over the years. Each test is one story.
+//! Longer lives of devices. Each test is one story.
 
 mod crashes;
 mod deleted;
@@ -20,7 +20,7 @@ use testkit::{hub::FakeDevice, sample};
 
 use super::world::{Device, HUBS, SCOPE, World, individual};
 
-/// What an enrollment says of devices that come back.
+/// The reprovision policy of an enrollment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy {
     Never,
@@ -37,7 +37,7 @@ impl Policy {
     }
 }
 
-/// An enrollment with a policy that wants these hubs.
+/// Returns an enrollment with a policy and these hubs.
 pub fn wanting(id: &str, policy: Policy, hubs: &[&str]) -> IndividualEnrollment {
     let mut enrollment = individual(id);
     enrollment.settings.reprovision_policy = Some(policy.stored());
@@ -46,13 +46,13 @@ pub fn wanting(id: &str, policy: Policy, hubs: &[&str]) -> IndividualEnrollment 
 }
 
 impl World {
-    /// What is to be cleaned up.
+    /// Returns the pending cleanups.
     pub async fn cleanups(&self) -> Vec<Cleanup> {
         let page = PageRequest { after: None, limit: 100 };
         self.store.cleanups(&sample::scope(SCOPE), page).await.unwrap().items
     }
 
-    /// Tries once what is to be cleaned up.
+    /// Tries each pending cleanup once.
     pub async fn clean_up(&self) -> Vec<CleanupOutcome> {
         let mut all = Vec::new();
         for cleanup in self.cleanups().await {
@@ -61,7 +61,7 @@ impl World {
         all
     }
 
-    /// The same for devices of orders without an answer: an operator must confirm each.
+    /// Tries the cleanups of runs without an answer, which an operator must confirm first.
     pub async fn clean_up_confirmed(&self) -> Vec<CleanupOutcome> {
         let held = self.clean_up().await;
         assert!(held.iter().all(|it| matches!(it, CleanupOutcome::Held { .. })), "{held:?}");
@@ -69,7 +69,7 @@ impl World {
         self.clean_up().await
     }
 
-    /// The hubs that have the device.
+    /// Returns the hubs that have the device.
     pub fn hubs_of(&self, id: &str) -> Vec<HubName> {
         self.hubs.hubs_with(&DeviceId::parse(id).unwrap())
     }
@@ -78,7 +78,7 @@ impl World {
         self.hub(hub).device(&DeviceId::parse(id).unwrap()).unwrap()
     }
 
-    /// The device has been used for a while: it reported, and an operator changed a desired property.
+    /// Uses the device: it reports, and an operator changes a desired property.
     pub fn used(&self, hub: &str, id: &str) {
         self.hub(hub).change(&DeviceId::parse(id).unwrap(), |device| {
             device.reported = reported();
@@ -87,7 +87,7 @@ impl World {
     }
 }
 
-/// A device that lives at the first hub and was used there.
+/// Returns a device that is assigned to the first hub and was used there.
 pub async fn at_home(policy: Policy) -> (World, Device) {
     let world = World::new().await;
     let device = world.device("dev-1").await;
@@ -97,14 +97,14 @@ pub async fn at_home(policy: Policy) -> (World, Device) {
     (world, device)
 }
 
-/// The same when it is wanted at the second.
+/// Returns such a device whose enrollment names the second hub now.
 pub async fn about_to_move(policy: Policy) -> (World, Device) {
     let (world, device) = at_home(policy).await;
     world.enroll(wanting("dev-1", policy, &HUBS[1..2])).await;
     (world, device)
 }
 
-/// What a device that was used has reported.
+/// Returns the reported properties of a device that was used.
 pub fn reported() -> Properties {
     Properties { value: object(json!({"firmware": "1.2"})), version: 2 }
 }

@@ -1,4 +1,4 @@
-//! Moves that meet hubs that are down, unlinked or full, operators that change their mind, and devices that come back.
+//! Moves while hubs are down, unlinked or full, while operators cancel, and while devices return.
 
 use model::{CleanupCause, DeviceId, FailureReason, Status, Substatus};
 use provisioning::{
@@ -18,9 +18,9 @@ fn lost_answer() -> Failure {
     Failure::After(HubError::Unavailable("lost".into()))
 }
 
-/// However long the old hub is down, the data are waited for; then the device moves, once.
+/// The data are waited for as long as the old hub is down; then the device moves once.
 #[tokio::test]
-async fn the_old_hub_is_down_and_its_data_are_waited_for() {
+async fn a_move_waits_for_the_data_of_an_old_hub_that_is_down() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let mut run = world.run(&device).await;
     let mut pauses = Vec::new();
@@ -37,10 +37,10 @@ async fn the_old_hub_is_down_and_its_data_are_waited_for() {
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
-/// A reset takes no data along, but it is waited for whether the device is disabled at the old hub. That is down again when
-/// the device has arrived, and cleaned up when it is back.
+/// A reset needs no data, but waits to know whether the device is disabled at the old hub. That is down again when the device has
+/// arrived, and cleaned up later.
 #[tokio::test]
-async fn the_old_hub_is_down_and_may_have_disabled_the_device() {
+async fn a_reset_waits_for_an_old_hub_that_may_have_disabled_the_device() {
     let (world, device) = about_to_move(Policy::Reset).await;
     world.hub(HUBS[0]).fail_next(down());
     let run = world.run(&device).await;
@@ -59,9 +59,8 @@ async fn the_old_hub_is_down_and_may_have_disabled_the_device() {
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
 }
 
-/// The removal was done and its answer lost: doing it again finds nothing.
 #[tokio::test]
-async fn a_removal_whose_answer_is_lost() {
+async fn a_removal_whose_answer_is_lost_is_repeated() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.register(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
@@ -70,9 +69,9 @@ async fn a_removal_whose_answer_is_lost() {
     assert_eq!(world.cleanups().await, []);
 }
 
-/// The new hub did as it was told and its answer was lost, again and again. The data are carried each time.
+/// The new hub applies the spec and its answer is lost, several times. The data are sent each time.
 #[tokio::test]
-async fn the_new_hubs_answers_are_lost() {
+async fn a_move_whose_answers_are_lost_is_repeated_with_its_data() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     for _ in 0..3 {
@@ -86,9 +85,9 @@ async fn the_new_hubs_answers_are_lost() {
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
-/// It comes back to the first hub before that was cleaned up: the removal is called off, also one that is on its way.
+/// The device returns to the first hub before the cleanup there: the cleanup is dropped, also one in flight.
 #[tokio::test]
-async fn back_before_the_clean_up() {
+async fn a_device_that_returns_before_the_cleanup_stays() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.register(&device).await;
     let [stale] = &world.cleanups().await[..] else { panic!("not one") };
@@ -113,9 +112,9 @@ async fn back_before_the_clean_up() {
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
 }
 
-/// Keys that are rolled on the way reach the new hub, and the old hub is cleaned up whichever it knows.
+/// Keys that change during a move reach the new hub, and the old hub is cleaned up whichever it has.
 #[tokio::test]
-async fn keys_rolled_on_the_way() {
+async fn keys_that_change_during_a_move_reach_the_new_hub() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let first = world.run(&device).await;
     world.hub(HUBS[1]).fail_next(lost_answer());
@@ -132,9 +131,9 @@ async fn keys_rolled_on_the_way() {
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
 }
 
-/// Called off before or after the new hub was told: the device stays where it lives, and the new hub is cleaned up.
+/// Canceled before or after the new hub was called: the device keeps its hub, and the new hub is cleaned up.
 #[tokio::test]
-async fn a_move_called_off() {
+async fn a_canceled_move_leaves_the_device_at_its_hub() {
     for told in [false, true] {
         let (world, device) = about_to_move(Policy::Migrate).await;
         let run = world.run(&device).await;
@@ -161,9 +160,8 @@ async fn a_move_called_off() {
     }
 }
 
-/// A first assignment that is called off leaves the device on no hub.
 #[tokio::test]
-async fn a_first_assignment_called_off() {
+async fn a_canceled_first_assignment_leaves_the_device_at_no_hub() {
     let world = World::new().await;
     world.link(&HUBS[..1]).await;
     let device = world.device("dev-1").await;
@@ -181,9 +179,9 @@ async fn a_first_assignment_called_off() {
     assert_eq!(assigned(&world.register(&device).await).substatus, Substatus::InitialAssignment);
 }
 
-/// A hub that refuses the device fails the move; the device stays where it lives.
+/// The move fails, and the device keeps its hub.
 #[tokio::test]
-async fn the_new_hub_refuses() {
+async fn a_new_hub_that_refuses_the_device_fails_the_move() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.hub(HUBS[1]).fail_next(Failure::Before(HubError::Refused("quota".into())));
     let failed = world.register(&device).await;
@@ -193,9 +191,9 @@ async fn the_new_hub_refuses() {
     assert_eq!((world.hubs_of("dev-1"), world.cleanups().await), (vec![sample::hub_name(HUBS[0])], vec![]));
 }
 
-/// The old hub was unlinked: its data are given up. What the device left there waits until it is linked again.
+/// The data at an unlinked hub are given up. The cleanup there waits until the hub is linked again.
 #[tokio::test]
-async fn the_old_hub_was_unlinked() {
+async fn a_device_leaves_its_data_at_an_unlinked_hub() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.link(&HUBS[1..2]).await;
     let moved = world.register(&device).await;
@@ -209,9 +207,9 @@ async fn the_old_hub_was_unlinked() {
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
 }
 
-/// The new hub is unlinked on the way: the device goes to a third one, and the second is cleaned up.
+/// The new hub is unlinked during the move: the device gets a third one, and the second is cleaned up.
 #[tokio::test]
-async fn the_new_hub_is_unlinked_on_the_way() {
+async fn a_new_hub_that_is_unlinked_during_the_move_is_replaced() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     world.hub(HUBS[1]).fail_next(lost_answer());
@@ -223,15 +221,15 @@ async fn the_new_hub_is_unlinked_on_the_way() {
     assert_eq!(world.at(HUBS[2], "dev-1").reported, reported());
     world.link(&HUBS).await;
     assert_eq!(world.hubs_of("dev-1").len(), 3);
-    // The first hub names its device, and the second did not answer.
+    // The first hub named the generation, and the second did not answer.
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed, CleanupOutcome::Held { is_new: true }]);
     assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[2])]);
 }
 
-/// Somebody else has put a device of that name there meanwhile: it is not ours to remove.
+/// Another client has created a device of that ID there meanwhile.
 #[tokio::test]
-async fn what_others_put_there_stays() {
+async fn a_device_of_another_client_is_not_removed() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.register(&device).await;
     let id = DeviceId::parse("dev-1").unwrap();
@@ -240,9 +238,9 @@ async fn what_others_put_there_stays() {
     assert_eq!((world.hubs_of("dev-1").len(), world.cleanups().await), (2, vec![]));
 }
 
-/// A device may stay where no other can be chosen, if its enrollment does not want it elsewhere.
+/// A device keeps its hub if no other can be chosen and its enrollment allows it.
 #[tokio::test]
-async fn no_hub_takes_new_devices() {
+async fn a_device_keeps_its_hub_if_no_hub_takes_new_devices() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.enroll(wanting("dev-1", Policy::Migrate, &[])).await;

@@ -1,4 +1,4 @@
-//! Devices whose hub a webhook chooses.
+//! Custom allocation: a webhook chooses the hub.
 
 use model::{
     AllocationPolicy, Because, CustomAllocation, DecisionOutcome, FailureReason, HubDeviceRef,
@@ -51,9 +51,9 @@ async fn the_webhook_chooses_and_hands_over_a_payload() {
     assert_eq!((asked.current.as_ref(), asked.linked_hubs.len()), (None, 2));
 }
 
-/// The device sees `assigning` and joins; the webhook is asked when it is up, after growing pauses.
+/// The device gets `assigning` and joins; the webhook is asked again with growing back-off.
 #[tokio::test]
-async fn the_webhook_is_down() {
+async fn a_webhook_that_is_down_is_asked_again() {
     let (world, device) = world(Policy::Migrate).await;
     let run = world.run(&device).await;
     let mut again = run.clone();
@@ -76,7 +76,7 @@ async fn the_webhook_is_down() {
 }
 
 #[tokio::test]
-async fn the_webhook_says_no() {
+async fn a_webhook_that_refuses_fails_the_registration() {
     let (world, device) = world(Policy::Migrate).await;
     for (outcome, reason) in [
         (WebhookOutcome::Unauthorized, FailureReason::WebhookUnauthorized),
@@ -92,7 +92,7 @@ async fn the_webhook_says_no() {
     assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
 }
 
-/// A twin in the answer takes the place of data that would have moved, and of those that would have stayed.
+/// A twin in the answer replaces data that would have moved or stayed.
 #[tokio::test]
 async fn the_webhooks_twin_overrides_migration() {
     for hub in [HUBS[0], HUBS[1]] {
@@ -117,7 +117,7 @@ async fn the_webhooks_twin_overrides_migration() {
     }
 }
 
-/// A device that never moves is asked for all the same: the webhook may have a payload for it.
+/// The webhook is asked for a device that stays as well, because it may have a payload for it.
 #[tokio::test]
 async fn a_device_that_stays_gets_its_payload() {
     let (world, device) = world(Policy::Never).await;
@@ -135,9 +135,9 @@ async fn a_device_that_stays_gets_its_payload() {
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
 }
 
-/// Called off while the webhook is asked, nothing is left behind.
+/// Canceled while the webhook is asked, the run leaves nothing behind.
 #[tokio::test]
-async fn called_off_while_the_webhook_is_asked() {
+async fn a_run_can_be_canceled_while_the_webhook_is_asked() {
     let (world, device) = world(Policy::Migrate).await;
     let RegisterOutcome::Running(run) = world.begin(&device).await else { panic!("nothing to do") };
     let instance = world.instance(SCOPE).await;
