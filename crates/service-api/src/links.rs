@@ -4,7 +4,7 @@
 use model::{HubName, Instance};
 use provisioning::{
     link::{Check, Link},
-    ports::HubHealth,
+    ports::{Circuit, HubHealth},
 };
 use serde_json::{Value, json};
 use wire::service::{LinkStatus, allocation_defaults_json, link_json, parse_allocation_defaults, parse_link};
@@ -83,11 +83,11 @@ fn to_json(link: &Link) -> Value {
 }
 
 fn health_json(health: &HubHealth) -> Value {
-    let mut json = json!({ "circuit": health.circuit.to_string() });
+    let mut json = json!({ "circuit": health.circuit.name() });
     if let Some(since) = health.since {
         json["since"] = json!(since.to_string());
     }
-    if let Some(retry_at) = health.retry_at {
+    if let Circuit::Open { retry_at } = health.circuit {
         json["retryAt"] = json!(retry_at.to_string());
     }
     if let Some(full_at) = health.full_at {

@@ -84,14 +84,9 @@ impl Circuit {
         let memory = self.lock();
         // After a clock was set back, the hub is tried, too.
         let lasts = |at: &Timestamp| *at <= now && now.since(*at) < FULL_FOR;
-        let retry_at = match memory.state {
-            State::Open { until, .. } => Some(until),
-            State::Closed { .. } | State::HalfOpen { .. } => None,
-        };
         HubHealth {
             circuit: position(memory.state),
             since: memory.since,
-            retry_at,
             full_at: memory.full_at.filter(lasts),
             last_error: memory.last_error.clone(),
             calls: 0,
@@ -132,18 +127,18 @@ impl Circuit {
     fn set_state(&self, memory: &mut Memory, next: State, now: Timestamp) {
         let (before, after) = (position(memory.state), position(next));
         memory.state = next;
-        if before == after {
+        if before.name() == after.name() {
             return;
         }
         memory.since = Some(now);
         let reason = memory.last_error.as_ref().map(|(_, reason)| reason.as_str()).unwrap_or_default();
         match (after, next) {
-            (Position::Open, State::Open { until, pauses: 1 }) => {
+            (Position::Open { .. }, State::Open { until, pauses: 1 }) => {
                 tracing::warn!(hub.name = %self.hub, reason, retry_at = %until, "the hub is not called for now");
             }
             (Position::Closed, _) => tracing::info!(hub.name = %self.hub, "the hub is called again"),
             // Probes, and probes that failed.
-            _ => tracing::debug!(hub.name = %self.hub, circuit = %after, reason, "circuit"),
+            _ => tracing::debug!(hub.name = %self.hub, circuit = after.name(), reason, "circuit"),
         }
     }
 
@@ -191,7 +186,7 @@ impl Drop for CallPermit<'_> {
 fn position(state: State) -> Position {
     match state {
         State::Closed { .. } => Position::Closed,
-        State::Open { .. } => Position::Open,
+        State::Open { until, .. } => Position::Open { retry_at: until },
         State::HalfOpen { .. } => Position::HalfOpen,
     }
 }

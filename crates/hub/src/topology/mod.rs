@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use model::{Instance, LatencyReport, LinkedHub};
 use provisioning::{
     allocate::{Latencies, Unavailability},
-    ports::{Circuit, HubTopology, Hubs},
+    ports::{HubTopology, Hubs},
 };
 
 pub use geoip::{GeoIp, GeoIpError};
@@ -79,7 +79,7 @@ impl HubTopology for KnownTopology {
 
     fn unavailability(&self, hub: &LinkedHub) -> Option<Unavailability> {
         let health = self.hubs.connector(hub).map(|connector| connector.health());
-        let is_open = health.as_ref().is_none_or(|health| health.circuit == Circuit::Open);
+        let is_open = health.as_ref().is_none_or(|health| health.circuit.is_open());
         if is_open || self.prober.is_silent(hub) {
             return Some(Unavailability::Down);
         }

@@ -90,15 +90,15 @@ async fn failures_in_a_row_open_the_circuit_and_a_probe_closes_it() {
         assert!(matches!(failed, HubError::Unavailable(Delay { retry_after: None, .. })), "{failed:?}");
     }
     let health = spared.connector.health();
-    assert_eq!(health.circuit, Circuit::Open);
+    let Circuit::Open { retry_at } = health.circuit else { panic!("{health:?}") };
     assert_eq!(health.since, Some(provisioning::ports::Clock::now(&*spared.clock)));
-    assert!(health.retry_at.is_some());
+    assert!(Some(retry_at) > health.since);
     assert!(health.last_error.unwrap().1.starts_with("127.0.0.1: "));
     within(spared.refused().await, 1, 2);
 
     spared.clock.advance(Duration::from_secs(2));
     spared.call().await.unwrap_err();
-    assert_eq!(spared.circuit(), Circuit::Open, "the probe failed");
+    assert!(spared.circuit().is_open(), "the probe failed");
     within(spared.refused().await, 2, 4);
     spared.clock.advance(Duration::from_secs(4));
     assert_eq!(spared.call().await, Ok(()));
@@ -116,7 +116,7 @@ async fn a_hub_that_throttles_gets_the_pause_that_it_asks_for() {
     ] {
         let spared = Spared::with([step.clone(), done(), done()]).await;
         spared.call().await.unwrap_err();
-        assert_eq!(spared.circuit(), Circuit::Open, "{step:?}");
+        assert!(spared.circuit().is_open(), "{step:?}");
         within(spared.refused().await, from, to);
         spared.clock.advance(Duration::from_secs(to));
         assert_eq!(spared.call().await, Ok(()), "{step:?}");
@@ -140,7 +140,7 @@ async fn one_call_probes_while_others_wait() {
     // A probe whose caller goes away leaves the circuit to the next.
     probe.abort();
     probe.await.unwrap_err();
-    assert_eq!(spared.circuit(), Circuit::Open);
+    assert!(spared.circuit().is_open());
     spared.call().await.unwrap_err();
     assert!(spared.script.requests().len() >= 3, "the next call was made");
 }
@@ -165,7 +165,7 @@ async fn a_rejected_key_opens_the_circuit_and_an_operators_check_passes_it() {
     for _ in 0..FAILURES {
         spared.call().await.unwrap_err();
     }
-    assert_eq!(spared.circuit(), Circuit::Open);
+    assert!(spared.circuit().is_open());
     // An operator has corrected the policy at the hub. The pause is not over.
     spared.refused().await;
     assert_eq!(spared.connector.lacking().await, Ok(vec![]));

@@ -273,9 +273,9 @@ fn hubs(text: &mut Text, all: &[InstanceMetrics]) {
     let help = "1 for the state of the hub's circuit breaker, 0 for the others.";
     let mut family = text.family(Kind::Gauge, "muster_hub_circuit", help);
     for (seen, link) in links(all) {
-        for circuit in [Circuit::Closed, Circuit::HalfOpen, Circuit::Open] {
-            let value = u8::from(link.health.circuit == circuit);
-            let labels = [("hub", link.hub.name.as_str()), ("circuit", &circuit.to_string())];
+        for circuit in Circuit::NAMES {
+            let value = u8::from(link.health.circuit.name() == circuit);
+            let labels = [("hub", link.hub.name.as_str()), ("circuit", circuit)];
             seen.sample(&mut family, &labels, value);
         }
     }
