@@ -219,7 +219,7 @@ pub struct LogEntry {
     pub attribution: Attribution,
     /// The kind of the record.
     pub kind: LogKind,
-    /// Its key in lower case; empty for an instance. Of a revocation list: its CA, a line feed and the ID of the list.
+    /// Its key in lower case; of an instance the linked hub that was changed, or nothing. Of a revocation list: its CA, a line feed and the ID of the list.
     pub key: String,
     /// The record's new version; `None` if it was deleted, and for instances.
     pub version: Option<String>,

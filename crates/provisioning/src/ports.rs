@@ -43,7 +43,7 @@ pub use topology::{HubTopology, Unknown};
 pub use usage::Usage;
 pub use webhook::{AllocationWebhook, WebhookOutcome};
 
-pub use crate::configuration::InstanceWriter;
+pub use crate::configuration::{InstanceUpdate, InstanceWriter};
 pub use crate::damage::{DamagedRecord, KnownDamage};
 pub use crate::hub_health::{Circuit, HubHealth};
 

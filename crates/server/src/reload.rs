@@ -54,7 +54,7 @@ impl Reloader {
             let access_policies = planned.access_policies.clone();
             let next = Instance { access_policies, ..Instance::clone(&stored) };
             let by = by_configuration(SystemClock.now());
-            if self.store.replace_instance(&stored, next, None, by).await? {
+            if self.store.replace_instance(&stored, next.into(), by).await? {
                 tracing::info!(instance.id_scope = %planned.id_scope, "access policies changed");
                 return Ok(());
             }

@@ -53,6 +53,8 @@ pub struct RowChange {
     pub expect: Expect,
     /// What is written; absent when the row is deleted.
     pub row: Option<Row>,
+    /// What the change log names; absent when it is the ID of the row.
+    pub subject: Option<String>,
 }
 
 /// Where a row is, within its instance.
@@ -160,7 +162,7 @@ impl RowKey {
 
     fn of(change: &Change) -> RowKey {
         match change {
-            Change::PutInstance(_) => RowKey::new(Table::Instances, "".into()),
+            Change::PutInstance { .. } => RowKey::new(Table::Instances, "".into()),
             Change::PutIndividual(record) => RowKey::new(Table::Individuals, record.registration_id.key()),
             Change::DeleteIndividual(id) => RowKey::new(Table::Individuals, id.key()),
             Change::PutGroup(record) => RowKey::new(Table::Groups, record.group_id.key()),
@@ -188,6 +190,11 @@ impl RowKey {
 }
 
 impl RowChange {
+    /// Returns the key of the entry in the change log.
+    pub fn log_key(&self) -> &str {
+        self.subject.as_deref().unwrap_or(&self.key.id)
+    }
+
     fn seal(
         documents: &Documents,
         scope: &IdScope,
@@ -197,7 +204,7 @@ impl RowChange {
         let key = RowKey::of(&change);
         let sealing = Sealing { documents, place: RowRef { table: key.table, scope, id: &key.id } };
         let row = match &change {
-            Change::PutInstance(it) => Some(sealing.row("", it, Columns::None)?),
+            Change::PutInstance { instance, .. } => Some(sealing.row("", instance, Columns::None)?),
             Change::PutIndividual(it) => Some(sealing.row(it.record.etag.as_str(), it, individual(it))?),
             Change::PutGroup(it) => Some(sealing.row(it.record.etag.as_str(), it, Columns::None)?),
             Change::PutCertificate(it) => Some(sealing.row(it.record.etag.as_str(), it, Columns::None)?),
@@ -218,7 +225,11 @@ impl RowChange {
             | Change::DeleteRegistration(_)
             | Change::DeleteCleanup(_) => None,
         };
-        Ok(RowChange { key, expect, row })
+        let subject = match change {
+            Change::PutInstance { linked_hub, .. } => linked_hub.map(|hub| hub.to_string()),
+            _ => None,
+        };
+        Ok(RowChange { key, expect, row, subject })
     }
 }
 

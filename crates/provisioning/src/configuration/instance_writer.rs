@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{Attribution, Day, Instance, OperationKind};
+use model::{Attribution, Day, HubName, Instance, OperationKind};
 
 use super::Snapshot;
 use crate::ports::{Change, Commit, Commits, Expect, Guard, Instances, Outcome, StoreError};
@@ -19,7 +19,7 @@ const MAX_ATTEMPTS: usize = 8;
 pub trait InstanceWriter: Instances + Commits {
     /// Creates or replaces an instance. Fails if another has one of its host names, and if the stored one cannot be read.
     async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
-        write(self, None, &instance, None, &by).await.map(drop)
+        write(self, None, &instance.into(), &by).await.map(drop)
     }
 
     /// Replaces an instance and counts the operation. Returns false and changes nothing unless the stored instance equals
@@ -27,11 +27,27 @@ pub trait InstanceWriter: Instances + Commits {
     async fn replace_instance(
         &self,
         expected: &Instance,
-        next: Instance,
-        operation: Option<(OperationKind, Day)>,
+        update: InstanceUpdate,
         by: Attribution,
     ) -> Result<bool, StoreError> {
-        write(self, Some(expected), &next, operation, &by).await
+        write(self, Some(expected), &update, &by).await
+    }
+}
+
+/// A write of an instance, and what is noted of it.
+#[derive(Debug, Clone)]
+pub struct InstanceUpdate {
+    /// The instance from then on.
+    pub next: Instance,
+    /// The linked hub that is added, changed or removed, for the change log.
+    pub linked_hub: Option<HubName>,
+    /// The operation to count.
+    pub operation: Option<(OperationKind, Day)>,
+}
+
+impl From<Instance> for InstanceUpdate {
+    fn from(next: Instance) -> Self {
+        InstanceUpdate { next, linked_hub: None, operation: None }
     }
 }
 
@@ -40,10 +56,10 @@ impl<T: Instances + Commits + ?Sized> InstanceWriter for T {}
 async fn write(
     store: &(impl Instances + Commits + ?Sized),
     expected: Option<&Instance>,
-    next: &Instance,
-    operation: Option<(OperationKind, Day)>,
+    update: &InstanceUpdate,
     by: &Attribution,
 ) -> Result<bool, StoreError> {
+    let InstanceUpdate { next, linked_hub, operation } = update;
     for _ in 0..MAX_ATTEMPTS {
         let snapshot = store.snapshot().await?;
         let stored = snapshot.instance(&next.id_scope)?.map(Arc::as_ref);
@@ -51,10 +67,11 @@ async fn write(
         if expected.is_some() && stored != expected {
             return Ok(false);
         }
+        let put = Change::PutInstance { instance: Box::new(next.clone()), linked_hub: linked_hub.clone() };
         let commit = Commit {
             guards: vec![Guard::Instances { since: snapshot.version() }],
-            changes: vec![(Expect::Anything, Change::PutInstance(Box::new(next.clone())))],
-            operation,
+            changes: vec![(Expect::Anything, put)],
+            operation: *operation,
             ..Commit::by(by.clone())
         };
         let outcomes = store.commit(&next.id_scope, commit).await?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use certpath::Sha256Thumbprint;
 pub use groups::Groups;
-pub use instance_writer::InstanceWriter;
+pub use instance_writer::{InstanceUpdate, InstanceWriter};
 use model::{
     Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, ListId, RevocationList, Trust,
 };

@@ -19,6 +19,7 @@ pub use change::MAX_LINKED_HUBS;
 
 use crate::{
     Error, Provisioning, RecordKind,
+    configuration::InstanceUpdate,
     ports::{HubError, HubHealth, HubRight},
 };
 
@@ -74,8 +75,8 @@ impl Provisioning {
             self.reject_lacking_key(&planned, wanted).await?;
         }
         let by = self.by(by, LogOperation::LinkedHubPut);
-        let (before, next) =
-            self.change_instance(&instance.id_scope, by, OperationKind::LinkedHubChange, decide).await?;
+        let subject = (OperationKind::LinkedHubChange, Some(&draft.name));
+        let (before, next) = self.change_instance(&instance.id_scope, by, subject, decide).await?;
         let linked = next.linked_hub(&draft.name).ok_or_else(vanished)?;
         if let Some(old) = before.linked_hub(&draft.name).filter(|old| old.endpoint != linked.endpoint) {
             self.hubs.forget(old);
@@ -93,8 +94,8 @@ impl Provisioning {
     ) -> Result<(), Error> {
         let decide = |current: &Instance| change::unlinked(current, name, if_match.as_ref());
         let by = self.by(by, LogOperation::LinkedHubDelete);
-        let (before, _) =
-            self.change_instance(&instance.id_scope, by, OperationKind::LinkedHubChange, decide).await?;
+        let subject = (OperationKind::LinkedHubChange, Some(name));
+        let (before, _) = self.change_instance(&instance.id_scope, by, subject, decide).await?;
         if let Some(old) = before.linked_hub(name) {
             self.hubs.forget(old);
         }
@@ -116,7 +117,8 @@ impl Provisioning {
     ) -> Result<Instance, Error> {
         let decide = |current: &Instance| change::with_defaults(current, draft);
         let by = self.by(by, LogOperation::AllocationPolicyPut);
-        Ok(self.change_instance(&instance.id_scope, by, OperationKind::LinkedHubChange, decide).await?.1)
+        let subject = (OperationKind::LinkedHubChange, None);
+        Ok(self.change_instance(&instance.id_scope, by, subject, decide).await?.1)
     }
 
     fn link(&self, instance: &Instance, hub: &LinkedHub) -> Result<Link, Error> {
@@ -167,14 +169,16 @@ impl Provisioning {
         &self,
         scope: &IdScope,
         by: Attribution,
-        kind: OperationKind,
+        (kind, linked_hub): (OperationKind, Option<&HubName>),
         decide: impl Fn(&Instance) -> Result<Instance, Error>,
     ) -> Result<(Arc<Instance>, Instance), Error> {
         for _ in 0..MAX_ATTEMPTS {
             let current = self.current(scope).await?;
             let next = decide(&current)?;
             let operation = Some((kind, self.clock.now().day()));
-            if self.store.replace_instance(&current, next.clone(), operation, by.clone()).await? {
+            let linked_hub = linked_hub.cloned();
+            let update = InstanceUpdate { next: next.clone(), linked_hub, operation };
+            if self.store.replace_instance(&current, update, by.clone()).await? {
                 return Ok((current, next));
             }
         }

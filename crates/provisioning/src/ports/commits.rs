@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use certpath::Sha256Thumbprint;
 use model::{
     Attribution, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, Etag,
-    HubDeviceRef, IdScope, IndividualEnrollment, Instance, LeaseToken, ListId, OperationKind, Registration,
-    RegistrationId, RevocationList,
+    HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance, LeaseToken, ListId, OperationKind,
+    Registration, RegistrationId, RevocationList,
 };
 
 use super::StoreError;
@@ -81,7 +81,12 @@ pub enum Guarded {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Writes the instance that the commit is for. It has no version to expect, and is guarded by [`Guard::Instances`].
-    PutInstance(Box<Instance>),
+    PutInstance {
+        /// The instance.
+        instance: Box<Instance>,
+        /// The linked hub that differs, which the change log names.
+        linked_hub: Option<HubName>,
+    },
     /// Writes an individual enrollment.
     PutIndividual(Box<IndividualEnrollment>),
     /// Deletes an individual enrollment.

@@ -92,8 +92,8 @@ impl Provisioning {
         }
         if instance.cleanups_held.is_some() {
             let confirmed = |current: &Instance| Ok(Instance { cleanups_held: None, ..current.clone() });
-            self.change_instance(&instance.id_scope, by, OperationKind::RegistrationCancel, confirmed)
-                .await?;
+            let subject = (OperationKind::RegistrationCancel, None);
+            self.change_instance(&instance.id_scope, by, subject, confirmed).await?;
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Writer<'_> {
 
     /// Makes a change if its expectation holds, and logs it.
     fn change(&mut self, scope: &str, change: &RowChange) -> rusqlite::Result<Outcome> {
-        let (RowKey { table, id }, expect) = (&change.key, &change.expect);
+        let (table, expect) = (change.key.table, &change.expect);
         let outcome = match (table, &change.row) {
             (Table::Instances, Some(row)) => self.put_instance(scope, row, expect)?,
             (_, Some(row)) => self.target(&change.key)?.put(row, expect)?,
@@ -101,7 +101,11 @@ impl Writer<'_> {
             let version = change.row.as_ref().map(|row| row.etag.as_str()).filter(|etag| !etag.is_empty());
             let (connection, signature) = (self.connection, self.signature);
             let instance = self.instance.unwrap_or_default();
-            LogWriter { connection, instance, signature }.note(table.log_kind(), id, version)?;
+            LogWriter { connection, instance, signature }.note(
+                table.log_kind(),
+                change.log_key(),
+                version,
+            )?;
         }
         Ok(outcome)
     }

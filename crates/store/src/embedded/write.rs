@@ -13,7 +13,7 @@ use crate::embedded::{EmbeddedStore, change};
 impl EmbeddedStore {
     pub(super) async fn write(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
         let instance = match commit.changes.first() {
-            Some((_, Change::PutInstance(_))) => self.instance_table()?.number(scope),
+            Some((_, Change::PutInstance { .. })) => self.instance_table()?.number(scope),
             _ => Some(self.number(scope)?),
         };
         let batch = Batch::seal(&self.documents, scope, instance, commit)?;

@@ -6,7 +6,7 @@ use model::{
     Actor, Attribution, Job, ListId, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, Timestamp,
 };
 use provisioning::ports::{
-    Change, Commit, Expect, LogError, LogFilter, LogPage, LogQuery, LogRetention, Outcome,
+    Change, Commit, Expect, InstanceUpdate, LogError, LogFilter, LogPage, LogQuery, LogRetention, Outcome,
 };
 
 use super::trust::no_revocations;
@@ -103,6 +103,23 @@ fn lower_case(by: &Attribution) -> Attribution {
         other => other.clone(),
     };
     Attribution { actor, ..by.clone() }
+}
+
+/// The entry of an instance names the linked hub that is changed, and every handle follows it.
+pub(super) async fn linked_hubs(world: World) {
+    let [one, two] = world.open_twice().await;
+    let current = one.instances().await.remove(0);
+    for (name, hub) in [("first", Some("Hub.example")), ("second", None)] {
+        let next = Instance { name: name.to_owned(), ..Instance::clone(&current) };
+        let linked_hub = hub.map(sample::hub_name);
+        let update = InstanceUpdate { linked_hub, ..next.into() };
+        let expected = one.instances().await.remove(0);
+        assert!(one.store.replace_instance(&expected, update, sample::by()).await.unwrap());
+        assert_eq!(two.instances().await[0].name, name);
+        let entry = two.log().await.pop().unwrap();
+        let key = hub.map(|hub| sample::hub_name(hub).to_string()).unwrap_or_default();
+        assert_eq!((entry.kind, entry.key), (LogKind::Instance, key));
+    }
 }
 
 pub(super) async fn nothing(world: World) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{Day, Instance, ListId, OperationKind, Timestamp};
-use provisioning::ports::{Change, Expect, LogRetention, Outcome};
+use provisioning::ports::{Change, Expect, InstanceUpdate, LogRetention, Outcome};
 
 use super::trust::no_revocations;
 use super::world::{
@@ -85,7 +85,8 @@ pub(super) async fn one_replaces(world: World) {
             let next = Instance { name: format!("{round} by {number}"), ..Instance::clone(&current) };
             tokio::spawn(async move {
                 let operation = Some((OperationKind::LinkedHubChange, Day::from_number(1)));
-                world.store.replace_instance(&current, next, operation, sample::by()).await.unwrap()
+                let update = InstanceUpdate { operation, ..next.into() };
+                world.store.replace_instance(&current, update, sample::by()).await.unwrap()
             })
         });
         let mut winners = Vec::new();

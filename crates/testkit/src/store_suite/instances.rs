@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use model::{Instance, OperationKind, UsageRow};
+use provisioning::ports::InstanceUpdate;
 use tokio::task::JoinSet;
 
 use super::world::{TODAY, World};
 use crate::sample;
 
 const OPERATION: (OperationKind, model::Day) = (OperationKind::LinkedHubChange, TODAY);
+
+fn counted(next: Instance) -> InstanceUpdate {
+    InstanceUpdate { operation: Some(OPERATION), ..next.into() }
+}
 
 fn named(name: &str) -> Instance {
     Instance { name: name.to_owned(), ..sample::instance("one") }

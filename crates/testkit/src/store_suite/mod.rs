@@ -135,6 +135,7 @@ const CASES: &[(&str, Case)] = &[
     ("no record of an instance is read through another", |w| Box::pin(isolation::reads(w))),
     ("no record of an instance is changed through another", |w| Box::pin(isolation::writes(w))),
     ("every change of a record is logged with who made it", |w| Box::pin(change_log::every_change(w))),
+    ("the log names the linked hub that is changed", |w| Box::pin(change_log::linked_hubs(w))),
     ("what changes nothing is not logged", |w| Box::pin(change_log::nothing(w))),
     ("the log is followed without a gap", |w| Box::pin(change_log::followed(w))),
     ("an instance sees its own log only", |w| Box::pin(change_log::isolation(w))),
