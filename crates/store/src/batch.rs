@@ -189,10 +189,40 @@ impl RowKey {
     }
 }
 
+impl RowGuard {
+    /// Returns the outcome of a guard of a version, or of absence, where this version was found.
+    pub fn outcome(version: Option<&Etag>, found: Option<&str>) -> Outcome {
+        match (version.map(Etag::as_str), found) {
+            (Some(version), Some(found)) if version == found => Outcome::Applied,
+            (Some(_), Some(_)) => Outcome::OtherVersion,
+            (Some(_), None) => Outcome::Missing,
+            (None, Some(_)) => Outcome::Exists,
+            (None, None) => Outcome::Applied,
+        }
+    }
+}
+
 impl RowChange {
     /// Returns the key of the entry in the change log.
     pub fn log_key(&self) -> &str {
         self.subject.as_deref().unwrap_or(&self.key.id)
+    }
+
+    /// Whether the change follows one that was not made.
+    pub fn is_left_out(&self, before: Option<&Outcome>) -> bool {
+        self.expect == Expect::Following && before.is_some_and(|before| *before != Outcome::Applied)
+    }
+
+    /// Returns why the change is not made where this version was found, or nothing.
+    pub fn refusal(&self, found: Option<&str>) -> Option<Outcome> {
+        match (&self.expect, found) {
+            (Expect::Absent, Some(_)) => Some(Outcome::Exists),
+            (Expect::Present | Expect::Version(_), None) => Some(Outcome::Missing),
+            (Expect::Version(version), Some(found)) => {
+                (version.as_str() != found).then_some(Outcome::OtherVersion)
+            }
+            (Expect::Absent, None) | (Expect::Present | Expect::Anything | Expect::Following, _) => None,
+        }
     }
 
     fn seal(

@@ -1,4 +1,5 @@
-//! Damaged records that were met: each is logged once, counted for monitoring, and forgotten when it is written or deleted.
+//! The damaged records that were found: each is logged once, counted for monitoring, and forgotten when it is written or
+//! deleted.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,17 +8,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use provisioning::RecordKind;
 use provisioning::ports::{DamagedRecord, KnownDamage};
 
-/// Most records that are remembered, about 200 bytes each; how many more there were is counted.
+/// The most records that are remembered, about 200 bytes each; further ones are only counted.
 const MAX_KNOWN: usize = 10_000;
 
-/// Most records that are logged one by one: a file of which half is damaged must not fill the disk with the other half.
+/// The most records that are logged one by one: a database that is half damaged must not fill the disk with its log.
 const MAX_LOGGED: usize = 100;
 
-/// The damaged records that were met.
+/// The damaged records that were found.
 #[derive(Debug, Default)]
 pub(crate) struct DamageLog {
     known: Mutex<Known>,
-    /// Whether there are any. Reads and writes of what is not damaged ask no more than this.
+    /// Whether there are any. Reads and writes of sound records check no more than this.
     any: AtomicBool,
 }
 
@@ -71,7 +72,7 @@ impl DamageLog {
         self.any.store(!known.records.is_empty(), Ordering::Release);
     }
 
-    /// All of them.
+    /// Returns all of them.
     pub(crate) fn known(&self) -> KnownDamage {
         let known = self.lock();
         let record = |((scope, kind, id), reason): (&(String, RecordKind, String), &String)| {

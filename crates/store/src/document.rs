@@ -10,9 +10,10 @@ use serde::de::DeserializeOwned;
 
 use crate::broken;
 use crate::damage::DamageLog;
+use crate::engine::FoundRow;
 use crate::table::Table;
 
-/// Where a document belongs. It is sealed for this place, so that one copied to another row does not open there.
+/// The row that a document belongs to. It is sealed for this row, so that a copy in another row does not open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowRef<'a> {
     pub(crate) table: Table,
@@ -33,12 +34,12 @@ impl Documents {
         Documents { sealer, damage: Arc::default() }
     }
 
-    /// The same with a memory of its own of what did not open.
+    /// Returns the same sealer with a damage log of its own.
     pub(crate) fn of_another_handle(&self) -> Documents {
         Documents { sealer: self.sealer.clone(), damage: Arc::default() }
     }
 
-    /// What did not open.
+    /// Returns the log of what did not open.
     pub(crate) fn damage(&self) -> &DamageLog {
         &self.damage
     }
@@ -48,7 +49,7 @@ impl Documents {
         Ok(self.sealer.seal(&place.context(), &json))
     }
 
-    /// The document, or why it cannot be read; that is remembered and logged.
+    /// Opens a document, or returns why it cannot be read, which is remembered and logged.
     pub(crate) fn open<T: DeserializeOwned>(
         &self,
         place: RowRef<'_>,
@@ -59,7 +60,26 @@ impl Documents {
         Ok(document)
     }
 
-    /// Whether this was sealed here with this key.
+    /// Opens the documents of a page; returns those that can be read, and the others.
+    pub(crate) fn open_page<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        scope: &IdScope,
+        rows: Vec<FoundRow>,
+    ) -> (Vec<T>, Vec<DamagedRecord>) {
+        let (mut items, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
+        for FoundRow { id, document } in rows {
+            let place = RowRef { table, scope, id: &id };
+            let document = document.map_err(|reason| self.note(place, reason));
+            match document.and_then(|sealed| self.open(place, &sealed)) {
+                Ok(record) => items.push(record),
+                Err(record) => damaged.push(record),
+            }
+        }
+        (items, damaged)
+    }
+
+    /// Whether a document was sealed for this row with this key.
     pub(crate) fn is_sealed_here(&self, place: RowRef<'_>, sealed: &[u8]) -> bool {
         self.sealer.open(&place.context(), sealed).is_ok()
     }
@@ -87,7 +107,7 @@ impl Documents {
     }
 }
 
-/// Where and how JSON goes wrong; the error itself would quote what stands there, which may be a key.
+/// Describes an error in JSON without the text around it, which may be a key.
 fn unreadable(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     format!("its JSON has a {:?} error at line {line}, column {column}", error.classify())
@@ -100,7 +120,7 @@ impl RowRef<'_> {
         [self.table.name(), "\0", &scope, "\0", self.id].concat().into_bytes()
     }
 
-    /// As people address it: an instance by its ID scope.
+    /// Returns the ID that people know: that of an instance is its ID scope.
     fn id(&self) -> &str {
         if self.id.is_empty() { self.scope.as_str() } else { self.id }
     }

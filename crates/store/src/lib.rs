@@ -1,17 +1,28 @@
-//! The engines behind `provisioning::ports::Store`.
+//! Stores of sealed documents: the `Store` port over engines.
 //!
-//! One so far: [`EmbeddedStore`], a single SQLite file. Every engine passes the conformance suite in `testkit`, and none
-//! has rules about what it keeps.
+//! ```text
+//!   ports ──► documents sealed and opened (caller's thread) ──► Engine: rows, listings, batches, log, leases
+//!         ──► snapshot in memory, which follows the change log
+//! ```
+//!
+//! [`SealedStore`] does what all engines have in common; an [`Engine`](engine::Engine) keeps rows. One is here, an SQLite
+//! file: [`EmbeddedStore`]. Every engine passes the conformance suite in `testkit`, and none has rules about what it keeps.
 
-mod batch;
+pub mod batch;
 mod damage;
 mod document;
-mod embedded;
-mod table;
+pub mod engine;
+mod ports;
+mod refresh;
+mod snapshot;
+mod sqlite;
+mod store;
+pub mod table;
 
 pub use durable::{Depth, FileCheck};
-pub use embedded::{EmbeddedStore, Inspection, OpenError, RecordName, RepairError};
 use provisioning::ports::StoreError;
+pub use sqlite::{EmbeddedStore, Inspection, OpenError, RecordName, RepairError};
+pub use store::SealedStore;
 
 /// A failure, for the log.
 fn broken(error: impl std::fmt::Display) -> StoreError {

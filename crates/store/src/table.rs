@@ -39,6 +39,10 @@ impl Table {
         Table::Attempts,
     ];
 
+    /// The tables of what devices are judged by.
+    pub const OF_CONFIGURATION: [Table; 4] =
+        [Table::Groups, Table::Certificates, Table::RevocationLists, Table::Blocks];
+
     /// Returns the name. Documents are sealed for it, so it never changes.
     pub const fn name(self) -> &'static str {
         match self {
@@ -71,6 +75,21 @@ impl Table {
             Table::Registrations => LogKind::Registration,
             Table::Cleanups => LogKind::Cleanup,
             Table::Attempts => LogKind::Attempt,
+        }
+    }
+
+    /// Returns the table of the records that the change log calls so.
+    pub const fn of(kind: LogKind) -> Table {
+        match kind {
+            LogKind::Instance => Table::Instances,
+            LogKind::Enrollment => Table::Individuals,
+            LogKind::EnrollmentGroup => Table::Groups,
+            LogKind::CaCertificate => Table::Certificates,
+            LogKind::RevocationList => Table::RevocationLists,
+            LogKind::Block => Table::Blocks,
+            LogKind::Registration => Table::Registrations,
+            LogKind::Cleanup => Table::Cleanups,
+            LogKind::Attempt => Table::Attempts,
         }
     }
 

@@ -6,6 +6,7 @@ mod crash;
 mod embedded;
 mod golden;
 mod maintenance;
+mod memory;
 mod migration;
 
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use model::{
-    Actor, Attribution, Job, ListId, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, Timestamp,
+    Actor, Attribution, Instance, Job, ListId, LogCursor, LogEntry, LogKind, LogOperation, LogPosition,
+    Timestamp,
 };
 use provisioning::ports::{
     Change, Commit, Expect, InstanceUpdate, LogError, LogFilter, LogPage, LogQuery, LogRetention, Outcome,

@@ -29,11 +29,8 @@ pub(super) async fn replaced_as_expected(world: World) {
         (&unknown, &unknown, false, &second),
         (&second, &third, true, &third),
     ] {
-        let replaced = world
-            .store
-            .replace_instance(expected, next.clone(), Some(OPERATION), sample::by())
-            .await
-            .unwrap();
+        let replaced =
+            world.store.replace_instance(expected, counted(next.clone()), sample::by()).await.unwrap();
         assert_eq!(replaced, is_replaced, "{} in place of {}", next.name, expected.name);
         assert_eq!(*world.store.instance(&world.scope).await.unwrap().unwrap(), *stored);
     }
@@ -52,10 +49,8 @@ pub(super) async fn one_replaces(world: World) {
             let (world, expected, next) =
                 (Arc::clone(&world), current.clone(), named(&format!("{round}-{caller}")));
             attempts.spawn(async move {
-                let replaced = world
-                    .store
-                    .replace_instance(&expected, next.clone(), Some(OPERATION), sample::by())
-                    .await;
+                let replaced =
+                    world.store.replace_instance(&expected, counted(next.clone()), sample::by()).await;
                 replaced.unwrap().then_some(next)
             });
         }

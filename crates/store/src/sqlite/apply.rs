@@ -1,12 +1,12 @@
 //! Writes a batch, in the transaction of the writer thread.
 
-use durable::rusqlite::{self, Connection, OptionalExtension, ToSql};
+use durable::rusqlite::{self, Connection, ToSql};
 use model::{Day, Etag, LogKind, OperationKind};
 use provisioning::ports::{Expect, Outcome};
 
 use crate::{
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
-    embedded::{
+    sqlite::{
         hub_devices::{self, HubDeviceIndex},
         leases,
         log::{self, LogWriter, Signature},
@@ -35,8 +35,7 @@ pub(crate) fn apply(connection: &Connection, batch: &Batch) -> rusqlite::Result<
     }
     let mut changes = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
-        let follows_failure = changes.last().is_some_and(|before| *before != Outcome::Applied);
-        changes.push(match change.expect == Expect::Following && follows_failure {
+        changes.push(match change.is_left_out(changes.last()) {
             true => Outcome::LeftOut,
             false => writer.change(&batch.scope, change)?,
         });
@@ -89,7 +88,7 @@ impl Writer<'_> {
     fn change(&mut self, scope: &str, change: &RowChange) -> rusqlite::Result<Outcome> {
         let (table, expect) = (change.key.table, &change.expect);
         let outcome = match (table, &change.row) {
-            (Table::Instances, Some(row)) => self.put_instance(scope, row, expect)?,
+            (Table::Instances, Some(row)) => self.put_instance(scope, change, row)?,
             (_, Some(row)) => self.target(&change.key)?.put(row, expect)?,
             (_, None) => match self.target(&change.key)?.delete(expect)? {
                 // Nothing was there, and nothing changed.
@@ -110,16 +109,9 @@ impl Writer<'_> {
         Ok(outcome)
     }
 
-    fn put_instance(&mut self, scope: &str, row: &Row, expect: &Expect) -> rusqlite::Result<Outcome> {
-        let number = self.connection.prepare_cached(NUMBER)?.query_row([scope], |row| row.get(0));
-        let stored: Option<i64> = number.optional()?;
-        let refusal = match (expect, stored) {
-            (Expect::Absent, Some(_)) => Some(Outcome::Exists),
-            (Expect::Present | Expect::Version(_), None) => Some(Outcome::Missing),
-            (Expect::Version(_), Some(_)) => Some(Outcome::OtherVersion),
-            _ => None,
-        };
-        if let Some(refusal) = refusal {
+    fn put_instance(&mut self, scope: &str, change: &RowChange, row: &Row) -> rusqlite::Result<Outcome> {
+        let stored = self.connection.prepare_cached(NUMBER)?.exists([scope])?;
+        if let Some(refusal) = change.refusal(stored.then_some("")) {
             return Ok(refusal);
         }
         let mut statement = self.connection.prepare_cached(PUT_INSTANCE)?;

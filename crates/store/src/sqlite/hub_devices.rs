@@ -1,32 +1,34 @@
-//! Where devices live: each place at a hub belongs to one registration at most, of whichever instance.
+//! The devices at hubs that registrations have: each belongs to at most one registration, of any instance.
 //!
-//! The places of a registration stand in its row, at the hub where its device lives and at the one that it is on its way
-//! to, and two indexes find a registration by them. The one writer looks a place up in the transaction that gives it
-//! away: of two registrations that want it at the same time, one gets it. A place that a registration has already is not
-//! looked up: a file of the version before may hold two registrations of one place, and both must be able to go on to an
-//! end.
+//! A registration has the device at the hub that it is assigned to, and the one at the hub that it is moved to. Both are
+//! columns of its row, with an index each. The one writer looks a device up in the transaction that assigns it: of two
+//! registrations that want one at the same time, one gets it. A device that a registration has already is not looked up: a
+//! file of version 1 may hold two registrations with the same device, and both must be able to continue.
 //!
-//! A place costs one index entry of the hub's number and the device ID. The device ID stands in the row only where it
-//! differs from the registration's own.
+//! A device costs one index entry of the hub's number and the device ID. The device ID is in the row only where it differs
+//! from the registration's own.
 
-use durable::Database;
-use durable::rusqlite::{self, Connection, OptionalExtension};
-use model::{HubDeviceRef, IdScope, Registration, RegistrationId};
-use provisioning::ports::{Owner, StoreError};
+use durable::{
+    Database,
+    rusqlite::{self, Connection, OptionalExtension},
+};
+use model::{HubDeviceRef, IdScope, Registration};
+use provisioning::ports::StoreError;
 
-use crate::broken;
-use crate::document::{self, Documents};
-use crate::embedded::EmbeddedStore;
-use crate::table::Table;
+use crate::{
+    broken,
+    document::{Documents, RowRef},
+    table::Table,
+};
 
-/// The places that a registration names.
+/// The devices of a registration.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct HubDeviceIndex {
     at: Option<HubDeviceRef>,
     to: Option<HubDeviceRef>,
 }
 
-/// Places as they stand in a row: the number of the hub, and the device ID if it is not the row's own.
+/// The columns of a row: hub number and device ID of both devices. A device ID is `None` if it is the registration ID.
 type Columns = (Option<i64>, Option<String>, Option<i64>, Option<String>);
 
 impl HubDeviceIndex {
@@ -34,7 +36,7 @@ impl HubDeviceIndex {
         HubDeviceIndex { at: at.clone(), to: to.clone() }
     }
 
-    /// The columns for this row of a registration; `None` when another registration has one of the places.
+    /// Returns the columns for this row; `None` when one of the devices belongs to another registration.
     pub(crate) fn claim(
         &self,
         connection: &Connection,
@@ -57,7 +59,7 @@ impl HubDeviceIndex {
     }
 }
 
-/// Writes the places of a row that is there; one that has them already is not touched.
+/// Writes the columns of an existing row, unless it has them already.
 pub(crate) fn note(
     connection: &Connection,
     instance: i64,
@@ -91,41 +93,22 @@ fn columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Columns> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
 }
 
-impl EmbeddedStore {
-    /// A registration that has this place, other than the one that is named.
-    pub(super) fn read_other_owner(
-        &self,
-        place: &HubDeviceRef,
-        scope: &IdScope,
-        id: &RegistrationId,
-    ) -> Result<Option<Owner>, StoreError> {
-        let (own, id) = (self.served_number(scope)?.unwrap_or_default(), id.key());
-        let found: Option<(String, String)> = self
-            .database
-            .read(|connection| {
-                let hub: Option<i64> = connection
-                    .prepare_cached(HUB)?
-                    .query_row([place.hub.as_str()], |row| row.get(0))
-                    .optional()?;
-                let Some(hub) = hub else { return Ok(None) };
-                let mut other = connection.prepare_cached(OTHER)?;
-                let values = (hub, place.device_id.as_str(), own, &id);
-                other.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
-            })
-            .map_err(|error: rusqlite::Error| broken(error))?;
-        let parse = |(scope, id): (String, String)| {
-            let (id_scope, registration_id) = (IdScope::parse(scope), RegistrationId::parse(&id));
-            Ok(Owner {
-                id_scope: id_scope.map_err(broken)?,
-                registration_id: registration_id.map_err(broken)?,
-            })
-        };
-        found.map(parse).transpose()
-    }
+/// Returns ID scope and ID of the registration that a device belongs to, unless it is this one of the instance.
+pub(super) fn owner(
+    connection: &Connection,
+    device: &HubDeviceRef,
+    (instance, id): (i64, &str),
+) -> rusqlite::Result<Option<(String, String)>> {
+    let name = device.hub.as_str();
+    let hub: Option<i64> = connection.prepare_cached(HUB)?.query_row([name], |row| row.get(0)).optional()?;
+    let Some(hub) = hub else { return Ok(None) };
+    let mut other = connection.prepare_cached(OTHER)?;
+    let values = (hub, device.device_id.as_str(), instance, id);
+    other.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
-/// Fills in the places of registrations that were stored by version 1, batch by batch: a process that ends meanwhile goes on
-/// where it was. A registration that cannot be read has none; two that were given one place keep it both.
+/// Fills in the columns of registrations that were stored by version 1, batch by batch: after an interruption the next start
+/// continues. A registration that cannot be read gets none; two that have the same device both keep it.
 pub(crate) fn fill(database: &Database, documents: &Documents) -> Result<(), StoreError> {
     loop {
         let batch: Vec<Unplaced> = database
@@ -144,7 +127,7 @@ pub(crate) fn fill(database: &Database, documents: &Documents) -> Result<(), Sto
     }
 }
 
-/// A registration whose places are only in its document.
+/// A registration whose devices are only in its document.
 struct Unplaced {
     instance: i64,
     id: String,
@@ -157,13 +140,13 @@ impl Unplaced {
         let none = HubDeviceIndex { at: None, to: None };
         let (Some(scope), Some(document)) = (&self.scope, &self.document) else { return none };
         let Ok(scope) = IdScope::parse(scope.clone()) else { return none };
-        let place = document::RowRef { table: Table::Registrations, scope: &scope, id: &self.id };
+        let place = RowRef { table: Table::Registrations, scope: &scope, id: &self.id };
         documents
             .open::<Registration>(place, document)
             .map_or(none, |registration| HubDeviceIndex::new(&registration.hub_devices()))
     }
 
-    /// Without a look at other registrations: what is stored is not thrown away.
+    /// Writes the columns without a check for other registrations: stored data is never thrown away.
     fn place(&self, connection: &Connection, places: &HubDeviceIndex) -> rusqlite::Result<()> {
         let (at_hub, at_device) = spot(connection, places.at.as_ref(), &self.id)?;
         let (to_hub, to_device) = spot(connection, places.to.as_ref(), &self.id)?;
@@ -178,7 +161,7 @@ fn unplaced(row: &rusqlite::Row<'_>) -> rusqlite::Result<Unplaced> {
     Ok(Unplaced { instance: row.get(0)?, id: row.get(1)?, scope: row.get(2)?, document: row.get(3)? })
 }
 
-/// Registrations that are filled in at once: bounds the memory, as a document has a few kilobytes.
+/// Registrations that are filled in at once; bounds the memory, since a document has a few kilobytes.
 const FILLED_AT_ONCE: i64 = 500;
 
 const UNPLACED: &str = "
@@ -192,7 +175,7 @@ const HUB: &str = "SELECT number FROM hubs WHERE name = ?1";
 const PLACES: &str =
     "SELECT at_hub, at_device, to_hub, to_device FROM registrations WHERE instance = ?1 AND id = ?2";
 
-/// `?1` hub, `?2` device ID; not the registration `?4` of the instance `?3`. Answers with ID scope and registration ID.
+/// `?1` hub, `?2` device ID; not the registration `?4` of the instance `?3`. Returns ID scope and registration ID.
 const OTHER: &str = "
     SELECT scope, id FROM (
         SELECT instance, id FROM registrations

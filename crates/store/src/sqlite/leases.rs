@@ -11,9 +11,10 @@ use durable::rusqlite::{self, Connection, OptionalExtension, Row};
 use model::{LeaseToken, Timestamp};
 use provisioning::ports::{Clock, Lease, LeaseName, Leases, RunnerId, StoreError};
 
-use crate::broken;
-use crate::embedded::EmbeddedStore;
-use crate::embedded::write::not_written;
+use crate::{
+    broken,
+    sqlite::{EmbeddedStore, Sqlite},
+};
 
 /// The clock that leases are measured by.
 #[derive(Clone)]
@@ -52,9 +53,12 @@ impl EmbeddedStore {
     /// Measures leases by this clock instead of the machine's.
     #[must_use]
     pub fn with_lease_clock(self, clock: Arc<dyn Clock>) -> EmbeddedStore {
-        EmbeddedStore { lease_clock: LeaseClock(clock), ..self }
+        let engine = Sqlite { lease_clock: LeaseClock(clock), ..self.engine };
+        EmbeddedStore { engine, ..self }
     }
+}
 
+impl Sqlite {
     /// Ends all leases. The process that opens the file is alone with it, so every earlier holder is gone. When the disk is
     /// full, they end by their time.
     pub(super) fn end_leases(&self) {
@@ -66,7 +70,7 @@ impl EmbeddedStore {
 }
 
 #[async_trait]
-impl Leases for EmbeddedStore {
+impl Leases for Sqlite {
     async fn claim(
         &self,
         name: &LeaseName,
@@ -79,7 +83,7 @@ impl Leases for EmbeddedStore {
             let token = claim(connection, &key, &holder.to_string(), (now, after(now, time)))?;
             rusqlite::Result::Ok(token.map(|token| Lease { name, holder, token, left: time }))
         };
-        self.database.write(claim).await.map_err(not_written)
+        self.write(claim).await
     }
 
     async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError> {
@@ -88,14 +92,14 @@ impl Leases for EmbeddedStore {
             let values = (row_number(token), after(clock.millis(), time));
             rusqlite::Result::Ok(connection.prepare_cached(RENEW)?.execute(values)? > 0)
         };
-        self.database.write(renew).await.map_err(not_written)
+        self.write(renew).await
     }
 
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
         let release = move |connection: &Connection| {
             connection.prepare_cached(RELEASE)?.execute([row_number(token)]).map(drop)
         };
-        self.database.write(release).await.map_err(not_written)
+        self.write(release).await
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, StoreError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::{IdScope, Instance};
 use provisioning::configuration::{Configuration, Snapshot};
-use provisioning::ports::DamagedRecord;
+use provisioning::ports::{DamagedRecord, StoreError};
 
 /// All instances at one moment, served or not.
 #[derive(Debug, Clone, Default)]
@@ -21,11 +21,11 @@ pub(crate) struct InstanceTable {
 
 /// An instance that has a row in the database.
 #[derive(Debug, Clone)]
-pub(crate) struct InstanceRow {
+struct InstanceRow {
     /// What its records are stored under.
-    pub(crate) number: i64,
-    pub(crate) content: InstanceContent,
-    pub(crate) configuration: Configuration,
+    number: i64,
+    content: InstanceContent,
+    configuration: Configuration,
 }
 
 /// What the row of an instance holds.
@@ -71,22 +71,25 @@ impl InstanceTable {
         self.at(version)
     }
 
-    pub(crate) fn put(&mut self, scope: IdScope, row: InstanceRow) {
-        self.rows.insert(scope, row);
+    /// Puts what the row of an instance holds; the configuration stays.
+    pub(crate) fn put(&mut self, number: i64, scope: IdScope, content: InstanceContent) {
+        let before = self.rows.remove(&scope);
+        let configuration = before.map(|row| row.configuration).unwrap_or_default();
+        self.rows.insert(scope, InstanceRow { number, content, configuration });
     }
 
-    /// Returns the row of an instance, served or not.
-    pub(crate) fn row_mut(&mut self, scope: &IdScope) -> Option<&mut InstanceRow> {
-        self.rows.get_mut(scope)
+    /// Returns the configuration of an instance, served or not.
+    pub(crate) fn configuration_mut(&mut self, scope: &IdScope) -> Option<&mut Configuration> {
+        self.rows.get_mut(scope).map(|row| &mut row.configuration)
+    }
+
+    /// Returns the number of an instance that is served; fails if it cannot be read.
+    pub(crate) fn served_number(&self, scope: &IdScope) -> Result<Option<i64>, StoreError> {
+        Ok(self.snapshot.instance(scope)?.and_then(|_| self.number(scope)))
     }
 
     /// Returns the number of an instance, served or not.
     pub(crate) fn number(&self, scope: &IdScope) -> Option<i64> {
         self.rows.get(scope).map(|row| row.number)
-    }
-
-    /// Returns the ID scope of the instance with this number, served or not.
-    pub(crate) fn scope_of_number(&self, number: i64) -> Option<&IdScope> {
-        self.rows.iter().find(|(_, row)| row.number == number).map(|(scope, _)| scope)
     }
 }

@@ -1,21 +1,21 @@
 //! The SQL that changes records: the same statements for each table that a commit can change.
 //!
 //! Parameters: `?1` instance, `?2` ID; when writing also `?3` etag and `?4` document, for individual enrollments `?5`
-//! expires, for registrations `?5` status and `?6` group, for clean-ups `?5` hub and `?6` due, for revocation lists `?5`
+//! expires, for registrations `?5` status and `?6` group, for cleanups `?5` hub and `?6` due, for revocation lists `?5`
 //! the name of the CA. The expected version, where there is one, comes last.
 
 use crate::table::Table;
 
-/// The statements of one table. Each answers with the number of rows it found.
+/// The statements of one table. Each returns the number of rows that it found.
 #[derive(Debug)]
 pub(crate) struct Statements {
-    /// Writes a row unless one is there.
+    /// Inserts a row unless one exists.
     pub(crate) insert: &'static str,
-    /// Replaces a row; a registration's only if it stays in its group, so that the index of groups need not be written.
+    /// Replaces a row; that of a registration only if its group stays, so that the index of groups need not be written.
     pub(crate) update: &'static str,
     /// The same for a row of the expected version.
     pub(crate) update_version: &'static str,
-    /// Removes a row.
+    /// Deletes a row.
     pub(crate) delete: &'static str,
     /// The same for a row of the expected version.
     pub(crate) delete_version: &'static str,
@@ -26,7 +26,7 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    /// Returns those of a table; instances and attempts have statements of their own.
+    /// Returns the statements of a table; instances and attempts have statements of their own.
     pub(crate) fn of(table: Table) -> Option<&'static Statements> {
         Some(match table {
             Table::Individuals => &INDIVIDUALS,
@@ -49,7 +49,7 @@ pub(crate) const COUNT_OPERATION: &str = "
 /// Finds the number of an instance (`?1` lower-case ID scope).
 pub(crate) const NUMBER: &str = "SELECT number FROM instances WHERE scope = ?1";
 
-/// Creates or replaces an instance (`?1` lower-case ID scope, `?2` document) and answers its number.
+/// Creates or replaces an instance (`?1` lower-case ID scope, `?2` document) and returns its number.
 pub(crate) const PUT_INSTANCE: &str = "
     INSERT INTO instances (scope, document) VALUES (?1, ?2)
     ON CONFLICT DO UPDATE SET document = excluded.document, given_up = 0 RETURNING number";
@@ -113,7 +113,7 @@ static REVOCATION_LISTS: Statements = Statements {
     is_version: "SELECT 1 FROM revocation_lists WHERE instance = ?1 AND id = ?2 AND etag = ?3",
 };
 
-/// Of blocked certificates.
+/// Of blocks.
 static BLOCKS: Statements = plain!("blocks");
 
 /// Of registrations.
@@ -130,7 +130,7 @@ static REGISTRATIONS: Statements = Statements {
     is_version: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
 };
 
-/// Of what is to be cleaned up.
+/// Of cleanups.
 static CLEANUPS: Statements = Statements {
     insert: "INSERT INTO cleanups (instance, id, etag, document, hub, due)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",

@@ -5,20 +5,15 @@
 
 use std::net::IpAddr;
 
-use durable::Database;
 use durable::rusqlite::types::Value;
 use durable::rusqlite::{self, Connection, OptionalExtension, Row};
 use model::{
-    Actor, Attribution, IdScope, Job, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, PolicyName,
+    Actor, Attribution, Job, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, PolicyName,
     RegistrationId, Timestamp,
 };
-use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, StoreError};
+use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention};
 
-use crate::broken;
-use crate::embedded::EmbeddedStore;
-use crate::embedded::write::not_written;
-
-/// An attribution as it stands in rows.
+/// An attribution as rows hold it.
 #[derive(Debug)]
 pub(crate) struct Signature {
     millis: i64,
@@ -55,7 +50,7 @@ pub(crate) struct LogWriter<'a> {
 }
 
 impl LogWriter<'_> {
-    /// Logs that a record has this version now, or is deleted.
+    /// Logs that a record has this version from now on, or is deleted.
     pub(crate) fn note(&self, kind: LogKind, key: &str, version: Option<&str>) -> rusqlite::Result<()> {
         let is_configuration = kind.is_configuration();
         let Signature { millis, operation, actor, name, address } = self.signature;
@@ -84,8 +79,8 @@ pub(crate) struct Changed {
     pub(crate) key: String,
 }
 
-/// The records of configuration that were changed after this version, in the order of their last changes; `None` when the
-/// log does not reach back so far.
+/// Returns the records of configuration that were changed after this version, in the order of their last changes; `None` when
+/// the log does not reach back that far.
 pub(crate) fn changed_since(connection: &Connection, version: u64) -> rusqlite::Result<Option<Vec<Changed>>> {
     let position = version.cast_signed();
     let oldest: Option<i64> = connection.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
@@ -101,39 +96,18 @@ pub(crate) fn changed_since(connection: &Connection, version: u64) -> rusqlite::
     rows.map(Some)
 }
 
-impl EmbeddedStore {
-    pub(super) async fn read_log_of(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
-        let read = move |records: super::Records<'_>| {
-            Ok(Some(read_page(records.database, records.instance, &query)))
-        };
-        self.read_aside(scope, read).await?.unwrap_or_else(|| Ok(LogPage::default()))
+/// Reads a page in one transaction, so that a trim in between is noticed.
+pub(super) fn read_page(
+    connection: &Connection,
+    instance: i64,
+    query: &LogQuery,
+) -> rusqlite::Result<Result<LogPage, LogError>> {
+    let transaction = connection.unchecked_transaction()?;
+    let log = LogReader { connection: &transaction, instance, query };
+    match log.bounds()? {
+        Ok(bounds) => log.page(&bounds).map(Ok),
+        Err(error) => Ok(Err(error)),
     }
-
-    pub(super) async fn trim_log_to(&self, keep: LogRetention) -> Result<bool, StoreError> {
-        self.database.write(move |connection| trim(connection, keep)).await.map_err(not_written)
-    }
-
-    /// Begins the positions of another writer: those that readers hold are not of this log any more. To be called when the
-    /// database was restored or copied, where numbers would be given twice.
-    pub async fn begin_new_log(&self) -> Result<(), StoreError> {
-        let sql = "UPDATE log_state SET writer = random() & 9223372036854775807";
-        self.database.write(move |connection| connection.execute(sql, [])).await.map_err(not_written)?;
-        Ok(())
-    }
-}
-
-/// Reads in one transaction: what is trimmed meanwhile is not missed.
-fn read_page(database: &Database, instance: i64, query: &LogQuery) -> Result<LogPage, LogError> {
-    let read = |connection: &Connection| {
-        let transaction = connection.unchecked_transaction()?;
-        let log = LogReader { connection: &transaction, instance, query };
-        rusqlite::Result::Ok(log.bounds()?.and_then(|bounds| log.page(&bounds).map_err(failed)))
-    };
-    database.read(read).unwrap_or_else(|error| Err(failed(error)))
-}
-
-fn failed(error: rusqlite::Error) -> LogError {
-    LogError::Store(broken(error))
 }
 
 struct LogReader<'a> {
@@ -142,7 +116,7 @@ struct LogReader<'a> {
     query: &'a LogQuery,
 }
 
-/// The rows to look at.
+/// The rows to read.
 struct Bounds {
     writer: u64,
     /// After this position.
@@ -151,7 +125,7 @@ struct Bounds {
 }
 
 impl LogReader<'_> {
-    /// Where the page begins, or why it cannot.
+    /// Returns where the page begins, or why there is no page.
     fn bounds(&self) -> rusqlite::Result<Result<Bounds, LogError>> {
         let (writer, oldest, newest): (i64, Option<i64>, Option<i64>) = self
             .connection
@@ -171,8 +145,8 @@ impl LogReader<'_> {
         })
     }
 
-    /// The position before the first entry that is not older than asked for, found by halving: entries are in the order of
-    /// time, but for steps of the clock.
+    /// Returns the position before the first entry that is not too old, by binary search: entries are in the order of time,
+    /// except where the clock was set back.
     fn before_since(&self, oldest: i64, newest: i64) -> rusqlite::Result<i64> {
         let Some(since) = self.query.filter.since else { return Ok(oldest - 1) };
         let millis = since.ticks().div_euclid(TICKS_PER_MILLI);
@@ -251,7 +225,7 @@ fn text<T, E: std::error::Error + Send + Sync + 'static>(
     parsed.map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, text, Box::new(error)))
 }
 
-/// An etag in eight bytes where it is one of ours.
+/// Packs an etag into eight bytes if this program generated it.
 fn packed(etag: &str) -> Value {
     let number = u64::from_str_radix(etag, 16).ok().filter(|number| format!("{number:016x}") == etag);
     number.map_or_else(|| Value::Text(etag.to_owned()), |number| Value::Integer(number.cast_signed()))
@@ -265,8 +239,8 @@ fn unpacked(version: Value) -> Option<String> {
     }
 }
 
-/// Removes rows from the front. The newest stays: its number is what the next one is counted from.
-fn trim(connection: &Connection, keep: LogRetention) -> rusqlite::Result<bool> {
+/// Deletes the oldest rows. The newest always stays: the next position is counted from its number.
+pub(super) fn trim(connection: &Connection, keep: LogRetention) -> rusqlite::Result<bool> {
     let newest: Option<i64> = connection.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?;
     let Some(newest) = newest else { return Ok(false) };
     let by_rows = newest.saturating_sub(i64::try_from(keep.rows).unwrap_or(i64::MAX));
@@ -284,13 +258,13 @@ const FIRST_JOB: u8 = 16;
 
 const TICKS_PER_MILLI: i64 = 10_000;
 
-/// Rows of one page that are looked at, of all instances: bounds the time of one read to some milliseconds.
+/// The most rows, of all instances, that are read for one page: bounds the time of a read to some milliseconds.
 const MOST_LOOKED_AT: i64 = 20_000;
 
-/// Entries of one page, whatever is asked for.
+/// The most entries of one page.
 const LONGEST_PAGE: usize = 1000;
 
-/// Rows that are removed at once: about 5 ms of the writer's time.
+/// Rows that are deleted at once: about 5 ms of the writer's time.
 const TRIMMED_AT_ONCE: i64 = 5000;
 
 const INSERT: &str = "
@@ -312,7 +286,7 @@ const READ: &str = "
     SELECT position, instance, time, kind, operation, key, version, actor, name, address FROM log
     WHERE position > ?1 ORDER BY position LIMIT ?2";
 
-/// The first of the oldest rows that is to stay, or the one after them.
+/// Selects the first row that stays among the oldest `?1`, or the position after them.
 const FIRST_KEPT: &str = "
     SELECT coalesce(min(position) FILTER (WHERE position > ?2 AND time >= ?3 OR position >= ?4), max(position) + 1)
     FROM (SELECT position, time FROM log ORDER BY position LIMIT ?1)";

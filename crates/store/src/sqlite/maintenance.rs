@@ -1,29 +1,33 @@
-//! What is done to a store beside serving from it: looking for damage, and dropping or restoring single records.
+//! Maintenance: checks for damage, and drops or restores single records.
 
-use std::fmt;
-use std::path::Path;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
-use durable::rusqlite::{self, Connection, OptionalExtension};
-use durable::{Database, Depth, FileCheck, Sealer};
+use durable::{
+    Depth, FileCheck,
+    rusqlite::{self, Connection, OptionalExtension},
+};
 use model::{
     Attempt, Attribution, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope, IndividualEnrollment,
     Instance, Job, LogOperation, Registration, RevocationList, Timestamp,
 };
-use provisioning::RecordKind;
-use provisioning::ports::{
-    Change, Commit, Commits, DamagedRecord, Expect, InstanceWriter, KnownDamage, StoreError,
+use provisioning::{
+    RecordKind,
+    ports::{Change, Commit, Commits, DamagedRecord, Expect, InstanceWriter, KnownDamage, StoreError},
 };
 use serde::de::DeserializeOwned;
 
-use crate::broken;
-use crate::document::{Documents, RowRef};
-use crate::embedded::broken_rows::damage_in;
-use crate::embedded::log::{LogWriter, Signature};
-use crate::embedded::write::not_written;
-use crate::embedded::{EmbeddedStore, OpenError, load, schema};
-use crate::table::Table;
+use crate::{
+    broken,
+    document::{Documents, RowRef},
+    sqlite::{
+        EmbeddedStore, OpenError,
+        broken_rows::damage_in,
+        configuration,
+        log::{LogWriter, Signature},
+        not_written,
+    },
+    table::Table,
+};
 
 /// The name of one stored record: `TABLE/ID-SCOPE/ID`, and `instances/ID-SCOPE` for an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +38,14 @@ pub struct RecordName {
     id: String,
 }
 
-/// What a look at a whole store found.
+/// The result of an inspection of a whole store.
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// The structure of the file.
+    /// The check of the structure of the file.
     pub file: FileCheck,
-    /// How many records there are of each table.
+    /// The number of records of each table.
     pub counts: Vec<(&'static str, u64)>,
-    /// The names of those that cannot be read, and why.
+    /// The names of the records that cannot be read, and why.
     pub damaged: Vec<(String, String)>,
 }
 
@@ -57,7 +61,7 @@ pub enum RepairError {
     /// It can be read, and the service is the way to delete it.
     #[error("{0} can be read: delete it through the service")]
     Readable(RecordName),
-    /// A record of this table is worth nothing, or does harm, out of its time.
+    /// An old record of this table is useless or harmful.
     #[error(
         "{0} is not restored: what is to be removed from hubs, and refused attempts, belong to their time; drop it"
     )]
@@ -71,42 +75,30 @@ pub enum RepairError {
 }
 
 impl EmbeddedStore {
-    /// Opens the store for reading only, also beside the process that serves from it. Nothing is made, migrated or
-    /// written.
-    pub fn look(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
-        let database = Database::look(path, &schema::SCHEMA)?;
-        EmbeddedStore::over(database, sealer)
-    }
-
     /// Whether the last process that had the store open ended without closing it.
     pub fn was_cut_off(&self) -> bool {
-        self.database.was_cut_off()
+        self.engine.database.was_cut_off()
     }
 
-    /// Bytes of the store's file.
+    /// Returns the size of the file in bytes.
     pub fn file_size(&self) -> u64 {
-        self.database.file_size()
+        self.engine.database.file_size()
     }
 
-    /// Looks for damage in the structure of the file, for at most this time, on the calling thread.
+    /// Checks the structure of the file for at most this time, on the calling thread.
     pub fn check_file(&self, depth: Depth, at_most: Duration) -> Result<FileCheck, StoreError> {
-        self.database.check_file(depth, at_most).map_err(broken)
+        self.engine.database.check_file(depth, at_most).map_err(broken)
     }
 
-    /// Writes all indexes anew from their tables: rows come back that only lost their place in an index.
+    /// Rebuilds all indexes from their tables: rows that were only missing in an index are found again.
     pub async fn rebuild_indexes(&self) -> Result<(), StoreError> {
-        self.database.rebuild_indexes().await.map_err(not_written)
-    }
-
-    /// Stops serving an instance until the store is opened again. Its records stay.
-    pub fn set_aside(&self, scope: &IdScope) {
-        self.memory.set_aside(scope);
+        self.engine.database.rebuild_indexes().await.map_err(not_written)
     }
 
     /// Reads every record, on the calling thread.
     pub fn inspect(&self, at_most: Duration) -> Result<Inspection, StoreError> {
         let file = self.check_file(Depth::Indexes, at_most)?;
-        let instances = self.database.read(load::instances).map_err(broken)?;
+        let instances = self.engine.database.read(configuration::instances).map_err(broken)?;
         let mut counts = vec![("instances", instances.len() as u64)];
         for table in Table::OF_INSTANCE {
             let mut count = 0;
@@ -143,12 +135,12 @@ impl EmbeddedStore {
         }
     }
 
-    /// The next rows of a table, each read for itself.
+    /// Returns the next rows of a table, each read on its own.
     fn rows_after(&self, table: Table, number: i64, last: i64) -> rusqlite::Result<Vec<Row>> {
         let table = table.name();
         let rows = format!("SELECT rowid FROM {table} WHERE rowid > ?1 ORDER BY rowid LIMIT 1000");
         let one = format!("SELECT id, document FROM {table} WHERE rowid = ?1 AND instance = ?2");
-        self.database.read(|connection| {
+        self.engine.database.read(|connection| {
             let mut statement = connection.prepare_cached(&rows)?;
             let found = statement.query_map([last], |row| row.get(0))?;
             let mut rows = Vec::new();
@@ -171,7 +163,7 @@ impl EmbeddedStore {
         })
     }
 
-    /// Drops a record that cannot be read. An instance keeps its records, and takes what is configured at the next start.
+    /// Deletes a record that cannot be read. An instance keeps its records, and is configured anew at the next start.
     pub async fn drop_record(&self, name: &RecordName, at: Timestamp) -> Result<(), RepairError> {
         self.reject_readable(name)?;
         let RecordName { table, scope, id } = name.clone();
@@ -192,7 +184,7 @@ impl EmbeddedStore {
             }
             rusqlite::Result::Ok(dropped)
         };
-        let dropped = self.database.write(drop).await.map_err(not_written)?;
+        let dropped = self.engine.database.write(drop).await.map_err(not_written)?;
         if dropped == 0 {
             return Err(RepairError::Missing(name.clone()));
         }
@@ -200,8 +192,7 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    /// Puts a record as it is in a backup, which was sealed with the same key, in the place of one that is missing or
-    /// cannot be read.
+    /// Restores a record that is missing or cannot be read from a backup that was sealed with the same key.
     pub async fn restore_record(
         &self,
         name: &RecordName,
@@ -246,7 +237,7 @@ impl EmbeddedStore {
         Ok(self.put_instance(instance, by_maintenance(LogOperation::RecordRestore, at)).await?)
     }
 
-    /// The sealed document of a record, if there is one.
+    /// Returns the sealed document of a record, if there is one.
     fn sealed(&self, name: &RecordName) -> Result<Option<Vec<u8>>, StoreError> {
         let table = name.table;
         let sql = match table {
@@ -259,8 +250,8 @@ impl EmbeddedStore {
         };
         let key = (name.scope.key(), &name.id);
         let read = |connection: &Connection| connection.query_row(&sql, key, |row| row.get(0)).optional();
-        match self.database.read(read) {
-            // What SQLite cannot read is no document either.
+        match self.engine.database.read(read) {
+            // A row that SQLite cannot read has no document that opens.
             Err(error) if damage_in(&error).is_some() => Ok(Some(Vec::new())),
             read => read.map_err(broken),
         }
@@ -284,11 +275,11 @@ fn by_maintenance(operation: LogOperation, at: Timestamp) -> Attribution {
     Attribution::by_job(Job::Maintenance, operation, at)
 }
 
-/// Row number, ID, and sealed document or why that cannot be read.
+/// Row number, ID, and sealed document or why it cannot be read.
 type Row = (i64, String, Result<Vec<u8>, String>);
 
 impl Documents {
-    /// Opens a document of whatever type its table has; what does not open is remembered.
+    /// Opens a document as the type of its table; remembers one that does not open.
     fn try_open(&self, place: RowRef<'_>, sealed: &[u8]) {
         match place.table {
             Table::Instances => drop(self.open::<Instance>(place, sealed)),
@@ -337,7 +328,7 @@ impl fmt::Display for RecordName {
     }
 }
 
-/// The name of a damaged record, and what is wrong with it.
+/// Returns the name of a damaged record, and what is wrong with it.
 fn named(scope: &str, record: &DamagedRecord) -> (String, String) {
     let tables = Table::OF_INSTANCE.map(|table| (table.record_kind(), table.name()));
     let usage = [(RecordKind::Usage, "usage")];
@@ -346,7 +337,7 @@ fn named(scope: &str, record: &DamagedRecord) -> (String, String) {
     (format!("{table}/{scope}/{}", record.id.replace('\n', "\\n")), record.reason.clone())
 }
 
-/// The names of the tables but the instances, for people.
+/// Returns the names of the tables but the instances, for people.
 fn tables() -> String {
     Table::OF_INSTANCE.map(Table::name).join(", ")
 }

@@ -1,0 +1,249 @@
+//! The ports of provisioning on this store.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use model::{
+    Attempt, Cleanup, Day, EnrollmentGroupId, HubDeviceRef, HubName, IdScope, IndividualEnrollment,
+    LeaseToken, Registration, RegistrationId, StatusKind, Timestamp, UsageRow,
+};
+use provisioning::{
+    RecordKind,
+    configuration::Snapshot,
+    ports::{
+        Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DamagedRecord, Enrollments, Instances,
+        KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
+        Page, PageRequest, Registrations, RunnerId, StoreError, Usage,
+    },
+};
+
+use crate::{
+    SealedStore, broken,
+    document::RowRef,
+    engine::{AttemptRow, Engine, Listing, MAX_PAGE},
+    table::Table,
+};
+
+const NO_COUNT: &str = "it is no count of a kind of operation that this program knows";
+
+#[async_trait]
+impl<E: Engine> Instances for SealedStore<E> {
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        Ok(Arc::clone(self.instance_table().await?.snapshot()))
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Enrollments for SealedStore<E> {
+    async fn individual(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<IndividualEnrollment>, StoreError> {
+        self.read(scope, Table::Individuals, id.key()).await
+    }
+
+    async fn individuals(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<IndividualEnrollment>, StoreError> {
+        self.page(scope, Listing::Individuals(page)).await
+    }
+
+    async fn individuals_expiring(
+        &self,
+        scope: &IdScope,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Page<IndividualEnrollment>, StoreError> {
+        self.page(scope, Listing::Expiring(until, limit)).await
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Registrations for SealedStore<E> {
+    async fn registration(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Registration>, StoreError> {
+        self.read(scope, Table::Registrations, id.key()).await
+    }
+
+    async fn registrations(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.page(scope, Listing::Registrations(page)).await
+    }
+
+    async fn registrations_of(
+        &self,
+        scope: &IdScope,
+        group: &EnrollmentGroupId,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.page(scope, Listing::RegistrationsOf(group.key().into_owned(), page)).await
+    }
+
+    async fn registrations_in(
+        &self,
+        scope: &IdScope,
+        status: StatusKind,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.page(scope, Listing::RegistrationsIn(status, page)).await
+    }
+
+    async fn other_owner(
+        &self,
+        place: &HubDeviceRef,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Owner>, StoreError> {
+        let table = self.instance_table().await?;
+        let number = table.served_number(scope)?.unwrap_or_default();
+        let found = self.engine.owner(place, (number, &id.key())).await?;
+        let parse = |(scope, id): (String, String)| {
+            let (id_scope, registration_id) = (IdScope::parse(scope), RegistrationId::parse(&id));
+            Ok(Owner {
+                id_scope: id_scope.map_err(broken)?,
+                registration_id: registration_id.map_err(broken)?,
+            })
+        };
+        found.map(parse).transpose()
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Cleanups for SealedStore<E> {
+    async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError> {
+        self.read(scope, Table::Cleanups, place.key()).await
+    }
+
+    async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {
+        self.page(scope, Listing::Cleanups(page)).await
+    }
+
+    async fn cleanups_due(
+        &self,
+        scope: &IdScope,
+        hub: &HubName,
+        now: Timestamp,
+        at_most: usize,
+    ) -> Result<Page<Cleanup>, StoreError> {
+        let page: Page<Cleanup> = self.page(scope, Listing::Due(hub.clone(), now, at_most)).await?;
+        if page.damaged.is_empty() {
+            return Ok(page);
+        }
+        let mut page = self.page(scope, Listing::Due(hub.clone(), now, MAX_PAGE)).await?;
+        page.items.truncate(at_most);
+        Ok(page)
+    }
+
+    async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
+        match self.instance_table().await?.served_number(scope)? {
+            Some(instance) => self.engine.count(instance, Table::Cleanups).await,
+            None => Ok(0),
+        }
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Commits for SealedStore<E> {
+    async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
+        self.write(scope, commit).await
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Attempts for SealedStore<E> {
+    async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {
+        let instance = self.written_number(scope).await?;
+        let seal = |attempt: Attempt| {
+            let id = attempt.registration_id.key().into_owned();
+            let place = RowRef { table: Table::Attempts, scope, id: &id };
+            let document = self.documents.seal(place, &attempt)?;
+            Ok(AttemptRow { id, is_known: attempt.known, document })
+        };
+        let rows = attempts.into_iter().map(seal).collect::<Result<_, StoreError>>()?;
+        self.engine.keep_attempts(instance, rows).await
+    }
+
+    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
+        let mut page = self.page(scope, Listing::Attempts(id.key().into_owned())).await?;
+        // All attempts of an ID are one record here: one that was read does not mend another.
+        page.damaged.iter().for_each(|damaged| self.documents.damage().note(&scope.key(), damaged));
+        page.damaged.dedup();
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl<E: Engine> ChangeLog for SealedStore<E> {
+    async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
+        match self.instance_table().await?.served_number(scope)? {
+            Some(instance) => self.engine.read_log(instance, query).await,
+            None => Ok(LogPage::default()),
+        }
+    }
+
+    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
+        self.engine.trim_log(keep).await
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Usage for SealedStore<E> {
+    async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
+        let Some(instance) = self.instance_table().await?.served_number(scope)? else {
+            return Ok(Vec::new());
+        };
+        let rows = self.engine.usage(instance, (from, to)).await.inspect_err(|error| {
+            if let StoreError::Damaged(record) = error {
+                self.documents.damage().note(&scope.key(), record);
+            }
+        })?;
+        // A count that cannot be read is left out, and shown as damage: the others are right.
+        let readable = |row: Result<UsageRow, String>| {
+            let damaged = |id| DamagedRecord { kind: RecordKind::Usage, id, reason: NO_COUNT.to_owned() };
+            row.map_err(|id| self.documents.damage().note(&scope.key(), &damaged(id))).ok()
+        };
+        let mut usage: Vec<UsageRow> = rows.into_iter().filter_map(readable).collect();
+        usage.sort_by_key(|row| (row.day, row.kind));
+        Ok(usage)
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Damage for SealedStore<E> {
+    async fn known_damage(&self) -> Result<KnownDamage, StoreError> {
+        Ok(self.documents.damage().known())
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Leases for SealedStore<E> {
+    async fn claim(
+        &self,
+        name: &LeaseName,
+        holder: &RunnerId,
+        time: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.engine.claim(name, holder, time).await
+    }
+
+    async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError> {
+        self.engine.renew(token, time).await
+    }
+
+    async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
+        self.engine.release(token).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.engine.leases().await
+    }
+}

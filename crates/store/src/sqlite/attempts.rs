@@ -1,0 +1,27 @@
+//! Attempts that were refused: a few of each registration ID, a bounded number in all, newest win.
+
+use durable::rusqlite::{self, Connection};
+use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE};
+
+use crate::engine::AttemptRow;
+
+const INSERT: &str = "INSERT INTO attempts (instance, id, known, document) VALUES (?1, ?2, ?3, ?4)";
+
+const DELETE_OF_ONE: &str = "DELETE FROM attempts WHERE instance = ?1 AND id = ?2 AND number <=
+    (SELECT number FROM attempts WHERE instance = ?1 AND id = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
+
+const DELETE_OF_A_KIND: &str = "DELETE FROM attempts WHERE instance = ?1 AND known = ?2 AND number <=
+    (SELECT number FROM attempts WHERE instance = ?1 AND known = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
+
+/// Adds attempts, and deletes those beyond the bounds.
+pub(super) fn keep(connection: &Connection, instance: i64, attempts: &[AttemptRow]) -> rusqlite::Result<()> {
+    for AttemptRow { id, is_known, document } in attempts {
+        connection.prepare_cached(INSERT)?.execute((instance, id, is_known, document))?;
+        connection.prepare_cached(DELETE_OF_ONE)?.execute((instance, id, ATTEMPTS_OF_ONE as i64))?;
+    }
+    for is_known in [false, true] {
+        let values = (instance, is_known, ATTEMPTS_OF_A_KIND as i64);
+        connection.prepare_cached(DELETE_OF_A_KIND)?.execute(values)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! A store over any engine: what all engines have in common.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use arc_swap::ArcSwap;
+use model::IdScope;
+use provisioning::ports::{Change, Commit, Outcome, Page, StoreError};
+use serde::de::DeserializeOwned;
+use tokio::task;
+
+use crate::{
+    batch::{Batch, RowKey},
+    broken,
+    document::{Documents, RowRef},
+    engine::{ConfigurationRows, Engine, Listing},
+    snapshot::InstanceTable,
+    table::Table,
+};
+
+/// A store of sealed documents over an engine. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SealedStore<E> {
+    pub(crate) engine: E,
+    pub(crate) documents: Documents,
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// What a handle keeps in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) current: ArcSwap<InstanceTable>,
+    /// The activity that the table was last compared with: see [`Engine::activity`].
+    pub(crate) seen: AtomicU64,
+    /// Held while the table is brought up to date.
+    pub(crate) refreshing: tokio::sync::Mutex<()>,
+}
+
+impl<E: Engine> SealedStore<E> {
+    /// Opens a store over an engine; its documents are sealed with this key.
+    pub async fn over(engine: E, sealer: durable::Sealer) -> Result<Self, StoreError> {
+        let activity = engine.activity();
+        let rows = engine.configuration(None).await?;
+        Ok(Self::with_configuration(engine, Documents::new(sealer), activity, &rows))
+    }
+
+    /// Opens a store of which the configuration was read after this activity.
+    pub(crate) fn with_configuration(
+        engine: E,
+        documents: Documents,
+        activity: u64,
+        rows: &ConfigurationRows,
+    ) -> Self {
+        let current = ArcSwap::from_pointee(InstanceTable::default().next(&documents, rows));
+        let memory = Memory { current, seen: AtomicU64::new(activity), ..Memory::default() };
+        SealedStore { engine, documents, memory: Arc::new(memory) }
+    }
+
+    /// Reads one record.
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        scope: &IdScope,
+        table: Table,
+        id: Cow<'_, str>,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(instance) = self.instance_table().await?.served_number(scope)? else { return Ok(None) };
+        let key = RowKey { table, id: id.into_owned() };
+        let place = RowRef { table, scope, id: &key.id };
+        let opened = match self.engine.get(instance, &key).await? {
+            None => return Ok(None),
+            Some(Ok(sealed)) => self.documents.open(place, &sealed),
+            Some(Err(reason)) => Err(self.documents.note(place, reason)),
+        };
+        opened.map(Some).map_err(StoreError::Damaged)
+    }
+
+    /// Reads one page of a listing. What cannot be read is named in it and does not end it.
+    pub(crate) async fn page<T>(&self, scope: &IdScope, listing: Listing) -> Result<Page<T>, StoreError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let Some(instance) = self.instance_table().await?.served_number(scope)? else {
+            return Ok(Page::default());
+        };
+        let (table, continues) = (listing.table(), listing.request().is_some());
+        let (rows, more) = self.engine.scan(instance, listing).await?;
+        let next = rows.last().filter(|_| more && continues).map(|row| row.id.clone());
+        let (documents, scope) = (self.documents.clone(), scope.clone());
+        // On a thread that may block: a long page would hold up the devices on this one.
+        let open = move || documents.open_page(table, &scope, rows);
+        let (items, damaged) = task::spawn_blocking(open).await.map_err(broken)?;
+        Ok(Page { items, next, damaged })
+    }
+
+    pub(crate) async fn write(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
+        let instance = match commit.changes.first() {
+            Some((_, Change::PutInstance { .. })) => self.instance_table().await?.number(scope),
+            _ => Some(self.written_number(scope).await?),
+        };
+        let batch = Batch::seal(&self.documents, scope, instance, commit)?;
+        let is_damage_known = self.documents.damage().is_any_known();
+        let changes = batch.changes.iter().filter(|_| is_damage_known);
+        let keys: Vec<RowKey> = changes.map(|change| change.key.clone()).collect();
+        let guards = batch.guards.len();
+        let outcomes = self.engine.apply(batch).await?.ok_or(StoreError::Fenced)?;
+        let made = keys.iter().zip(outcomes.iter().skip(guards));
+        for (RowKey { table, id }, _) in made.filter(|(_, outcome)| **outcome == Outcome::Applied) {
+            self.documents.forget(RowRef { table: *table, scope, id });
+        }
+        Ok(outcomes)
+    }
+
+    /// Returns the number of an instance that is written to.
+    pub(crate) async fn written_number(&self, scope: &IdScope) -> Result<i64, StoreError> {
+        let number = self.instance_table().await?.served_number(scope)?;
+        number.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))
+    }
+}
