@@ -22,22 +22,20 @@ use crate::schema::{self, OpenError, Schema};
 use crate::seal::Sealer;
 use crate::writer::{Message, Writer};
 
-/// An open database; clones share it. The last handle to go waits for the queued writes and closes the file.
+/// An open database. Clones share it; dropping the last one waits for the queued writes and closes the file.
 #[derive(Clone)]
 pub struct Database {
     shared: Arc<Shared>,
 }
 
-/// How a write ended without success.
+/// Why a write failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError<E> {
-    /// The queue stayed full for [`QUEUE_WAIT`]: the storage is slower than the load. The write was never
-    /// run.
+    /// The queue stayed full for [`QUEUE_WAIT`]: the storage is slower than the load. The write was not run.
     #[error("the database is overloaded: its write queue is full")]
     Full,
-    /// The commit failed, the write panicked, or the database is closed. The write is not there:
-    /// no reader saw it, and it can be tried again.
-    /// Only a crash right after a failed fsync could bring it back, so a repetition should be harmless.
+    /// The commit failed, the write panicked, or the database is closed. No reader saw the write, and it can be tried again.
+    /// Only a crash right after a failed fsync could bring it back, so a second try should be harmless.
     #[error("the write was lost: {0}")]
     Lost(String),
     /// The write itself returned this error; its changes are undone.
@@ -45,7 +43,7 @@ pub enum WriteError<E> {
     Refused(#[from] E),
 }
 
-/// Why a sealing key does not go with a database.
+/// Why a sealing key was not accepted for a database.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyCheckError {
     /// The database's values were sealed with another key.
@@ -69,8 +67,7 @@ struct Shared {
 }
 
 impl Database {
-    /// Opens the file, creating it (0600) and its directories (0700) when missing, and brings it to the
-    /// schema's version.
+    /// Opens the file, creates it (0600) and its directories (0700) when missing, and migrates it to the schema's version.
     pub fn open(path: &Path, schema: &Schema) -> Result<Database, OpenError> {
         let path = std::path::absolute(path) // SQLite would take a relative `file:…` for a URI
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
@@ -86,8 +83,8 @@ impl Database {
         Database::start(path, connection, (Arc::new(lock), Arc::default()), was_cut_off)
     }
 
-    /// Opens a second handle on the same file, with a writer and readers of its own: to this one it is what another process
-    /// would be, but that both count their [`commits`](Database::commits) together.
+    /// Opens a second handle on the same file, with a writer and readers of its own. The two share no more than two processes
+    /// would, except that they count their [`commits`](Database::commits) together.
     pub fn beside(&self) -> Result<Database, OpenError> {
         let path = self.shared.readers.path().to_owned();
         let closed = || io::Error::new(io::ErrorKind::NotConnected, "the database is closed");
@@ -98,8 +95,8 @@ impl Database {
         Database::start(path, connection, (lock, Arc::clone(&self.shared.commits)), false)
     }
 
-    /// Opens the file for reading only, also beside a process that has it open. Nothing is made, migrated or written: a
-    /// file of an older schema is read as it is, and writes end with [`WriteError::Lost`].
+    /// Opens the file for reading only, also while another process has it open. Creates, migrates and writes nothing: a file
+    /// of an older schema is read as it is, and writes fail with [`WriteError::Lost`].
     pub fn look(path: &Path, schema: &Schema) -> Result<Database, OpenError> {
         let path =
             std::path::absolute(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
@@ -114,32 +111,32 @@ impl Database {
         Ok(Database { shared: Arc::new(Shared { was_cut_off, readers, queue: None, commits, lock, thread }) })
     }
 
-    /// Whether the last process that had the file open ended without closing it: killed, or with the machine.
+    /// Whether the last process that had the file open ended without closing it: it was killed, or the machine stopped.
     pub fn was_cut_off(&self) -> bool {
         self.shared.was_cut_off
     }
 
-    /// Bytes of the file, without its write-ahead log.
+    /// Returns the size of the file in bytes, without its write-ahead log.
     pub fn file_size(&self) -> u64 {
         fs::metadata(self.shared.readers.path()).map_or(0, |metadata| metadata.len())
     }
 
-    /// Looks for damage in the structure of the file for at most this time. Reads all of it on the calling thread; the
-    /// write-ahead log does not shrink meanwhile.
+    /// Checks the structure of the file for at most this time. Reads all of it on the calling thread; meanwhile the write-ahead
+    /// log does not shrink.
     pub fn check_file(&self, depth: Depth, at_most: Duration) -> rusqlite::Result<FileCheck> {
         FileCheck::run(&self.shared.readers.open_one()?, depth, at_most)
     }
 
-    /// Writes all indexes anew from their tables.
+    /// Rebuilds all indexes from their tables.
     pub async fn rebuild_indexes(&self) -> Result<(), WriteError<rusqlite::Error>> {
         self.write(|connection| connection.execute_batch("REINDEX")).await
     }
 
-    /// Runs `write` on the writer thread inside the current batch, in a savepoint of its own: an `Err` undoes
-    /// this write only. Resolves after the batch's COMMIT is on disk.
+    /// Runs `write` on the writer thread in the current batch, in a savepoint of its own: an `Err` undoes this write only.
+    /// Resolves after the batch's COMMIT is on disk.
     ///
-    /// The closure must be short, must not begin or end transactions, and sees the earlier writes of its
-    /// batch. Dropping the future does not recall a write that is queued.
+    /// The closure must be short, must not begin or end transactions, and sees the earlier writes of its batch. Dropping the
+    /// future does not cancel a queued write.
     pub async fn write<T, E, F>(&self, write: F) -> Result<T, WriteError<E>>
     where
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -154,8 +151,8 @@ impl Database {
 
     /// Runs a short read on the calling thread, on a pooled read-only connection. Use `prepare_cached`.
     ///
-    /// Sees every write that was acknowledged before. Each statement has its own snapshot; several that must
-    /// agree belong into one `unchecked_transaction`. Long reads keep the write-ahead log from shrinking.
+    /// Sees every write that was acknowledged before. Each statement has its own snapshot; statements that must agree belong
+    /// in one `unchecked_transaction`. Long reads keep the write-ahead log from shrinking.
     pub fn read<T, E>(&self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E>
     where
         E: From<rusqlite::Error>,
@@ -163,8 +160,8 @@ impl Database {
         self.shared.readers.with(read)
     }
 
-    /// Tells a wrong sealing key before anything is read with it. The first key a database is checked with
-    /// becomes its key.
+    /// Rejects a wrong sealing key before anything is read with it. The first key that a database is checked with becomes its
+    /// key.
     pub fn check_key(&self, sealer: &Sealer) -> Result<(), KeyCheckError> {
         let stored: Option<Vec<u8>> = self
             .read(|connection| schema::meta(connection, KEY_CHECK))
@@ -178,15 +175,15 @@ impl Database {
         }
     }
 
-    /// Makes this the key of the database, whatever its key check says: it may be that which is damaged.
+    /// Makes this the key of the database and overwrites its key check, which may be damaged.
     pub fn put_key_check(&self, sealer: &Sealer) -> Result<(), KeyCheckError> {
         let sealed = sealer.seal(KEY_CHECK.as_bytes(), b"");
         self.write_blocking(move |connection| schema::put_meta(connection, KEY_CHECK, sealed))
             .map_err(|error| KeyCheckError::Storage(error.to_string()))
     }
 
-    /// Batches committed since the database was opened, by all handles on the file. A batch is counted before its writes
-    /// are acknowledged: while the count stays as it is, a reader that has seen everything misses nothing.
+    /// Returns the number of batches that were committed since the database was opened, by all handles on the file. A batch is
+    /// counted before its writes are acknowledged: while the count does not change, a reader that is up to date stays so.
     pub fn commits(&self) -> u64 {
         self.shared.commits.load(Ordering::Acquire)
     }
@@ -196,8 +193,8 @@ impl Database {
     /// Writes through other handles end with [`WriteError::Lost`] from here on.
     pub async fn close(self) {
         let (done, closed) = oneshot::channel();
-        // A reader that closes last removes neither the empty log nor its index, as the writer would: the next open takes
-        // their place on the disk, which may be full then.
+        // A reader that closes last leaves the empty log and its index on the disk, unlike the writer: the next open needs them,
+        // and the disk may be full then.
         let _ = self.read(|_| Ok::<_, rusqlite::Error>(()));
         if self.enqueue::<()>(Message::Close(done)).await.is_ok() {
             let _ = closed.await; // an error means the thread is already gone
@@ -240,7 +237,7 @@ impl Database {
         }
     }
 
-    /// For start-up code outside async functions; works inside a runtime too.
+    /// Does what [`write`](Database::write) does, for start-up code outside of async functions.
     pub fn write_blocking<T, E, F>(&self, write: F) -> Result<T, WriteError<E>>
     where
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -280,14 +277,14 @@ fn gone<E>() -> WriteError<E> {
     WriteError::Lost("the database is closed".to_owned())
 }
 
-/// Whether a write-ahead log is beside the file that was not folded into it, as a clean end does.
+/// Whether there is a write-ahead log that was not checkpointed into the file, as a clean end does.
 fn has_log(path: &Path) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
-/// Makes the file before SQLite does, for its mode and so that its name survives a power loss.
+/// Creates the file before SQLite would, to set its mode and to make its name survive a power loss.
 fn create_file(path: &Path) -> Result<(), OpenError> {
     let make = || -> io::Result<()> {
         if !fs::exists(path)? {
@@ -312,8 +309,8 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Turns the write-ahead log on. SQLite answers with the mode it stays in where the file system cannot have one, such as
-/// some network file systems, which do not lock reliably either.
+/// Turns the write-ahead log on. Fails on file systems that do not support one, such as some network file systems, which do
+/// not lock reliably either: there SQLite returns another mode.
 fn log_ahead(connection: &Connection, schema: &Schema, path: &Path) -> Result<(), OpenError> {
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
@@ -325,10 +322,10 @@ fn log_ahead(connection: &Connection, schema: &Schema, path: &Path) -> Result<()
     Err(OpenError::Io { path: path.to_owned(), source })
 }
 
-/// Writes that may wait for the writer; about a hundred milliseconds of work.
+/// The most writes that wait for the writer: about a hundred milliseconds of work.
 const QUEUE: usize = 1024;
 
-/// How long a write waits for a place in the queue before it ends with [`WriteError::Full`].
+/// How long a write waits for a place in the queue before it fails with [`WriteError::Full`].
 pub const QUEUE_WAIT: Duration = Duration::from_secs(5);
 
 /// Page cache of the writer in KiB; grows only with use.

@@ -5,16 +5,16 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// The directory that a file is in.
+/// Returns the directory that a file is in.
 pub(crate) fn of_file(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a directory that only its owner may look into (0700), with those above it that are missing. Directories that
-/// are there keep their mode. On disk when this returns: a file in it is worth no more than the way to it.
+/// Creates a private directory (0700) and its missing parents. Existing directories keep their mode. On disk when this
+/// returns: a file does not survive a power loss if its directory does not.
 pub fn make_private_directory(path: &Path) -> io::Result<()> {
     if fs::exists(path)? {
-        return Ok(()); // what is no directory is told by whoever uses it
+        return Ok(()); // a path that is no directory fails where it is used
     }
     let parent = of_file(path);
     make_private_directory(parent)?;
@@ -25,7 +25,7 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
     sync(parent)
 }
 
-/// Brings the names in a directory to the disk.
+/// Syncs the names in a directory to the disk.
 pub(crate) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_made_is_private_and_what_is_there_stays() {
+    fn created_directories_are_private_and_existing_ones_keep_their_mode() {
         let directory = tempfile::tempdir().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let (there, made) = (directory.path().join("there"), directory.path().join("there/a/b"));

@@ -1,4 +1,4 @@
-//! Telling a database that goes on from one that was restored from a backup, or copied.
+//! Distinguishes a database that continues from one that was restored from a backup, or copied.
 //!
 //! The database and a small file outside of its folder hold the same epoch and advance together, the database first. A
 //! restored folder brings an older epoch with it, but not the file.
@@ -15,21 +15,21 @@ use aws_lc_rs::rand;
 
 use crate::{Database, WriteError, directory, schema};
 
-/// A moment in the life of a database.
+/// A point in the history of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epoch {
-    /// Which database: 16 random bytes, made when it was first marked.
+    /// The identity of the database: 16 random bytes, generated when it was first marked.
     lineage: [u8; 16],
-    /// How often it has advanced since.
+    /// How many times it has advanced since then.
     count: u64,
 }
 
-/// Whether a database goes on from where it was left.
+/// The relation of a database to its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuity {
     /// It was never marked.
     Unmarked,
-    /// It goes on.
+    /// It continues from where it was left.
     Continued,
     /// It is older than its mark, or another one: it was restored from a backup.
     Restored,
@@ -38,21 +38,21 @@ pub enum Continuity {
 }
 
 impl Epoch {
-    /// The first epoch of a database.
+    /// Generates the first epoch of a new database.
     pub fn first() -> io::Result<Epoch> {
         let mut lineage = [0; 16];
         rand::fill(&mut lineage).map_err(|_| io::Error::other("no randomness"))?;
         Ok(Epoch { lineage, count: 0 })
     }
 
-    /// The epoch after this one.
+    /// Returns the epoch after this one.
     #[must_use]
     pub fn next(&self) -> Epoch {
         Epoch { count: self.count + 1, ..self.clone() }
     }
 
-    /// Compares what the database holds with its mark. A mark that has never advanced may be all that a first start left
-    /// which was cut off.
+    /// Compares the epoch in the database with its mark. A mark that has never advanced may be left over from a first start
+    /// that was interrupted.
     pub fn compare(database: Option<&Epoch>, mark: Option<&Epoch>) -> Continuity {
         match (database, mark) {
             (None, None | Some(Epoch { count: 0, .. })) => Continuity::Unmarked,
@@ -64,7 +64,7 @@ impl Epoch {
         }
     }
 
-    /// Reads a mark; `None` when there is no such file. Fails where it cannot be read, or is no mark.
+    /// Reads a mark; `None` when there is no such file. Fails when the file cannot be read or does not hold a mark.
     pub fn read_mark(file: &Path) -> io::Result<Option<Epoch>> {
         match fs::read_to_string(file) {
             Ok(text) => text.parse().map(Some),
@@ -73,7 +73,7 @@ impl Epoch {
         }
     }
 
-    /// Writes a mark, in the place of the one that is there, and waits until it is on disk.
+    /// Writes a mark, replaces an earlier one, and returns when it is on disk.
     pub fn write_mark(&self, file: &Path) -> io::Result<()> {
         let folder = directory::of_file(file);
         fs::create_dir_all(folder)?;
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_goes_on_only_from_its_own_mark() {
+    fn a_database_continues_only_from_its_own_mark() {
         let (first, other) = (Epoch::first().unwrap(), Epoch::first().unwrap());
         let second = first.next();
         for (database, mark, expected) in [

@@ -1,4 +1,4 @@
-//! Looking for damage in the structure of a file, for a bounded time.
+//! Checks the structure of a file for damage, for a bounded time.
 
 use std::sync::mpsc;
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-/// How closely a file is looked at.
+/// How thoroughly a file is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Every page (`PRAGMA quick_check`).
@@ -15,17 +15,17 @@ pub enum Depth {
     Indexes,
 }
 
-/// What a look at a file found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileCheck {
-    /// What is wrong, in SQLite's words; the first hundred of them.
+    /// SQLite's messages about problems, at most a hundred.
     pub problems: Vec<String>,
-    /// Whether all of the file was looked at.
+    /// Whether the whole file was checked in time.
     pub is_complete: bool,
 }
 
 impl FileCheck {
-    /// Looks at the file of a connection on this thread.
+    /// Checks the file of a connection on this thread.
     pub(crate) fn run(
         connection: &Connection,
         depth: Depth,
@@ -39,14 +39,14 @@ impl FileCheck {
                     interrupt.interrupt();
                 }
             });
-            let outcome = look(connection, depth);
+            let outcome = check(connection, depth);
             drop(done);
             outcome
         })
     }
 }
 
-fn look(connection: &Connection, depth: Depth) -> rusqlite::Result<FileCheck> {
+fn check(connection: &Connection, depth: Depth) -> rusqlite::Result<FileCheck> {
     let sql = match depth {
         Depth::Pages => "PRAGMA quick_check(100)",
         Depth::Indexes => "PRAGMA integrity_check(100)",
@@ -65,7 +65,7 @@ fn look(connection: &Connection, depth: Depth) -> rusqlite::Result<FileCheck> {
                 Some(ErrorCode::OperationInterrupted) => {
                     return Ok(FileCheck { problems, is_complete: false });
                 }
-                // Damage that ends the look itself.
+                // Damage that ends the check itself.
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                     problems.push(error.to_string());
                     return Ok(FileCheck { problems, is_complete: true });

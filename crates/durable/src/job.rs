@@ -1,4 +1,4 @@
-//! One queued write: what to run, and whom to tell.
+//! One queued write: what to run, and where its outcome goes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,23 +6,23 @@ use rusqlite::Connection;
 
 use crate::database::WriteError;
 
-/// A write of any type, as the writer thread sees it: run once, then told once how its batch ended.
+/// A write of any type, as the writer thread sees it: run once, then finished once with the outcome of its batch.
 pub(crate) trait Job: Send {
-    /// Runs the closure. A panic counts as an undone write: one caller's mistake must not end the service.
+    /// Runs the closure. A panic undoes the write: one caller's mistake must not end the service.
     fn run(&mut self, connection: &Connection) -> Effect;
 
-    /// Tells the caller. `Err` carries the reason why nothing of the batch is on disk.
+    /// Sends the outcome to the caller. `Err` holds the reason why nothing of the batch is on disk.
     fn finish(self: Box<Self>, batch: Result<(), &str>);
 }
 
-/// What a write asks the writer thread to do with its changes.
+/// What the writer thread must do with the changes of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     Keep,
     Undo,
 }
 
-/// The only [`Job`]: a closure, its outcome once it ran, and the way back to the caller.
+/// The only [`Job`]: a closure, its outcome once it ran, and the reply to the caller.
 pub(crate) struct Write<T, E, F, R> {
     state: State<T, E, F>,
     reply: R,

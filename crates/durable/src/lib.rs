@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!   write(op) ─┐
-//!   write(op) ─┼─► bounded queue ─► writer thread ─► BEGIN, op, op, op, COMMIT ─► every op is told
+//!   write(op) ─┼─► bounded queue ─► writer thread ─► BEGIN, op, op, op, COMMIT ─► outcome of every op
 //!   write(op) ─┘                                     (one fsync for all of them)
 //!   read(q)   ────────────────────► pooled read-only connection on the calling thread
 //! ```
 //!
 //! * [`Database`]: a write resolves only after its COMMIT is on disk; whatever queued up during one fsync shares the next.
 //! * [`Schema`]: what the file must contain; a newer or foreign file is refused.
-//! * [`Epoch`]: tells a database that goes on from one that was restored or copied.
-//! * [`Sealer`]: AES-256-GCM for values that must not lie on disk in clear.
+//! * [`Epoch`]: distinguishes a database that continues from one that was restored or copied.
+//! * [`Sealer`]: AES-256-GCM for values that must not be on disk in clear.
 //!
 //! Nothing here knows what is stored. A commit is delayed only to let others join it, by 2 ms at most, and only while
-//! writes come in crowds.
+//! writes come in bursts.
 
 mod database;
 mod directory;

@@ -1,7 +1,6 @@
 //! The lock file that keeps a second process out.
 //!
-//! SQLite itself would let two processes share the file, but the group commit and the caches above it assume
-//! one.
+//! SQLite would let two processes share the file, but the group commit and the caches above it assume one process.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -18,7 +17,7 @@ pub(crate) struct SingleProcess {
 }
 
 impl Drop for SingleProcess {
-    /// Closing the file would not do while a child process that is just being started still shares it.
+    /// Unlocks explicitly: closing the file does not while a child process that is being started shares it.
     fn drop(&mut self) {
         if let Err(error) = self.locked.unlock() {
             tracing::warn!(%error, "the database's lock file stays locked until the process ends");

@@ -1,38 +1,38 @@
-//! How large the write-ahead log may grow: about as large as the file, within bounds. A small database then has no log of
-//! many times its size beside it, and a large one checkpoints seldom.
+//! The size limit of the write-ahead log: about the size of the file, within bounds. A small database then has no log of many
+//! times its size, and a large one checkpoints rarely.
 
 use rusqlite::Connection;
 
-/// Pages of the log before a checkpoint, at least: 1 MB, some hundred small commits.
+/// The fewest pages of the log before a checkpoint: 1 MB, some hundred small commits.
 const MIN_PAGES: u32 = 256;
 
-/// And at most: 16 MB, measured best between the cost of a checkpoint's fsyncs and the size of the log.
+/// The most pages before a checkpoint: 16 MB, the measured optimum between the cost of its fsyncs and the size of the log.
 const MAX_PAGES: u32 = 4000;
 
-/// The log file is cut back to this many times the pages of a checkpoint, after a long read or a burst has made it larger.
+/// The log file is truncated to this multiple of the pages of a checkpoint after a long read or a burst made it larger.
 const KEPT: u32 = 4;
 
 /// Bytes of a page.
 pub(crate) const PAGE_BYTES: u32 = 4096;
 
-/// Commits between two looks at the size of the file.
+/// Commits between two checks of the size of the file.
 const COMMITS: u32 = 64;
 
-/// The bound that is set on a connection's log.
+/// The limit that is set on a connection's log.
 pub(crate) struct LogSize {
     pages: u32,
     commits: u32,
 }
 
 impl LogSize {
-    /// Sets the bound by the size that the file has now.
+    /// Sets the limit by the current size of the file.
     pub(crate) fn fit(connection: &Connection) -> rusqlite::Result<LogSize> {
         let pages = wanted(connection)?;
         set(connection, pages)?;
         Ok(LogSize { pages, commits: 0 })
     }
 
-    /// Counts a commit, and now and then lets the bound follow a file that has grown.
+    /// Counts a commit; raises the limit from time to time if the file has grown.
     pub(crate) fn count_commit(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.commits += 1;
         if self.pages == MAX_PAGES || self.commits < COMMITS {

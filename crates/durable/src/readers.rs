@@ -5,18 +5,17 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
-/// Connections kept when idle. Reads run on the caller's thread, so there are never more than threads;
-/// the bound is for a burst of blocking threads.
+/// The most idle connections. Reads run on the caller's thread, so there are never more connections than threads; the limit
+/// matters after a burst of blocking threads.
 const KEPT: usize = 16;
 
-/// Page cache of one reader in KiB; most pages come from the memory map instead.
+/// The page cache of one reader in KiB; most pages come from the memory map instead.
 const CACHE_KIB: i64 = 2048;
 
 /// Bytes of the file that are read through the memory map; address space, not memory.
 pub(crate) const MMAP_BYTES: i64 = 1 << 30;
 
-/// Statements kept prepared per connection: well above what an application has, so that none is ever prepared
-/// twice.
+/// Prepared statements per connection: more than an application has, so that none is prepared twice.
 pub(crate) const STATEMENTS_KEPT: usize = 128;
 
 #[derive(Debug)]
@@ -34,12 +33,12 @@ impl Readers {
         &self.path
     }
 
-    /// A connection of its own, for one long read.
+    /// Opens a connection for one long read.
     pub(crate) fn open_one(&self) -> rusqlite::Result<Connection> {
         open(&self.path)
     }
 
-    /// Runs `read` with a connection that no one else uses meanwhile.
+    /// Runs `read` with a connection that no other reader uses meanwhile.
     pub(crate) fn with<T, E: From<rusqlite::Error>>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, E>,

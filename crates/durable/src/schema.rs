@@ -1,4 +1,4 @@
-//! What a database file must contain, and how it gets there.
+//! The tables that a database file must contain, and the migrations to them.
 //!
 //! The table `meta` belongs to this crate: it names the application, the schema version and the key check.
 
@@ -7,28 +7,26 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 
-/// The tables an application expects, as the list of steps that lead to them.
+/// The tables that an application expects, as a list of migrations.
 #[derive(Debug, Clone, Copy)]
 pub struct Schema {
-    /// Name of the application that owns the file, such as `muster-store`. Other applications' files are
-    /// refused.
+    /// The application that owns the file, such as `muster-store`. Files of other applications are rejected.
     pub application: &'static str,
-    /// The version this program works with; equals the number of migrations.
+    /// The version that this program works with: the number of migrations.
     pub version: u32,
-    /// SQL batch `i` brings version `i` to `i + 1`. A released batch is never edited.
+    /// SQL; batch `i` migrates version `i` to `i + 1`. A released batch is never edited.
     pub migrations: &'static [&'static str],
 }
 
-/// Why a database could not be opened. Nothing was changed in the file, except for migrations that had
-/// completed.
+/// Why a database could not be opened. Nothing was changed in the file but by migrations that were completed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file is not ours: no database, or one of another application.
+    /// The file is not a database of this application.
     #[error("{} belongs to {found}, not to {expected}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is, as far as can be told.
+        /// What it seems to be.
         found: String,
         /// The application that tried to open it.
         expected: &'static str,
@@ -39,12 +37,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("cannot open {}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// The refusal.
+        /// The error.
         source: io::Error,
     },
     /// A migration failed; the file stays at the version before it.
@@ -54,7 +52,7 @@ pub enum OpenError {
         path: PathBuf,
         /// The version the file has.
         from: u32,
-        /// What SQLite said.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
     /// A programming mistake: the schema's version is not the number of its migrations.
@@ -67,12 +65,12 @@ pub enum OpenError {
         /// How many migrations it has.
         migrations: usize,
     },
-    /// SQLite refused.
+    /// SQLite returned an error.
     #[error("cannot open {}: {source}", path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
     /// The file was written by a newer program. Going back needs the newer program or a backup.
@@ -88,8 +86,7 @@ pub enum OpenError {
 }
 
 impl Schema {
-    /// Refuses foreign and newer files, then runs the migrations that are missing, each in its own
-    /// transaction.
+    /// Rejects foreign and newer files, then runs the missing migrations, each in a transaction of its own.
     pub(crate) fn apply(&self, connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
         if self.version as usize != self.migrations.len() {
             let (application, version) = (self.application, self.version);
@@ -109,7 +106,7 @@ impl Schema {
         Ok(())
     }
 
-    /// Refuses foreign and newer files, and changes nothing. An empty file is foreign: there is nothing of ours in it.
+    /// Rejects foreign and newer files, and changes nothing. An empty file is foreign, too.
     pub(crate) fn accept(&self, connection: &Connection, path: &Path) -> Result<(), OpenError> {
         let sqlite = |source| sqlite_error(path, self.application, source);
         let foreign =
@@ -126,7 +123,7 @@ impl Schema {
         Ok(())
     }
 
-    /// The schema version of a file that has the table `meta`.
+    /// Returns the schema version of a file that has the table `meta`.
     fn version_of(&self, connection: &Connection, path: &Path) -> Result<u32, OpenError> {
         let sqlite = |source| sqlite_error(path, self.application, source);
         let foreign =
@@ -141,7 +138,7 @@ impl Schema {
         version.ok_or_else(|| foreign("another program (it has no schema version)".to_owned()))
     }
 
-    /// The schema version of the file; an empty file becomes ours with version 0.
+    /// Returns the schema version of the file; an empty file gets the table `meta` and version 0.
     fn claim(&self, connection: &mut Connection, path: &Path) -> Result<u32, OpenError> {
         let sqlite = |source| sqlite_error(path, self.application, source);
         let foreign =
@@ -165,7 +162,7 @@ impl Schema {
     }
 }
 
-/// One value of the table `meta`.
+/// Reads one value of the table `meta`.
 pub(crate) fn meta<T: rusqlite::types::FromSql>(
     connection: &Connection,
     key: &str,
@@ -187,7 +184,7 @@ pub(crate) fn put_meta(
         .map(drop)
 }
 
-/// Tells "not a database at all" from SQLite's other refusals.
+/// Distinguishes a file that is no database, and a full disk, from the other errors of SQLite.
 pub(crate) fn sqlite_error(path: &Path, expected: &'static str, source: rusqlite::Error) -> OpenError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign {
@@ -203,7 +200,7 @@ pub(crate) fn sqlite_error(path: &Path, expected: &'static str, source: rusqlite
     }
 }
 
-/// `SQLITE_IOERR_SHMSIZE`: the index of the write-ahead log, 32 KB, found no place. SQLite calls it an I/O error.
+/// `SQLITE_IOERR_SHMSIZE`: there is no room for the index of the write-ahead log, 32 KB. SQLite calls it an I/O error.
 const NO_ROOM_FOR_INDEX: std::ffi::c_int = 4874;
 
 fn no_room(path: &Path, source: &rusqlite::Error) -> OpenError {

@@ -11,21 +11,21 @@ use crate::job::{Effect, Job};
 use crate::lock::SingleProcess;
 use crate::log_size::LogSize;
 
-/// Writes in one commit at most: bounds how long the first of them waits for the others.
+/// The most writes in one commit: bounds how long the first of them waits for the others.
 const BATCH: usize = 512;
 
-/// A batch of so many writes shows that more are on their way: the next batch then waits for as many, at most
-/// [`GATHER`] and again [`GATHER_MORE`]. A lone writer waits once after a crowd, and then no more. An fsync costs more
-/// CPU than the writes of a small batch, and a moment is nothing against a TLS handshake over a network.
-/// PostgreSQL knows the idea as `commit_siblings` and `commit_delay`.
+/// After a batch of at least this many writes, the next batch waits for as many, at most [`GATHER`] and again
+/// [`GATHER_MORE`]; a single writer waits once after a burst, and then no more. An fsync costs more CPU than the writes of a
+/// small batch, and these milliseconds are little beside a TLS handshake over a network. PostgreSQL has the same idea in
+/// `commit_siblings` and `commit_delay`.
 const COMPANY: usize = 4;
 const GATHER: Duration = Duration::from_millis(2);
 const GATHER_MORE: Duration = Duration::from_millis(3);
 
-/// What the queue carries.
+/// An element of the queue.
 pub(crate) enum Message {
     Write(Box<dyn Job>),
-    /// Finish what is queued, then end; answered once the file is closed.
+    /// Finishes what is queued, then ends; replies once the file is closed.
     Close(oneshot::Sender<()>),
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Writer {
     pub(crate) commits: Arc<AtomicU64>,
     /// How large the write-ahead log may grow.
     pub(crate) log: LogSize,
-    /// Let go only after the connection is closed; the last writer of the process unlocks the file.
+    /// Dropped only after the connection is closed; the last writer of the process unlocks the file.
     pub(crate) lock: Arc<SingleProcess>,
 }
 
@@ -72,7 +72,7 @@ impl Writer {
         }
     }
 
-    /// Waits a moment for as many as came last time, then takes what has come meanwhile.
+    /// Waits for as many messages as the last batch had, then takes those that arrived meanwhile.
     fn gather(&mut self, messages: &mut Vec<Message>, expected: usize) {
         for pause in [GATHER, GATHER_MORE] {
             if messages.len() + self.queue.len() < expected.min(BATCH) {
@@ -86,7 +86,7 @@ impl Writer {
         }
     }
 
-    /// One batch: begin, run, commit, tell everyone. Leaves `jobs` empty.
+    /// Commits one batch and finishes its jobs. Leaves `jobs` empty.
     fn commit(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         if jobs.is_empty() {
             return;
@@ -118,7 +118,7 @@ impl Writer {
                 "COMMIT"
             }
         };
-        self.still_in_transaction()?;
+        self.reject_lost_transaction()?;
         self.execute(end)?;
         self.commits.fetch_add(1, Ordering::Release); // before the acknowledgement: see `Database::commits`
         Ok(())
@@ -127,16 +127,16 @@ impl Writer {
     fn run_in_savepoint(&self, job: &mut dyn Job) -> Result<(), String> {
         self.execute("SAVEPOINT one")?;
         let effect = job.run(&self.connection);
-        self.still_in_transaction()?;
+        self.reject_lost_transaction()?;
         if effect == Effect::Undo {
             self.execute("ROLLBACK TO one")?;
         }
         self.execute("RELEASE one")
     }
 
-    /// Some failures (disk full, I/O, out of memory) make SQLite abandon the whole transaction, others'
-    /// writes included.
-    fn still_in_transaction(&self) -> Result<(), String> {
+    /// Fails if SQLite rolled the whole transaction back, with the writes of other callers, as it does on some failures (disk
+    /// full, I/O, out of memory).
+    fn reject_lost_transaction(&self) -> Result<(), String> {
         if self.connection.is_autocommit() {
             return Err("the storage failed under one write and the whole batch was undone".to_owned());
         }
@@ -157,10 +157,10 @@ impl Writer {
         run().map_err(|error: rusqlite::Error| format!("{sql}: {error}"))
     }
 
-    /// Brings the WAL back into the file, so that a copy of the file alone is complete.
+    /// Checkpoints the log into the file, so that a copy of the file alone is complete.
     fn checkpoint(&self) {
-        let folded = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = folded {
+        let checkpointed = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = checkpointed {
             tracing::warn!(%error, "the write-ahead log stays beside the database; the next open reads it");
         }
     }
