@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use model::{
-    BulkItem, IfMatch, IndividualEnrollment, Instance, ListId, LogEntry, LogKind, LogOperation,
+    BulkItem, IfMatch, IndividualEnrollment, Instance, LinkDraft, ListId, LogEntry, LogKind, LogOperation,
     RevocationList, StatusKind, Timestamp,
 };
 use provisioning::{
     Error,
+    link::Check,
     ports::{Change, ChangeLog, Commit, Commits, Expect, InstanceWriter, Instances, LogQuery, Registrations},
 };
 use testkit::{ca::Authority, crl::Revocations, sample};
@@ -163,4 +164,28 @@ async fn of_instances_that_want_one_host_name_one_gets_it() {
     let snapshot = world.store.snapshot().await.unwrap();
     assert_eq!((written, snapshot.instances().len()), (1, 3));
     assert!(snapshot.instance_by_host(&host[0]).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_changed_link_is_logged_under_the_name_of_its_hub() {
+    let world = World::new().await;
+    let (instance, by) = (world.instance(SCOPE).await, sample::operator());
+    let hub = &instance.linked_hubs[0];
+    let draft = LinkDraft {
+        name: hub.name.clone(),
+        access: None,
+        location: "elsewhere".to_owned(),
+        weight: hub.weight,
+        takes_new_devices: true,
+        max_devices: None,
+    };
+    let start = log(&world).await.len();
+    let changed = world.provisioning.link_hub(&instance, &by, (draft, Check::Skip), Some(IfMatch::Any)).await;
+    changed.unwrap();
+    world.provisioning.unlink_hub(&instance, &by, &hub.name, None).await.unwrap();
+    let logged = log(&world).await.split_off(start);
+    let logged: Vec<_> = logged.into_iter().map(|entry| (entry.attribution.operation, entry.key)).collect();
+    let name = hub.name.to_string();
+    let expected = [LogOperation::LinkedHubPut, LogOperation::LinkedHubDelete];
+    assert_eq!(logged, expected.map(|operation| (operation, name.clone())));
 }
