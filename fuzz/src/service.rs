@@ -7,12 +7,12 @@ use device_api::{DeviceApi, Ports, Timing};
 use durable::Sealer;
 use http::Request;
 use model::RegistrationId;
-use net::{Peer, Transport, amqp::AmqpEndpoint, mqtt::MqttEndpoint};
+use net::{CancellationToken, Peer, Transport, amqp::AmqpEndpoint, mqtt::MqttEndpoint};
 use provisioning::{
     Provisioning,
-    ports::{AssignmentRuns, Store, Unknown},
+    ports::{AssignmentRuns, RunnerId, Store, Unknown},
 };
-use runner::AssignmentRunner;
+use runner::Runner;
 use service_api::ServiceApi;
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -140,6 +140,7 @@ impl World {
         let hubs = FakeHubs::new(instance.linked_hubs.iter().map(|hub| hub.name.clone()));
         runtime.block_on(store.put_instance(instance, sample::by())).expect("an instance");
         let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
+        let leases = store.clone();
         let verbs = Arc::new(Provisioning::new(provisioning::Ports {
             store,
             hubs: Arc::new(hubs),
@@ -148,7 +149,11 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let runs: Arc<dyn AssignmentRuns> = Arc::new(AssignmentRunner::new(Arc::clone(&verbs)));
+        let id = RunnerId::random(&*entropy);
+        let runner = Runner::new(Arc::clone(&verbs), leases, id);
+        let runs: Arc<dyn AssignmentRuns> = Arc::new(runner.assignments().clone());
+        runtime.block_on(runner.start()).expect("an empty store");
+        runtime.spawn(async move { runner.keep_leases(CancellationToken::new()).await });
         let ports = Ports { clock: clock.clone(), entropy: entropy.clone() };
         let timing = Timing { java_delay: std::time::Duration::ZERO, ..Timing::default() };
         let devices = DeviceApi::new(Arc::clone(&verbs), Arc::clone(&runs), ports, timing);

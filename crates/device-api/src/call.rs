@@ -103,6 +103,7 @@ impl DeviceApi {
             } else {
                 DefaultReprovision::Migrate
             },
+            runner: self.runs.lease(),
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
             RegisterOutcome::Settled(registration) => {

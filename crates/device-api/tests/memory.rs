@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use model::{
     AllocationPolicy, CustomAllocation, Instance, LinkedHub, ProvisioningStatus, RawJson, WebhookRequest,
 };
+use net::CancellationToken;
 use provisioning::{
     Ports, Provisioning,
     attest::Evidence,
-    ports::{AllocationWebhook, Change, Clock, Commit, Expect, Store, Unknown, WebhookOutcome},
+    ports::{AllocationWebhook, Change, Clock, Commit, Expect, RunnerId, Store, Unknown, WebhookOutcome},
     register::{DefaultReprovision, RegisterOutcome, RegisterRequest},
 };
-use runner::AssignmentRunner;
+use runner::Runner;
 use store::EmbeddedStore;
 use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample};
 
@@ -62,6 +63,7 @@ fn request(number: usize, payload: &RawJson, clock: &SteppedClock) -> RegisterRe
         payload: Some(RawJson::new(serde_json::from_str(payload.as_str()).unwrap()).unwrap()),
         address: None,
         default_reprovision: DefaultReprovision::Migrate,
+        runner: None,
     }
 }
 
@@ -112,9 +114,11 @@ async fn runs_that_wait_cost_their_names() {
     drop((instance, provisioning));
 
     // As after a crash: all of them are found, tried, and wait for the webhook.
-    let runner = AssignmentRunner::new(open());
+    let id = RunnerId::random(&SeededEntropy::new(2));
+    let runner = Arc::new(Runner::new(open(), store.clone(), id));
     let before = resident();
-    assert_eq!(runner.resume_all().await.unwrap(), RUNS);
+    assert_eq!(runner.start().await.unwrap(), RUNS);
+    tokio::spawn(async move { runner.keep_leases(CancellationToken::new()).await });
     let patience = Instant::now() + Duration::from_secs(60);
     while asked.load(Ordering::Relaxed) < RUNS {
         assert!(Instant::now() < patience, "{asked:?} asked");

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AttestationDigest, Decisions, DeviceId, DeviceSpec, EnrollmentGroupId, Generation, HubDeviceRef, HubName,
-    KeyUse, OperationId, PendingStep, RawJson, Record, RegistrationId, Residue, SpecDigest, SymmetricKeyPair,
-    TpmIdentity, Tries,
+    KeyUse, LeaseToken, OperationId, PendingStep, RawJson, Record, RegistrationId, Residue, SpecDigest,
+    SymmetricKeyPair, TpmIdentity, Tries,
 };
 
 /// The record of a device that registered (Azure's registration state). The service writes it; operators may only delete it.
@@ -132,6 +132,9 @@ pub enum Status {
         /// The tries so far. They do not change the record's version.
         #[serde(default, skip_serializing_if = "Tries::are_none")]
         tries: Tries,
+        /// The lease of the runner that executes the run; `None` if any runner may.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runner: Option<LeaseToken>,
     },
     /// The hub has the device.
     Assigned(Assignment),

@@ -1,13 +1,17 @@
-//! The work that no request does, and the work of a request that outlives it.
+//! The work that no request does, and assignment runs, which outlive their requests.
 //!
-//! [`AssignmentRunner`] executes assignment runs, and retries them until they end; [`Reconciler`] finds runs that nothing
-//! executes, and cleanups that are due, and has them done. Decisions are in `provisioning`: here is when and how often.
+//! A [`Runner`] claims a lease for itself and one for each of its jobs, and renews them. [`AssignmentRunner`] executes assignment
+//! runs under the first, and retries them until they end; the reconciler finds those that nothing executes. Decisions are in
+//! `provisioning`: here is when, how often, and by which process.
 
 mod assignments;
+mod cleanups;
+mod lease;
 mod memory;
 mod rate;
 mod reconciler;
+mod runner;
 mod shares;
 
 pub use assignments::{AssignmentRunner, RunLimits};
-pub use reconciler::Reconciler;
+pub use runner::Runner;

@@ -14,9 +14,9 @@ use model::{HubName, Instance, SymmetricKey};
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, Transport, tls};
 use provisioning::{
     Provisioning,
-    ports::{AssignmentRuns, Clock, Entropy, Hubs, Store},
+    ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
 };
-use runner::{AssignmentRunner, Reconciler};
+use runner::Runner;
 use service_api::ServiceApi;
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -113,7 +113,7 @@ pub struct App {
     watch: Watch,
     trust: AuthorityWatch,
     provisioning: Arc<Provisioning>,
-    runner: AssignmentRunner,
+    runner: Runner,
     router: axum::Router,
     device_api: DeviceApi,
     sockets: Sockets,
@@ -157,8 +157,8 @@ impl App {
         };
 
         let trust = AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
-        let runner = AssignmentRunner::new(Arc::clone(&provisioning));
-        let runs: Arc<dyn AssignmentRuns> = Arc::new(runner.clone());
+        let runner = Runner::new(Arc::clone(&provisioning), store.clone(), RunnerId::random(&*entropy));
+        let runs: Arc<dyn AssignmentRuns> = Arc::new(runner.assignments().clone());
         let ports = Ports { clock: Arc::clone(&clock), entropy };
         let device_api =
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
@@ -171,7 +171,7 @@ impl App {
             store: Arc::clone(&store),
             clock,
             device_api: device_api.clone(),
-            runner: runner.clone(),
+            runs: runner.assignments().clone(),
             limiter: limiter.clone(),
             expirations: trust.expirations(),
             file_problems,
@@ -209,7 +209,7 @@ impl App {
 
     /// Serves until `shutdown`, then waits for requests in progress. Fails if a listener stops by itself.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let resumed = self.runner.resume_all().await?;
+        let resumed = self.runner.start().await?;
         if resumed > 0 {
             tracing::info!(count = resumed, "resumed interrupted assignments");
         }
@@ -220,7 +220,10 @@ impl App {
             let limiter = metrics::limiter(self.limiter.limits());
             tasks.spawn(net::serve_http(listener, router, limiter, shutdown.clone()));
         }
-        tasks.spawn(Reconciler::new(self.runner).run(shutdown.clone()));
+        let (runner, served) = (Arc::new(self.runner), CancellationToken::new());
+        let keeping = tokio::spawn(keep_leases(Arc::clone(&runner), served.clone()));
+        let working = shutdown.clone();
+        tasks.spawn(async move { runner.work(working).await });
         if let Some(epochs) = self.epochs {
             tasks.spawn(epochs.keep(shutdown.clone()));
         }
@@ -251,12 +254,19 @@ impl App {
                 bail!("a listener ended by itself: {ended:?}");
             }
         }
+        served.cancel();
+        // A panic of the keeper only means that the leases end by their time.
+        let _ = keeping.await;
         // All tasks release the storage before this returns, so that the same process may open it again.
         for mut tasks in beside {
             tasks.shutdown().await;
         }
         Ok(())
     }
+}
+
+async fn keep_leases(runner: Arc<Runner>, ended: CancellationToken) {
+    runner.keep_leases(ended).await;
 }
 
 /// Builds the domain, and the watch over the hubs that it uses.

@@ -184,6 +184,7 @@ pub fn while_assigning(registration: Registration) -> Registration {
         from: None,
         admitted_by: None,
         tries: Tries::default(),
+        runner: None,
     };
     Registration { status, ..registration }
 }
@@ -251,6 +252,7 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
         from,
         admitted_by: None,
         tries,
+        runner: None,
     };
     let moved = Assignment { substatus: Substatus::DeviceDataMigrated, ..assignment(id) };
     let reset = Assignment { substatus: Substatus::DeviceDataReset, ..assignment(id) };

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use model::StatusKind;
 use net::CancellationToken;
 use provisioning::ports::Change;
-use runner::Reconciler;
 use testkit::sample;
 
 use crate::{
@@ -111,7 +110,7 @@ async fn a_device_that_does_not_ask_again_is_assigned_at_the_rate() {
     }
     assert_eq!(assigned(&world, &devices).await, 1);
     let shutdown = CancellationToken::new();
-    let reconciler = tokio::spawn(Reconciler::new(world.runner.clone()).run(shutdown.clone()));
+    let reconciler = world.work(&shutdown);
     for expected in 2..=devices.len() {
         pass(Duration::from_secs(60)).await;
         reach(&world, &devices, expected).await;
@@ -134,7 +133,7 @@ async fn what_is_on_disk_at_the_start_is_taken_up_at_the_rate() {
         ids.push(register(&world, device).await.operation_id());
     }
     pass(Duration::from_secs(60)).await;
-    assert_eq!(world.runner.resume_all().await.unwrap(), 3, "three wait");
+    assert_eq!(world.runs.resume_all().await.unwrap(), 3, "three wait");
     reach(&world, &devices, 2).await;
     for (device, id) in devices.iter().zip(&ids).skip(1) {
         pass(Duration::from_secs(60)).await;

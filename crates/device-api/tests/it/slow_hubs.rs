@@ -14,7 +14,6 @@ use model::{Carried, DeviceId, DeviceSpec, LinkedHub, Status};
 use provisioning::ports::{
     AssignmentRuns, Change, Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed,
 };
-use runner::Reconciler;
 use serde_json::json;
 use testkit::{
     hub::{Failure, FakeHubs},
@@ -190,11 +189,11 @@ async fn unfinished_runs_are_resumed() {
     let world = World::new(AT_ONCE).await;
     let device = world.device("reg-1").await;
     let operation_id = begin(&world).await;
-    assert_eq!(world.runner.resume_all().await.unwrap(), 1);
+    assert_eq!(world.runs.resume_all().await.unwrap(), 1);
     let mut http = world.http(None).await;
     http.poll_to_the_end(&device, &operation_id).await.assigned();
     assert_eq!((world.hub().calls().len(), world.counted().await), (1, 1));
-    assert_eq!(world.runner.resume_all().await.unwrap(), 0);
+    assert_eq!(world.runs.resume_all().await.unwrap(), 0);
 }
 
 /// The device does not poll, so that only the reconciler starts its run.
@@ -203,7 +202,7 @@ async fn the_reconciler_resumes_a_run_that_is_not_in_progress() {
     let world = World::new(AT_ONCE).await;
     begin(&world).await;
     let shutdown = net::CancellationToken::new();
-    let reconciler = tokio::spawn(Reconciler::new(world.runner.clone()).run(shutdown.clone()));
+    let reconciler = world.work(&shutdown);
     while matches!(world.record("reg-1").await.unwrap().status, Status::Assigning { .. }) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -220,7 +219,7 @@ async fn a_run_that_is_woken_finds_that_it_was_canceled() {
     begin(&world).await;
     // The second back-off takes two seconds.
     (0..2).for_each(|_| world.hub().fail_next(Failure::Before(HubError::Unavailable("down".into()))));
-    world.runner.resume_all().await.unwrap();
+    world.runs.resume_all().await.unwrap();
     while world.hub().calls().len() < 2 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -228,8 +227,8 @@ async fn a_run_that_is_woken_finds_that_it_was_canceled() {
     let id = sample::registration_id("reg-1");
     let begun = Instant::now();
     world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await.unwrap();
-    world.runner.wake(&instance.id_scope, &id);
-    while world.runner.in_flight() > 0 {
+    world.runs.wake(&instance.id_scope, &id);
+    while world.runs.in_flight() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
@@ -249,6 +248,7 @@ async fn begin(world: &World) -> String {
         payload: None,
         address: None,
         default_reprovision: provisioning::register::DefaultReprovision::Migrate,
+        runner: None,
     };
     world.provisioning.begin(&instance, &request).await.unwrap();
     let record = world.record("reg-1").await.unwrap();

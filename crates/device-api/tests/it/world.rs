@@ -18,11 +18,11 @@ use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Transport}
 use provisioning::{
     Provisioning,
     ports::{
-        Change, Clock, Commit, Commits, Expect, Hubs, InstanceWriter, Instances, Registrations, Unknown,
-        Usage,
+        Change, Clock, Commit, Commits, Expect, Hubs, InstanceWriter, Instances, Registrations, RunnerId,
+        Unknown, Usage,
     },
 };
-use runner::{AssignmentRunner, RunLimits};
+use runner::{AssignmentRunner, RunLimits, Runner};
 use store::EmbeddedStore;
 use tempfile::TempDir;
 use testkit::{
@@ -33,7 +33,7 @@ use testkit::{
     sample,
     webhook::FakeWebhook,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
     http::Http,
@@ -66,7 +66,8 @@ pub const AT_ONCE: Timing = Timing { answer_within: Duration::from_millis(50), .
 pub struct World {
     pub store: EmbeddedStore,
     pub hubs: Arc<FakeHubs>,
-    pub runner: AssignmentRunner,
+    pub runner: Arc<Runner>,
+    pub runs: AssignmentRunner,
     pub provisioning: Arc<Provisioning>,
     /// That of the listeners.
     pub limiter: ConnectionLimiter,
@@ -113,13 +114,25 @@ impl World {
             entropy: entropy.clone(),
         }));
         let run_limits = RunLimits { per_instance: INSTANCE_ROOM, per_target: ROOM };
-        let runner = AssignmentRunner::with_limits(Arc::clone(&provisioning), run_limits);
+        let id = RunnerId::random(&*entropy);
+        let runner = Runner::with_limits(Arc::clone(&provisioning), Arc::new(store.clone()), id, run_limits);
+        runner.start().await.unwrap();
+        let runs = runner.assignments().clone();
+        let runner = Arc::new(runner);
         let ports = Ports { clock, entropy };
-        let api = DeviceApi::new(Arc::clone(&provisioning), Arc::new(runner.clone()), ports, timing);
+        let api = DeviceApi::new(Arc::clone(&provisioning), Arc::new(runs.clone()), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
         let limiter = ConnectionLimiter::new(limits).observed_by(Arc::new(api.clone()));
         let ports = serve(&api, &ca, &limiter, &shutdown);
-        World { store, hubs, runner, provisioning, limiter, ca, ports, shutdown, _directory: directory }
+        let (keeper, ended) = (Arc::clone(&runner), shutdown.clone());
+        tokio::spawn(async move { keeper.keep_leases(ended).await });
+        World { store, hubs, runner, runs, provisioning, limiter, ca, ports, shutdown, _directory: directory }
+    }
+
+    /// Does the runner's jobs until the token is canceled.
+    pub fn work(&self, shutdown: &CancellationToken) -> JoinHandle<()> {
+        let (runner, shutdown) = (Arc::clone(&self.runner), shutdown.clone());
+        tokio::spawn(async move { runner.work(shutdown).await })
     }
 
     pub fn hub(&self) -> Arc<FakeHub> {

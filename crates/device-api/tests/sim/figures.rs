@@ -23,6 +23,10 @@ pub struct Figures {
     pub crashes: u64,
     /// Of these, those after which an older state of the store was restored.
     pub restores: u64,
+    /// Leases that another process took over.
+    pub takeovers: u64,
+    /// Commits that were refused because their lease was lost.
+    pub fenced: u64,
     /// Calls of hubs, the store and webhooks that went wrong.
     pub faults: u64,
 }
@@ -38,6 +42,8 @@ impl Figures {
         self.interventions += other.interventions;
         self.crashes += other.crashes;
         self.restores += other.restores;
+        self.takeovers += other.takeovers;
+        self.fenced += other.fenced;
         self.faults += other.faults;
     }
 
@@ -50,6 +56,8 @@ impl Figures {
             self.removals,
             self.crashes,
             self.restores,
+            self.takeovers,
+            self.fenced,
             self.faults,
         ] {
             assert!(count > 0, "{self}");
@@ -60,12 +68,12 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures { requests, assigned, turned_away, counted, moves, removals, .. } = self;
-        let Figures { interventions, crashes, restores, faults, .. } = self;
+        let Figures { interventions, crashes, restores, takeovers, fenced, faults, .. } = self;
         write!(
             f,
             "{requests} requests, {assigned} assigned, {turned_away} turned away, {counted} counted, {moves} moves, \
              {removals} removals, {interventions} interventions; {faults} faults and {crashes} crashes injected, of these {restores} \
-             with a restore of an older state"
+             with a restore of an older state; {takeovers} leases taken over, {fenced} commits fenced"
         )
     }
 }

@@ -48,6 +48,7 @@ impl Way {
         F: Fn(&There) -> Result<T, HubError> + Send + 'static,
     {
         let (world, there) = (&self.pulse.world, &self.there);
+        let _calling = Calling::begin(&self.pulse, &what);
         self.pass().await;
         let fate = world.weather.fate(&there.name, what.starts_with(REMOVE), &world.dice);
         world.note(format_args!("{}: {what}: {fate:?}", there.name));
@@ -72,6 +73,39 @@ impl Way {
     async fn pass(&self) {
         let is_slow = self.pulse.world.weather.strikes(100, &self.pulse.world.dice);
         self.pulse.on_the_way(if is_slow { 1..=6000 } else { 1..=300 }).await;
+    }
+}
+
+/// One call of an assignment run, from its beginning to its end.
+struct Calling {
+    pulse: Arc<Pulse>,
+    device: String,
+}
+
+impl Calling {
+    /// A run is executed by one process at a time: no other one that lives may be calling a hub for the device.
+    fn begin(pulse: &Arc<Pulse>, what: &str) -> Option<Calling> {
+        let mut words = what.split(' ');
+        let device = words.next().filter(|verb| matches!(*verb, "ensure" | "receive")).and(words.next())?;
+        let mut calls = pulse.world.calls();
+        let of_others = calls.iter().filter(|(other, _)| other.number != pulse.number && other.lives());
+        if of_others.clone().any(|(_, called)| called == device) {
+            pulse.world.violated(format_args!("a run of {device} is executed by two processes"));
+        }
+        calls.push((Arc::clone(pulse), device.to_owned()));
+        Some(Calling { pulse: Arc::clone(pulse), device: device.to_owned() })
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        let mut calls = self.pulse.world.calls();
+        let is_own = |(pulse, device): &(Arc<Pulse>, String)| {
+            pulse.number == self.pulse.number && *device == self.device
+        };
+        if let Some(own) = calls.iter().position(is_own) {
+            calls.remove(own);
+        }
     }
 }
 

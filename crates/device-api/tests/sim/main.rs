@@ -101,6 +101,11 @@ fn a_run_that_ends_through_what_was_deleted_is_found_out() {
 }
 
 #[test]
+fn a_write_of_a_process_that_lost_its_lease_is_found_out() {
+    found_out(Flaw::ForgetsFences, "which was lost");
+}
+
+#[test]
 fn a_group_that_decides_about_an_individual_enrollment_is_found_out() {
     found_out(Flaw::OverlooksIndividuals, "let in");
 }

@@ -37,6 +37,17 @@ const REST: Duration = Duration::from_secs(3600);
 const DEVICES: [(&str, &str); 4] =
     [("dev-1", "static"), ("dev-2", "static"), ("dev-3", "hashed"), ("dev-4", "custom")];
 
+/// The longest that a process is paused.
+pub const MAX_PAUSE: Duration = Duration::from_secs(40);
+
+/// The number of the standby's life.
+const STANDBY: u64 = 500;
+
+/// Whether two processes serve in this seed. Not where the store is restored, for which all must be stopped.
+pub fn has_standby(seed: u64) -> bool {
+    seed % 4 == 1
+}
+
 /// What came of a seed.
 pub struct Outcome {
     pub seed: u64,
@@ -61,6 +72,8 @@ impl Outcome {
 pub struct Process {
     pub world: Arc<World>,
     life: Mutex<Arc<Life>>,
+    /// A second process on the same store. It answers polls, and takes over what the first one lets go of.
+    standby: Option<Arc<Life>>,
     lives: AtomicU64,
     /// Whether it is stopped, and only the operator who stopped it may start it.
     is_stopped: AtomicBool,
@@ -70,12 +83,32 @@ impl Process {
     fn start(world: &Arc<World>) -> Arc<Process> {
         let life = Mutex::new(Arc::new(Life::begin(world, 0)));
         let (lives, is_stopped) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Process { world: Arc::clone(world), life, lives, is_stopped })
+        let standby = has_standby(world.seed).then(|| Arc::new(Life::begin(world, STANDBY)));
+        Arc::new(Process { world: Arc::clone(world), life, standby, lives, is_stopped })
     }
 
     /// The present life.
     pub fn life(&self) -> Arc<Life> {
         Arc::clone(&self.life.lock().unwrap())
+    }
+
+    /// The process that a poll reaches.
+    pub fn any_life(&self) -> Arc<Life> {
+        match &self.standby {
+            Some(standby) if self.world.dice.roll(2) == 0 => Arc::clone(standby),
+            _ => self.life(),
+        }
+    }
+
+    /// Pauses one of the two processes, most often for longer than its lease lasts.
+    fn pause(&self, standby: &Life) {
+        let time = self.world.dice.millis(5_000..=MAX_PAUSE.as_secs() * 1000);
+        let is_first = self.world.dice.roll(3) > 0;
+        self.world.note(format_args!(
+            "PAUSE of {} for {time:?}",
+            if is_first { "the first" } else { "the standby" }
+        ));
+        if is_first { self.life().pause(time) } else { standby.pause(time) }
     }
 
     fn crash(&self) {
@@ -84,6 +117,9 @@ impl Process {
         }
         self.world.note("CRASH");
         self.life().end();
+        if self.standby.is_none() {
+            self.world.end_leases();
+        }
         self.begin_again();
     }
 
@@ -151,6 +187,7 @@ async fn unrest(serving: &Arc<Process>, is_quiet: bool) -> Vec<Device> {
         }
         tokio::spawn(operator_life(Arc::clone(serving), disturbed));
         tokio::spawn(crashes(Arc::clone(serving)));
+        tokio::spawn(pauses(Arc::clone(serving)));
     }
     let mut devices = living.join_all().await;
     devices.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
@@ -190,6 +227,17 @@ async fn crashes(serving: Arc<Process>) {
             return;
         }
         serving.crash();
+    }
+}
+
+async fn pauses(serving: Arc<Process>) {
+    let Some(standby) = &serving.standby else { return };
+    loop {
+        sleep(serving.world.dice.millis(1_000..=60_000)).await;
+        if serving.world.elapsed() > UNREST {
+            return;
+        }
+        serving.pause(standby);
     }
 }
 

@@ -24,7 +24,9 @@ use provisioning::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{hostility, intruder, life::Pulse, operator, rivals, weather::Flaw, world::GROUPS};
+use crate::{
+    hostility, intruder, life::Pulse, operator, rivals, run::has_standby, weather::Flaw, world::GROUPS,
+};
 
 pub struct SimulatedStore {
     pulse: Arc<Pulse>,
@@ -55,6 +57,7 @@ impl SimulatedStore {
             Err(StoreError::Busy)
         } else {
             before();
+            world.lease_clock.set(world.now());
             finish(act).inspect(look)
         };
         self.pulse.on_the_way(0..=5).await;
@@ -97,6 +100,12 @@ impl SimulatedStore {
         }
     }
 
+    /// A commit as a store would make it that knows no fences.
+    fn unfenced(&self, commit: &Commit) -> Commit {
+        let is_flawed = self.pulse.world.flaw == Flaw::ForgetsFences;
+        Commit { fence: commit.fence.filter(|_| !is_flawed), ..commit.clone() }
+    }
+
     /// A commit as a broken service would make it.
     fn flawed(&self, mut commit: Commit) -> Commit {
         match self.pulse.world.flaw {
@@ -115,6 +124,44 @@ impl SimulatedStore {
         commit
     }
 
+    /// A commit that cannot be recalled once it is sent: it is made also if its sender has lost its lease meanwhile and given
+    /// it up. Now and then it is on its way for long.
+    async fn commit_unrecallably(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        let (store, scope) = (SimulatedStore::new(Arc::clone(&self.pulse)), scope.clone());
+        tokio::spawn(async move {
+            let world = &store.pulse.world;
+            if world.weather.strikes(100, &world.dice) {
+                tokio::time::sleep(world.dice.millis(1..=20_000)).await;
+            }
+            // The sender may be gone.
+            drop(sender.send(store.commit_now(&scope, commit).await));
+        });
+        answer.await.map_err(|_| StoreError::Busy)?
+    }
+
+    async fn commit_now(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
+        // What a commit removes is looked at in the same moment: a run may end just before it.
+        let written = async {
+            let removed = self.removed_by(scope, &commit).await?;
+            Ok((removed, self.pulse.world.disk().commit(scope, self.unfenced(&commit)).await?))
+        };
+        let look = |(removed, outcomes): &(Vec<_>, Vec<_>)| self.watch(&commit, outcomes, removed);
+        let made = self.reach_then(|| self.forestall(&commit), written, look).await;
+        if matches!(made, Err(StoreError::Fenced)) {
+            self.pulse.world.count(|figures| figures.fenced += 1);
+        }
+        made.map(|(_, outcomes)| outcomes)
+    }
+
+    /// Nothing is written under a lease that another process has taken over.
+    fn watch_fence(&self, commit: &Commit) {
+        let world = &self.pulse.world;
+        if let Some(token) = commit.fence.filter(|token| world.notes().lost_leases.contains(token)) {
+            world.violated(format_args!("a commit was made under lease {token}, which was lost"));
+        }
+    }
+
     /// The registrations that a commit is to remove, as they stand.
     async fn removed_by(&self, scope: &IdScope, commit: &Commit) -> Result<Vec<Registration>, StoreError> {
         let mut removed = Vec::new();
@@ -129,6 +176,7 @@ impl SimulatedStore {
     /// Looks at what was written: dates never go back, and what moved or ended is written down. `removed` is what stood
     /// when the commit was made.
     fn watch(&self, commit: &Commit, outcomes: &[Outcome], removed: &[Registration]) {
+        self.watch_fence(commit);
         let (guards, changes) = outcomes.split_at(commit.guards.len());
         if guards.iter().any(|outcome| *outcome != Outcome::Applied) {
             return self.pulse.world.note("a commit is held back");
@@ -242,7 +290,20 @@ impl Leases for SimulatedStore {
         holder: &RunnerId,
         time: Duration,
     ) -> Result<Option<Lease>, StoreError> {
-        self.reach(self.pulse.world.disk().claim(name, holder, time)).await
+        let world = &self.pulse.world;
+        let claimed = async {
+            let before = world.disk().leases().await?;
+            let last = before.into_iter().find(|lease| lease.name == *name && lease.holder != *holder);
+            Ok((last, world.disk().claim(name, holder, time).await?))
+        };
+        let look = |(last, claimed): &(Option<Lease>, Option<Lease>)| {
+            if let (Some(last), Some(_)) = (last, claimed) {
+                world.note(format_args!("{name} is taken over from {}", last.token));
+                world.count(|figures| figures.takeovers += 1);
+                world.notes().lost_leases.insert(last.token);
+            }
+        };
+        self.reach_then(|| (), claimed, look).await.map(|(_, claimed)| claimed)
     }
 
     async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError> {
@@ -250,6 +311,7 @@ impl Leases for SimulatedStore {
     }
 
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
+        self.pulse.world.notes().lost_leases.insert(token);
         self.reach(self.pulse.world.disk().release(token)).await
     }
 
@@ -371,13 +433,10 @@ impl Cleanups for SimulatedStore {
 impl Commits for SimulatedStore {
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
         let commit = self.flawed(commit);
-        // What a commit removes is looked at in the same moment: a run may end just before it.
-        let written = async {
-            let removed = self.removed_by(scope, &commit).await?;
-            Ok((removed, self.pulse.world.disk().commit(scope, commit.clone()).await?))
-        };
-        let look = |(removed, outcomes): &(Vec<_>, Vec<_>)| self.watch(&commit, outcomes, removed);
-        self.reach_then(|| self.forestall(&commit), written, look).await.map(|(_, outcomes)| outcomes)
+        if commit.fence.is_some() && has_standby(self.pulse.world.seed) {
+            return self.commit_unrecallably(scope, commit).await;
+        }
+        self.commit_now(scope, commit).await
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Flaw {
     OverlooksIndividuals,
     /// A device moves to another group, and its record does not say so.
     MovesInSilence,
+    /// The store makes commits under leases that were lost.
+    ForgetsFences,
     /// Two devices whose IDs differ in case are one.
     FoldsDeviceIds,
 }

@@ -14,14 +14,16 @@ use std::{
 use durable::{Epoch, Sealer};
 use model::{
     AllocationPolicy, AllocationWeight, CustomAllocation, DeviceId, EnrollmentGroup, EnrollmentGroupId,
-    EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LinkedHub,
+    EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LeaseToken, LinkedHub,
     ProvisioningStatus, Registration, RegistrationId, SymmetricKey, Timestamp, TwinCollection,
 };
-use provisioning::ports::{Change, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, Instances};
+use provisioning::ports::{
+    Change, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, Instances, Leases,
+};
 use serde_json::json;
 use store::EmbeddedStore;
 use tempfile::TempDir;
-use testkit::{hub::FakeHubs, sample};
+use testkit::{clock::SteppedClock, hub::FakeHubs, sample};
 use tokio::time::Instant;
 
 use crate::{
@@ -29,6 +31,7 @@ use crate::{
     figures::Figures,
     hostility::Individual,
     intruder::Prey,
+    life::Pulse,
     rivals,
     store::finish,
     weather::{Flaw, Weather},
@@ -54,12 +57,16 @@ pub struct World {
     pub flaw: Flaw,
     pub hubs: FakeHubs,
     began: Instant,
+    /// Follows the virtual time: the store looks at it on a thread where time is real.
+    pub lease_clock: Arc<SteppedClock>,
     notes: Mutex<Notes>,
     /// The store, and the folder that it is in. A restore puts another one in its place.
     disk: Mutex<(EmbeddedStore, PathBuf)>,
     /// What the file outside of that folder says.
     mark: Mutex<Epoch>,
     folders: AtomicU64,
+    /// The calls of hubs by assignment runs: of which process, and for which device.
+    calls: Mutex<Vec<(Arc<Pulse>, String)>>,
     directory: TempDir,
 }
 
@@ -101,6 +108,8 @@ pub struct Notes {
     pub keys: BTreeMap<RegistrationId, SymmetricKey>,
     /// How often an older state of the store was restored.
     pub restores: u64,
+    /// Leases that another holder has taken over, or that were released.
+    pub lost_leases: BTreeSet<LeaseToken>,
     /// Groups that were ever deleted.
     pub ever_deleted: BTreeSet<String>,
 }
@@ -116,7 +125,8 @@ impl World {
     pub async fn new(seed: u64, flaw: Flaw) -> Arc<World> {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let folder = directory.path().to_owned();
-        let disk = (open_store(&folder), folder);
+        let lease_clock = Arc::new(SteppedClock::default());
+        let disk = (open_store(&folder, Arc::clone(&lease_clock)), folder);
         let world = Arc::new(World {
             seed,
             dice: Dice::new(seed),
@@ -124,10 +134,12 @@ impl World {
             flaw,
             hubs: FakeHubs::new(HUBS.map(sample::hub_name)),
             began: Instant::now(),
+            lease_clock,
             notes: Mutex::default(),
             disk: Mutex::new(disk),
             mark: Mutex::new(Epoch::first().unwrap()),
             folders: AtomicU64::new(0),
+            calls: Mutex::default(),
             directory,
         });
         let first = world.mark();
@@ -141,6 +153,17 @@ impl World {
         }
         rivals::enroll(&world);
         world
+    }
+
+    pub fn calls(&self) -> MutexGuard<'_, Vec<(Arc<Pulse>, String)>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the leases of a process that has died, as its successor does when it opens the file.
+    pub fn end_leases(&self) {
+        for lease in finish(self.disk().leases()).unwrap() {
+            finish(self.disk().release(lease.token)).unwrap();
+        }
     }
 
     /// The store as it is now.
@@ -167,7 +190,7 @@ impl World {
 
     /// Goes on with the store in this folder.
     pub fn open(&self, folder: PathBuf) {
-        *self.disk.lock().unwrap() = (open_store(&folder), folder);
+        *self.disk.lock().unwrap() = (open_store(&folder, Arc::clone(&self.lease_clock)), folder);
     }
 
     /// The mark of the store.
@@ -352,8 +375,9 @@ impl World {
     }
 }
 
-fn open_store(folder: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(&folder.join("sim.db"), Sealer::from_key([7; 32])).unwrap()
+fn open_store(folder: &Path, lease_clock: Arc<SteppedClock>) -> EmbeddedStore {
+    let store = EmbeddedStore::open(&folder.join("sim.db"), Sealer::from_key([7; 32])).unwrap();
+    store.with_lease_clock(lease_clock)
 }
 
 /// The virtual time, as a clock.

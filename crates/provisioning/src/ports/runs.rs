@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{IdScope, Instance, Registration, RegistrationId};
+use model::{IdScope, Instance, LeaseToken, Registration, RegistrationId};
 
 use crate::{Error, register::AssignmentRun};
 
@@ -26,6 +26,10 @@ pub trait AssignmentRuns: Send + Sync {
         instance: &Instance,
         registration: &Registration,
     ) -> Result<Option<RunStatus>, Error>;
+
+    /// Returns the lease that new runs are made under: [`RegisterRequest::runner`](crate::register::RegisterRequest::runner).
+    /// `None` while this process cannot renew it.
+    fn lease(&self) -> Option<LeaseToken>;
 
     /// Ends the back-off of a run whose record an operator changed, so that it ends at once if it was canceled.
     fn wake(&self, scope: &IdScope, registration_id: &RegistrationId);

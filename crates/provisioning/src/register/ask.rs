@@ -110,6 +110,7 @@ impl Provisioning {
                 from,
                 admitted_by: run.admitted_by.clone(),
                 tries,
+                runner: run.runner,
             },
             record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
             ..before.clone()
@@ -120,7 +121,8 @@ impl Provisioning {
         let put = Change::PutRegistration(Box::new(next.clone()));
         let commit = RegistrationCommit::new(&next.registration_id, expect, put, by)
             .without_cleanup_of(&next.status)
-            .with_cleanup(abandoned.residue, CleanupCause::Redirected);
+            .with_cleanup(abandoned.residue, CleanupCause::Redirected)
+            .fenced_by(run.runner);
         if self.commit_registration(&run.scope, commit).await? {
             return Ok(AssignmentRun::started(&run.scope, &next)
                 .map_or(RedirectOutcome::Superseded, |run| RedirectOutcome::Redirected(Box::new(run))));

@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use model::{
     Actor, AttestationDigest, CleanupCause, Decision, DecisionOutcome, Decisions, DeviceSpec, EnrollmentRef,
-    Failure, FailureReason, Instance, LogOperation, PendingStep, Registration, RegistrationId, Status,
-    Timestamp, Tries,
+    Failure, FailureReason, Instance, LeaseToken, LogOperation, PendingStep, Registration, RegistrationId,
+    Status, Timestamp, Tries,
 };
 
 use super::{
@@ -36,6 +36,8 @@ struct Registrant<'a> {
     previous: Option<&'a Registration>,
     /// The device's address, if known.
     address: Option<IpAddr>,
+    /// The runner that is to execute the run.
+    runner: Option<LeaseToken>,
 }
 
 impl Registrant<'_> {
@@ -118,7 +120,8 @@ impl Provisioning {
             };
             let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
             let (previous, address) = (previous.as_ref(), request.address);
-            let registrant = Registrant { instance, attested: &attested, name, previous, address };
+            let runner = self.runner_for(previous, request.runner).await?;
+            let registrant = Registrant { instance, attested: &attested, name, previous, address, runner };
             if !self.store_learned_key(instance, &attested, &registrant.actor()).await? {
                 continue;
             }
@@ -155,7 +158,8 @@ impl Provisioning {
                     .await?;
                 let admitted_by = registrant.admitted_by();
                 let run = |previous: &Registration| {
-                    let run = AssignmentRun::confirming(scope, previous, admitted_by, (spec, decision));
+                    let by = (scope, request.runner);
+                    let run = AssignmentRun::confirming(by, previous, admitted_by, (spec, decision));
                     run.with_key(registrant.attested.key())
                 };
                 return Ok(confirmed.as_ref().map(run).map(|run| RegisterOutcome::Running(Box::new(run))));
@@ -191,6 +195,23 @@ impl Provisioning {
             }
         };
         self.write(registrant, next).await
+    }
+
+    /// Returns the runner for the next run of a device: the one that executes its last run, if that has a lease, so that no
+    /// two runners call hubs for the device at the same time; else the one of this process.
+    async fn runner_for(
+        &self,
+        previous: Option<&Registration>,
+        own: Option<LeaseToken>,
+    ) -> Result<Option<LeaseToken>, Error> {
+        let Some(Status::Assigning { runner: Some(last), .. }) = previous.map(|it| &it.status) else {
+            return Ok(own);
+        };
+        if own == Some(*last) {
+            return Ok(own);
+        }
+        let leases = self.store.leases().await?;
+        Ok(if leases.iter().any(|lease| lease.token == *last) { Some(*last) } else { own })
     }
 
     fn plan_for(&self, registrant: &Registrant<'_>, request: &RegisterRequest) -> Plan {
@@ -285,7 +306,8 @@ impl NextRecord {
         decision: Option<Decision>,
     ) -> NextRecord {
         let (from, admitted_by) = (abandoned.current.clone(), Some(registrant.admitted_by()));
-        let status = Status::Assigning { step, from, admitted_by, tries: Tries::default() };
+        let (tries, runner) = (Tries::default(), registrant.runner);
+        let status = Status::Assigning { step, from, admitted_by, tries, runner };
         NextRecord { status, abandoned, cause: CleanupCause::Redirected, decision }
     }
 }

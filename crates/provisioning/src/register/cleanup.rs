@@ -14,11 +14,11 @@
 use std::time::Duration;
 
 use model::{
-    Actor, Attribution, Cleanup, DeviceSpec, Generation, HubName, IdScope, Instance, Job, LogOperation,
-    OperationKind, Residue, Timestamp, Tries,
+    Actor, Attribution, Cleanup, DeviceSpec, Generation, HubName, IdScope, Instance, Job, LeaseToken,
+    LogOperation, OperationKind, Residue, Timestamp, Tries,
 };
 
-use super::backoff;
+use super::{AssignmentRun, backoff};
 use crate::{
     Error, Provisioning,
     ports::{Change, Commit, Delay, Expect, HubDevice, HubError, PageRequest, Removed, StoreError},
@@ -55,6 +55,13 @@ enum Match {
     Other,
     /// Nothing proves either.
     Unproven,
+}
+
+/// The instance of a cleanup, and the lease under which it is changed.
+#[derive(Clone, Copy)]
+struct Fenced<'a> {
+    scope: &'a IdScope,
+    fence: Option<LeaseToken>,
 }
 
 /// How many cleanups are confirmed in one commit.
@@ -126,11 +133,11 @@ impl Provisioning {
     /// Adds the generation that the hub answered to the cleanup of a run that was abandoned before this answer.
     pub(super) async fn name_residue(
         &self,
-        scope: &IdScope,
+        run: &AssignmentRun,
         spec: &DeviceSpec,
         generation: Option<Generation>,
     ) -> Result<(), Error> {
-        let cleanup = match self.store.cleanup(scope, &spec.hub_device()).await {
+        let cleanup = match self.store.cleanup(&run.scope, &spec.hub_device()).await {
             Err(StoreError::Damaged(_)) => None,
             cleanup => cleanup?,
         };
@@ -142,25 +149,33 @@ impl Provisioning {
         let record = record::fresh(&*self.entropy, Some(&cleanup.record), self.clock.now())?;
         let residue = Residue { generation, ..cleanup.residue.clone() };
         let named = Cleanup { residue, tries: Tries::default(), record, ..cleanup.clone() };
-        self.change_cleanup(scope, &cleanup, Change::PutCleanup(Box::new(named))).await
+        let under = Fenced { scope: &run.scope, fence: run.runner };
+        self.change_cleanup(under, &cleanup, Change::PutCleanup(Box::new(named))).await
     }
 
-    /// Tries a cleanup. May be repeated, but not while a run of the same registration is executed.
-    pub async fn clean_up(&self, scope: &IdScope, cleanup: &Cleanup) -> Result<CleanupOutcome, Error> {
+    /// Tries a cleanup, under this lease if there may be other runners. May be repeated, but not while a run of the same
+    /// registration is executed. Fails with [`Error::Fenced`] once the lease has another holder.
+    pub async fn clean_up(
+        &self,
+        scope: &IdScope,
+        cleanup: &Cleanup,
+        fence: Option<LeaseToken>,
+    ) -> Result<CleanupOutcome, Error> {
+        let under = Fenced { scope, fence };
         let outcome = match self.remove(scope, cleanup).await? {
             Ok(outcome) => outcome,
-            Err(HubError::Unavailable(delay)) => self.postpone(scope, cleanup, delay).await?,
+            Err(HubError::Unavailable(delay)) => self.postpone(under, cleanup, delay).await?,
             Err(HubError::Occupied(reason) | HubError::Full(reason) | HubError::Refused(reason)) => {
-                self.postpone(scope, cleanup, reason.into()).await?
+                self.postpone(under, cleanup, reason.into()).await?
             }
         };
         match outcome {
             CleanupOutcome::Removed | CleanupOutcome::Absent | CleanupOutcome::Foreign => {
                 let change = Change::DeleteCleanup(cleanup.residue.hub_device.clone());
-                self.change_cleanup(scope, cleanup, change).await?;
+                self.change_cleanup(under, cleanup, change).await?;
             }
             CleanupOutcome::Held { .. } => {
-                self.postpone(scope, cleanup, UNPROVEN.into()).await?;
+                self.postpone(under, cleanup, UNPROVEN.into()).await?;
             }
             CleanupOutcome::Superseded | CleanupOutcome::Retry(..) => {}
         }
@@ -208,7 +223,7 @@ impl Provisioning {
 
     async fn postpone(
         &self,
-        scope: &IdScope,
+        under: Fenced<'_>,
         cleanup: &Cleanup,
         delay: Delay,
     ) -> Result<CleanupOutcome, Error> {
@@ -216,15 +231,20 @@ impl Provisioning {
         let reason = delay.reason.clone();
         let (tries, pause) = backoff::after(&cleanup.tries, now, backoff::MAX_CLEANUP_BACKOFF, delay);
         let postponed = Cleanup { tries, ..cleanup.clone() };
-        self.change_cleanup(scope, cleanup, Change::PutCleanup(Box::new(postponed))).await?;
+        self.change_cleanup(under, cleanup, Change::PutCleanup(Box::new(postponed))).await?;
         Ok(CleanupOutcome::Retry(pause, reason))
     }
 
     /// Changes a cleanup unless it was replaced meanwhile: then the device is assigned there again, or was left again.
-    async fn change_cleanup(&self, scope: &IdScope, cleanup: &Cleanup, change: Change) -> Result<(), Error> {
+    async fn change_cleanup(
+        &self,
+        Fenced { scope, fence }: Fenced<'_>,
+        cleanup: &Cleanup,
+        change: Change,
+    ) -> Result<(), Error> {
         let expect = Expect::Version(cleanup.record.etag.clone());
         let by = self.by_job(Job::Cleanups, LogOperation::CleanupTry);
-        let commit = Commit { changes: vec![(expect, change)], ..Commit::by(by) };
+        let commit = Commit { fence, changes: vec![(expect, change)], ..Commit::by(by) };
         self.store.commit(scope, commit).await?;
         Ok(())
     }

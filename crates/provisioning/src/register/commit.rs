@@ -2,8 +2,8 @@
 //! operation that it counts as.
 
 use model::{
-    Attribution, Cleanup, CleanupCause, HubDeviceRef, IdScope, OperationKind, RegistrationId, Residue,
-    Status, Tries,
+    Attribution, Cleanup, CleanupCause, HubDeviceRef, IdScope, LeaseToken, OperationKind, RegistrationId,
+    Residue, Status, Tries,
 };
 
 use crate::{
@@ -21,6 +21,7 @@ pub(super) struct RegistrationCommit {
     residue: Option<(Residue, CleanupCause)>,
     operation: Option<OperationKind>,
     guard: Option<Guard>,
+    fence: Option<LeaseToken>,
     by: Attribution,
 }
 
@@ -40,6 +41,7 @@ impl RegistrationCommit {
             residue: None,
             operation: None,
             guard: None,
+            fence: None,
             by,
         }
     }
@@ -61,6 +63,11 @@ impl RegistrationCommit {
     /// Makes the commit depend on another record.
     pub(super) fn guarded_by(self, guard: Guard) -> RegistrationCommit {
         RegistrationCommit { guard: Some(guard), ..self }
+    }
+
+    /// Makes the commit under this lease.
+    pub(super) fn fenced_by(self, fence: Option<LeaseToken>) -> RegistrationCommit {
+        RegistrationCommit { fence, ..self }
     }
 
     /// Counts an operation with it.
@@ -89,9 +96,9 @@ impl Provisioning {
             changes.push((Expect::Following, Change::PutCleanup(Box::new(cleanup))));
         }
         let operation = commit.operation.map(|kind| (kind, now.day()));
-        let guards = commit.guard.into_iter().collect();
-        let outcomes =
-            self.store.commit(scope, Commit { guards, changes, operation, ..Commit::by(commit.by) }).await?;
+        let (fence, guards) = (commit.fence, commit.guard.into_iter().collect());
+        let commit = Commit { fence, guards, changes, operation, by: commit.by };
+        let outcomes = self.store.commit(scope, commit).await?;
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }
 }

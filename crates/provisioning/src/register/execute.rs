@@ -33,6 +33,7 @@ impl Provisioning {
     async fn or_retry(&self, run: &AssignmentRun, outcome: Result<RunOutcome, Error>) -> RunOutcome {
         match outcome {
             Ok(outcome) => outcome,
+            Err(Error::Fenced) => run.fenced(),
             Err(error) => self.retry(run, error.to_string().into()).await,
         }
     }
@@ -89,6 +90,7 @@ impl Provisioning {
                 from,
                 admitted_by: run.admitted_by.clone(),
                 tries: Tries::default(),
+                runner: run.runner,
             },
             record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
             ..before.clone()
@@ -98,7 +100,8 @@ impl Provisioning {
         let change = Change::PutRegistration(Box::new(persisted.clone()));
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationHold);
         let commit = RegistrationCommit::new(&persisted.registration_id, expect, change, by)
-            .without_cleanup_of(&persisted.status);
+            .without_cleanup_of(&persisted.status)
+            .fenced_by(run.runner);
         let is_persisted = self.commit_registration(&run.scope, commit).await?;
         let persisted = if is_persisted { AssignmentRun::started(&run.scope, &persisted) } else { None };
         // A run that could not be persisted is superseded, which its execution finds out.
@@ -135,7 +138,7 @@ impl Provisioning {
         let is_assigned = matches!(&outcome, RunOutcome::Registration(registration)
             if registration.assignment().is_some_and(|at| at.hub_device() == spec.hub_device()));
         if !is_assigned {
-            self.name_residue(&run.scope, spec, ensured.generation).await?;
+            self.name_residue(run, spec, ensured.generation).await?;
         }
         Ok(outcome)
     }
@@ -185,7 +188,7 @@ impl Provisioning {
         }
         let operation = Some((OperationKind::Reregistration, self.clock.now().day()));
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationConfirm);
-        let commit = Commit { guards, changes, operation, ..Commit::by(by) };
+        let commit = Commit { fence: run.runner, guards, changes, operation, by };
         let outcomes = self.store.commit(&run.scope, commit).await?;
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }
@@ -213,7 +216,8 @@ impl Provisioning {
         };
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationAssign);
         let (assigned, commit) = self.ended(&run.registration, run.decision.clone(), end, by)?;
-        let is_committed = self.commit_registration(&run.scope, commit.guarded_by(guard)).await?;
+        let commit = commit.guarded_by(guard).fenced_by(run.runner);
+        let is_committed = self.commit_registration(&run.scope, commit).await?;
         Ok(is_committed.then_some(assigned))
     }
 
@@ -243,7 +247,7 @@ impl Provisioning {
     async fn end(&self, run: &AssignmentRun, end: RunEnd) -> Result<RunOutcome, Error> {
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationFail);
         let (ended, commit) = self.ended(&run.registration, run.decision.clone(), end, by)?;
-        if self.commit_registration(&run.scope, commit).await? {
+        if self.commit_registration(&run.scope, commit.fenced_by(run.runner)).await? {
             return Ok(RunOutcome::Registration(Box::new(ended)));
         }
         self.superseded(run).await
@@ -299,6 +303,7 @@ impl Provisioning {
     pub(super) async fn retry(&self, run: &AssignmentRun, delay: Delay) -> RunOutcome {
         let run = &match self.persist(run).await {
             Ok(run) => run,
+            Err(Error::Fenced) => return run.fenced(),
             Err(error) => return RunOutcome::Abandoned(error),
         };
         let reported = delay.retry_after.is_some();
@@ -316,7 +321,8 @@ impl Provisioning {
             let expect = Expect::Version(run.registration.record.etag.clone());
             let changes = vec![(expect, Change::PutRegistration(Box::new(run.registration.clone())))];
             let by = self.by_job(Job::Assignments, LogOperation::RegistrationTry);
-            let recorded = self.store.commit(&run.scope, Commit { changes, ..Commit::by(by) }).await;
+            let commit = Commit { fence: run.runner, changes, ..Commit::by(by) };
+            let recorded = self.store.commit(&run.scope, commit).await;
             if let Err(error) = recorded {
                 // The run continues; only operators see less.
                 tracing::warn!(

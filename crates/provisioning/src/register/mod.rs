@@ -32,7 +32,7 @@ mod waiting_run;
 use std::{net::IpAddr, time::Duration};
 
 use model::{
-    AttestationDigest, Decision, DeviceSpec, IdScope, KeyUse, PendingStep, RawJson, Registration,
+    AttestationDigest, Decision, DeviceSpec, IdScope, KeyUse, LeaseToken, PendingStep, RawJson, Registration,
     RegistrationId, Status, Tries,
 };
 
@@ -59,6 +59,8 @@ pub struct RegisterRequest {
     pub address: Option<IpAddr>,
     /// What happens to a returning device whose enrollment has no reprovision policy.
     pub default_reprovision: DefaultReprovision,
+    /// The lease of the runner that is to execute the run. `None` if any runner may.
+    pub runner: Option<LeaseToken>,
 }
 
 /// What happens to a returning device whose enrollment has no reprovision policy, by the device's API version: devices that
@@ -99,6 +101,8 @@ pub struct AssignmentRun {
     /// Whether the device of a confirmation used another key than the stored registration names. The commit that counts the
     /// confirmation updates the key, so that this costs no write of its own.
     updates_key: bool,
+    /// The lease under which it is executed: the fence of its commits.
+    runner: Option<LeaseToken>,
 }
 
 /// Where a run comes from.
@@ -119,7 +123,7 @@ impl AssignmentRun {
 
     /// Returns the run of a registration that was just persisted.
     fn started(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
-        let Status::Assigning { step, tries, admitted_by, .. } = &registration.status else {
+        let Status::Assigning { step, tries, admitted_by, runner, .. } = &registration.status else {
             return None;
         };
         Some(AssignmentRun {
@@ -131,12 +135,13 @@ impl AssignmentRun {
             admitted_by: admitted_by.clone(),
             decision: None,
             updates_key: false,
+            runner: *runner,
         })
     }
 
     /// Returns a run that asks a hub whether it still has a device as the registration says.
     fn confirming(
-        scope: &IdScope,
+        (scope, runner): (&IdScope, Option<LeaseToken>),
         registration: &Registration,
         admitted_by: AttestationDigest,
         (spec, decision): (DeviceSpec, Decision),
@@ -150,6 +155,7 @@ impl AssignmentRun {
             admitted_by: Some(admitted_by),
             decision: Some(decision),
             updates_key: false,
+            runner,
         }
     }
 
@@ -177,6 +183,17 @@ impl AssignmentRun {
         run
     }
 
+    /// Returns the lease under which it is executed; `None` if any runner may execute it.
+    pub fn runner(&self) -> Option<LeaseToken> {
+        self.runner
+    }
+
+    /// Returns the outcome of the run at a runner that has lost its lease. A confirmation that is not persisted ends there: its
+    /// device must ask again, for it was not counted.
+    pub fn fenced(&self) -> RunOutcome {
+        if self.is_persisted() { RunOutcome::TakenOver } else { RunOutcome::Abandoned(Error::Fenced) }
+    }
+
     /// Returns the name of the hub, or the host of the webhook, that the run calls.
     pub fn target(&self) -> &str {
         target(&self.step)
@@ -200,6 +217,8 @@ fn target(step: &PendingStep) -> &str {
 pub enum RunOutcome {
     /// The run ended. This is on disk; if superseded, the registration of the newer run.
     Registration(Box<Registration>),
+    /// Another runner executes it, for the lease of this one has ended.
+    TakenOver,
     /// The registration was deleted meanwhile.
     Deleted,
     /// A hub or a webhook is unavailable, and the run must be executed again.

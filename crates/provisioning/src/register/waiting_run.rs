@@ -4,16 +4,20 @@
 use std::{io, time::Duration};
 
 use model::{
-    Enrollment, IdScope, InitialTwin, OperationId, PendingStep, Registration, RegistrationId, Status,
-    StatusKind, TwinCollection,
+    Enrollment, IdScope, InitialTwin, Job, LeaseToken, LogOperation, OperationId, PendingStep, Registration,
+    RegistrationId, Status, StatusKind, TwinCollection,
 };
 use serde_json::Value;
 
-use super::{AssignmentRun, RunOutcome, backoff};
+use super::{AssignmentRun, RunOutcome, backoff, commit::RegistrationCommit};
 use crate::{
     Error, Provisioning,
-    ports::{Page, PageRequest},
+    ports::{Change, Expect, Page, PageRequest},
+    record,
 };
+
+/// How often a run is read again because its record changed while it was taken over.
+const MAX_RACES: usize = 8;
 
 /// The bytes of a run that is nearly empty, the calls to its hub included.
 const BASE_BYTES: usize = 8 * 1024;
@@ -34,6 +38,8 @@ pub struct WaitingRun {
     pub target: Box<str>,
     /// How long to wait until the next try, from when this was read.
     pub backoff: Duration,
+    /// The lease of the runner that executes it; `None` if any runner may.
+    pub runner: Option<LeaseToken>,
 }
 
 /// The state of a run that waited.
@@ -41,7 +47,7 @@ pub struct WaitingRun {
 pub enum ResumeOutcome {
     /// It must be executed.
     Running(Box<AssignmentRun>),
-    /// It has ended meanwhile.
+    /// It has ended meanwhile, or another runner executes it.
     Ended(RunOutcome),
 }
 
@@ -54,6 +60,7 @@ impl AssignmentRun {
             operation_id: self.registration.operation_id.clone(),
             target: self.target().into(),
             backoff: Duration::ZERO,
+            runner: self.runner,
         }
     }
 
@@ -112,13 +119,14 @@ impl io::Write for ByteCount {
 impl Provisioning {
     /// Returns the unfinished run of a stored registration without its step, if it has one.
     pub fn waiting_run(&self, scope: &IdScope, registration: &Registration) -> Option<WaitingRun> {
-        let Status::Assigning { step, tries, .. } = &registration.status else { return None };
+        let Status::Assigning { step, tries, runner, .. } = &registration.status else { return None };
         Some(WaitingRun {
             scope: scope.clone(),
             registration_id: registration.registration_id.clone(),
             operation_id: registration.operation_id.clone(),
             target: super::target(step).into(),
             backoff: backoff::left(tries, self.clock.now()),
+            runner: *runner,
         })
     }
 
@@ -134,14 +142,53 @@ impl Provisioning {
         Ok(Page { items: waiting.collect(), next, damaged })
     }
 
-    /// Reads a run that has waited. It is the same run as long as its operation is the same.
-    pub async fn resume(&self, waiting: &WaitingRun) -> Result<ResumeOutcome, Error> {
-        let stored = self.store.registration(&waiting.scope, &waiting.registration_id).await?;
-        let Some(stored) = stored else { return Ok(ResumeOutcome::Ended(RunOutcome::Deleted)) };
-        let is_same = stored.operation_id == waiting.operation_id;
-        Ok(match AssignmentRun::from_store(&waiting.scope, &stored).filter(|_| is_same) {
-            Some(run) => ResumeOutcome::Running(Box::new(run)),
-            None => ResumeOutcome::Ended(RunOutcome::Registration(Box::new(stored))),
-        })
+    /// Reads a run that has waited, to be executed under this lease. It is the same run as long as its operation is the
+    /// same. One of another runner is taken over if that runner has no lease any more.
+    pub async fn resume(
+        &self,
+        waiting: &WaitingRun,
+        runner: Option<LeaseToken>,
+    ) -> Result<ResumeOutcome, Error> {
+        for _ in 0..MAX_RACES {
+            let stored = self.store.registration(&waiting.scope, &waiting.registration_id).await?;
+            let Some(stored) = stored else { return Ok(ResumeOutcome::Ended(RunOutcome::Deleted)) };
+            let is_same = stored.operation_id == waiting.operation_id;
+            let run = AssignmentRun::from_store(&waiting.scope, &stored).filter(|_| is_same);
+            let Some(run) = run else {
+                return Ok(ResumeOutcome::Ended(RunOutcome::Registration(Box::new(stored))));
+            };
+            if run.runner == runner {
+                return Ok(ResumeOutcome::Running(Box::new(run)));
+            }
+            // Read after the record, whose lease was claimed before it was written.
+            let leases = self.store.leases().await?;
+            if leases.iter().any(|lease| Some(lease.token) == run.runner) {
+                return Ok(ResumeOutcome::Ended(RunOutcome::TakenOver));
+            }
+            if let Some(run) = self.take_over(run, runner).await? {
+                return Ok(ResumeOutcome::Running(Box::new(run)));
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// Puts a run under another lease; `None` if its record has changed. The record gets a new version, so that only one
+    /// runner can do this.
+    async fn take_over(
+        &self,
+        run: AssignmentRun,
+        runner: Option<LeaseToken>,
+    ) -> Result<Option<AssignmentRun>, Error> {
+        let expect = Expect::Version(run.registration.record.etag.clone());
+        let mut next = run.registration;
+        if let Status::Assigning { runner: stored, .. } = &mut next.status {
+            *stored = runner;
+        }
+        next.record = record::fresh(&*self.entropy, Some(&next.record), self.clock.now())?;
+        let by = self.by_job(Job::Assignments, LogOperation::RegistrationTry);
+        let change = Change::PutRegistration(Box::new(next.clone()));
+        let commit = RegistrationCommit::new(&next.registration_id, expect, change, by).fenced_by(runner);
+        let is_made = self.commit_registration(&run.scope, commit).await?;
+        Ok(AssignmentRun::from_store(&run.scope, &next).filter(|_| is_made))
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use model::{IdScope, Instance, OperationId, Registration, RegistrationId, Status, StatusKind};
+use model::{IdScope, Instance, LeaseToken, OperationId, Registration, RegistrationId, Status, StatusKind};
 use provisioning::{
     Error, Provisioning,
     ports::{AssignmentRuns, PageRequest, RunStatus},
@@ -29,6 +29,7 @@ use tokio::{
 use task::RunTask;
 
 use crate::{
+    lease::LeaseHandle,
     memory::{Reserved, RunMemory},
     rate::Rates,
     shares::{Share, Shares},
@@ -53,6 +54,12 @@ pub struct RunLimits {
     pub per_target: usize,
 }
 
+impl Default for RunLimits {
+    fn default() -> RunLimits {
+        LIMITS
+    }
+}
+
 /// Executes assignment runs. Clones share the runs.
 #[derive(Clone)]
 pub struct AssignmentRunner {
@@ -61,6 +68,8 @@ pub struct AssignmentRunner {
 
 struct Shared {
     provisioning: Arc<Provisioning>,
+    /// The lease that runs are executed under.
+    lease: LeaseHandle,
     in_flight: Mutex<HashMap<RunKey, InFlight>>,
     per_instance: Arc<Shares<IdScope>>,
     per_target: Arc<Shares<Target>>,
@@ -139,15 +148,15 @@ enum NotStarted {
 }
 
 impl AssignmentRunner {
-    /// Creates a runner without runs.
-    pub fn new(provisioning: Arc<Provisioning>) -> AssignmentRunner {
-        AssignmentRunner::with_limits(provisioning, LIMITS)
-    }
-
-    /// Creates a runner with other limits.
-    pub fn with_limits(provisioning: Arc<Provisioning>, limits: RunLimits) -> AssignmentRunner {
+    /// Creates a runner without runs, which executes them while this process has this lease.
+    pub(crate) fn new(
+        provisioning: Arc<Provisioning>,
+        lease: LeaseHandle,
+        limits: RunLimits,
+    ) -> AssignmentRunner {
         let shared = Shared {
             provisioning,
+            lease,
             in_flight: Mutex::default(),
             per_instance: Arc::default(),
             per_target: Arc::default(),
@@ -199,8 +208,11 @@ impl AssignmentRunner {
         run.is_running().then(|| run.since.elapsed())
     }
 
-    /// Starts a run that was found in the store, unless it is in progress.
+    /// Starts a run that was found in the store, unless it is in progress, here or at another runner.
     fn resume(&self, instance: &Instance, run: WaitingRun) -> Result<(), NotStarted> {
+        if run.runner.is_some_and(|token| self.shared.lease.is_of_peer(token)) {
+            return Ok(());
+        }
         let wanted = StartRequest {
             key: (run.scope.clone(), run.registration_id.clone()),
             operation_id: run.operation_id.clone(),
@@ -231,10 +243,13 @@ impl AssignmentRunner {
     }
 
     /// Returns where the work of a new run is to be while it waits for its start: in memory if there is room. One that has to
-    /// wait, or was tried before, is read when it is due; a confirmation, which is not in the store, cannot wait for memory.
+    /// wait, or was tried before, is read when it is due; so is one that was not made under the present lease. A confirmation,
+    /// which is not in the store, can wait for neither.
     fn source(&self, run: &AssignmentRun, has_predecessor: bool) -> Option<Source> {
+        let is_held = run.runner().is_some() && run.runner() == self.shared.lease.current();
         let waits = run.is_persisted() && (has_predecessor || run.is_from_store());
-        let reserved = if waits { None } else { self.shared.memory.try_reserve(&run.scope, run.memory()) };
+        let reserved =
+            if waits || !is_held { None } else { self.shared.memory.try_reserve(&run.scope, run.memory()) };
         match reserved {
             Some(reserved) => Some(Source::Loaded(Box::new(run.clone()), reserved)),
             None if !run.is_persisted() => None,
@@ -340,6 +355,10 @@ impl AssignmentRuns for AssignmentRunner {
         Ok(Some(started.map_or_else(|reason| reason.status(since), |()| RunStatus::InProgress(since))))
     }
 
+    fn lease(&self) -> Option<LeaseToken> {
+        self.shared.lease.current()
+    }
+
     fn wake(&self, scope: &IdScope, registration_id: &RegistrationId) {
         let key = (scope.clone(), registration_id.clone());
         if let Some(run) = self.shared.lock().get(&key) {
@@ -398,9 +417,9 @@ impl Progress {
             }
             Progress::Ended(RunOutcome::Deleted) => Ok(RunStatus::Deleted),
             Progress::Ended(RunOutcome::Abandoned(error)) => Err(error.clone()),
-            Progress::Ended(RunOutcome::Retry(_)) | Progress::InMemory | Progress::Persisted => {
-                Ok(RunStatus::InProgress(since().unwrap_or_default()))
-            }
+            Progress::Ended(RunOutcome::Retry(_) | RunOutcome::TakenOver)
+            | Progress::InMemory
+            | Progress::Persisted => Ok(RunStatus::InProgress(since().unwrap_or_default())),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
+use model::LeaseToken;
 use provisioning::{
     Error,
     register::{AssignmentRun, ResumeOutcome, Retry, RunOutcome, WaitingRun},
@@ -28,7 +29,7 @@ impl RunTask<'_> {
         let (waiting, first) = match source {
             Source::Loaded(run, reserved) => {
                 let waiting = run.to_waiting();
-                (waiting, Box::pin(self.first_try(run, reserved, predecessor)).await)
+                (waiting, Box::pin(self.first_try_while_held(run, reserved, predecessor)).await)
             }
             Source::Stored(waiting) => {
                 if let Some(mut predecessor) = predecessor {
@@ -43,6 +44,23 @@ impl RunTask<'_> {
             Ok(RunOutcome::Retry(retry)) => self.retry_until_ended(&waiting, retry).await,
             Ok(ended) => ended,
             Err(error) => RunOutcome::Abandoned(error),
+        }
+    }
+
+    /// Executes a run that a request has just made, as long as this process has the lease that it was made under.
+    async fn first_try_while_held(
+        &self,
+        run: Box<AssignmentRun>,
+        reserved: Reserved,
+        predecessor: Option<Watcher>,
+    ) -> Result<RunOutcome, Error> {
+        let fenced = run.fenced();
+        let Some(token) = run.runner() else { return Ok(fenced) };
+        let first_try = self.first_try(run, reserved, predecessor);
+        match self.runner.lease.while_held(token, first_try).await {
+            Some(ended) => ended,
+            None if matches!(*self.progress.borrow(), Progress::Persisted) => Ok(RunOutcome::TakenOver),
+            None => Ok(fenced),
         }
     }
 
@@ -86,21 +104,16 @@ impl RunTask<'_> {
         }
     }
 
-    /// Reads a run that is due as soon as there is memory for it, and executes it.
+    /// Reads a run that is due as soon as there is memory for it and this process has its lease, and executes it. A try that
+    /// the end of the lease interrupts is repeated under the next one.
     async fn resume(&self, waiting: &WaitingRun) -> RunOutcome {
         loop {
             let reserved = self.runner.memory.reserve(&waiting.scope).await;
-            match self.runner.provisioning.resume(waiting).await {
-                Ok(ResumeOutcome::Running(run)) => {
-                    let _held = reserved.map(|mut reserved| {
-                        reserved.shrink_to(run.memory());
-                        reserved
-                    });
-                    return self.runner.provisioning.execute(&run).await;
-                }
-                Ok(ResumeOutcome::Ended(ended)) => return ended,
-                Err(error) => {
-                    drop(reserved);
+            let token = self.runner.lease.held().await;
+            let attempt = self.execute(waiting, token, reserved);
+            match self.runner.lease.while_held(token, attempt).await {
+                Some(Ok(outcome)) => return outcome,
+                Some(Err(error)) => {
                     tracing::warn!(
                         instance.id_scope = %waiting.scope,
                         registration.id = %waiting.registration_id,
@@ -109,8 +122,25 @@ impl RunTask<'_> {
                     );
                     self.back_off(READ_BACKOFF).await;
                 }
+                None => {}
             }
         }
+    }
+
+    /// Reads a run and executes it. Fails when it cannot be read.
+    async fn execute(
+        &self,
+        waiting: &WaitingRun,
+        token: LeaseToken,
+        mut reserved: Option<Reserved>,
+    ) -> Result<RunOutcome, Error> {
+        Ok(match self.runner.provisioning.resume(waiting, Some(token)).await? {
+            ResumeOutcome::Running(run) => {
+                reserved.iter_mut().for_each(|reserved| reserved.shrink_to(run.memory()));
+                self.runner.provisioning.execute(&run).await
+            }
+            ResumeOutcome::Ended(ended) => ended,
+        })
     }
 
     /// Does some work, and meanwhile persists the run as soon as that is asked for; then returns it as it is in the store.

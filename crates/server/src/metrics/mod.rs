@@ -38,7 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) device_api: DeviceApi,
-    pub(crate) runner: AssignmentRunner,
+    pub(crate) runs: AssignmentRunner,
     /// The limiter of the endpoint's listeners.
     pub(crate) limiter: ConnectionLimiter,
     pub(crate) expirations: Arc<Expirations>,
@@ -152,7 +152,7 @@ impl Metrics {
     /// Writes the metrics without an instance.
     fn endpoint(&self, text: &mut Text) {
         let help = "Pending assignments, whose devices get `assigning`.";
-        text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.runner.in_flight());
+        text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.runs.in_flight());
         let help = "Open connections of devices and operators.";
         let mut open = text.family(Kind::Gauge, "muster_connections_open", help);
         for transport in Transport::ALL {

@@ -8,9 +8,9 @@ use http_body_util::BodyExt;
 use model::{AccessPolicy, Cleanup, IdScope, Instance, Registration, Rights};
 use provisioning::{
     Ports, Provisioning,
-    ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, Store, Unknown},
+    ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, RunnerId, Store, Unknown},
 };
-use runner::AssignmentRunner;
+use runner::Runner;
 use serde_json::{Value, json};
 use service_api::{ServiceApi, router};
 use store::EmbeddedStore;
@@ -51,7 +51,9 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let runs = Arc::new(AssignmentRunner::new(Arc::clone(&provisioning)));
+        let id = RunnerId::random(&*entropy);
+        let runner = Runner::new(Arc::clone(&provisioning), store.clone(), id);
+        let runs = Arc::new(runner.assignments().clone());
         let router = router(ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy));
         World { store, clock, hubs, provisioning, router, folder }
     }

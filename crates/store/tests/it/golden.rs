@@ -96,6 +96,10 @@ fn registrations_are_stored_as_ever() {
         *admitted_by = Some(model::AttestationDigest::of(&enrollment));
     }
     check("registration_assigning_admitted", &record);
+    if let Status::Assigning { runner, .. } = &mut record.status {
+        *runner = Some(model::LeaseToken::new(7));
+    }
+    check("registration_assigning_of_runner", &record);
     let mut record = sample::registration("Dev-1");
     record.key = Some(KeyUse::of(&sample::keys(10), KeySlot::Secondary));
     check("registration_by_secondary_key", &record);

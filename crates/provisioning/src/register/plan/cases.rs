@@ -56,7 +56,8 @@ impl Device {
     fn with_step(self, step: PendingStep) -> Device {
         let enrollment = Enrollment::Individual(Box::new(self.enrollment.clone()));
         let admitted_by = Some(AttestationDigest::of(&enrollment));
-        let status = Status::Assigning { step, from: None, admitted_by, tries: Tries::default() };
+        let (tries, runner) = (Tries::default(), None);
+        let status = Status::Assigning { step, from: None, admitted_by, tries, runner };
         Device { record: Some(record(status)), ..self }
     }
 
@@ -93,7 +94,14 @@ impl Device {
         let default_reprovision = DefaultReprovision::Migrate;
         (
             attested,
-            RegisterRequest { registration_id, evidence, payload: None, address: None, default_reprovision },
+            RegisterRequest {
+                registration_id,
+                evidence,
+                payload: None,
+                address: None,
+                default_reprovision,
+                runner: None,
+            },
         )
     }
 

@@ -158,11 +158,11 @@ impl History {
         for cleanup in due.iter().filter(|cleanup| cleanup.registration_id == id) {
             self.curse_hub(name);
             if self.roll(4) == 0 {
-                cut_off(self.world().provisioning.clean_up(&scope, cleanup)).await;
+                cut_off(self.world().provisioning.clean_up(&scope, cleanup, None)).await;
                 self.lift();
                 return self.crash().await;
             }
-            self.world().provisioning.clean_up(&scope, cleanup).await.unwrap();
+            self.world().provisioning.clean_up(&scope, cleanup, None).await.unwrap();
             self.lift();
         }
     }
@@ -170,7 +170,7 @@ impl History {
     async fn clean_up_all(&self) {
         let (scope, page) = (sample::scope(SCOPE), PageRequest { after: None, limit: 1000 });
         for cleanup in self.world().store.cleanups(&scope, page).await.unwrap().items {
-            let cleaned = self.world().provisioning.clean_up(&scope, &cleanup).await.unwrap();
+            let cleaned = self.world().provisioning.clean_up(&scope, &cleanup, None).await.unwrap();
             assert!(!matches!(cleaned, CleanupOutcome::Retry(..)), "{cleaned:?}");
         }
     }

@@ -222,6 +222,25 @@ async fn a_proof_is_used_once_also_after_a_restart() {
     }
 }
 
+/// Challenges are derived, and which one was used is in the record: a proof is good at every process, and once in all.
+#[tokio::test]
+async fn a_proof_is_used_once_at_whichever_process() {
+    let (one, tpm) = (World::new().await, tpm());
+    enroll(&one, &tpm).await;
+    let two = one.beside();
+    let proof = naming(&tpm, &open(&one, &tpm).await);
+    let registration = prove(&two, &proof).await;
+    for world in [&one, &two] {
+        let polled = poll(world, &registration.operation_id, &proof).await.unwrap();
+        handed(world, &tpm, &polled);
+        assert!(refusal(world.begin_with(SCOPE, ID, proof.clone()).await).contains("used already"));
+        assert_eq!(world.counted(SCOPE).await, (1, 0));
+    }
+    let again = naming(&tpm, &open(&two, &tpm).await);
+    prove(&one, &again).await;
+    assert!(refusal(two.begin_with(SCOPE, ID, again.clone()).await).contains("used already"));
+}
+
 /// As `docs/tpm.md` says: after a registration is deleted, the challenge that it used may be answered again until it expires; a
 /// replayed proof yields a key that only the device's TPM can decrypt.
 #[tokio::test]

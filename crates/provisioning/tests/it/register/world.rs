@@ -75,6 +75,20 @@ impl World {
     ) -> World {
         let path = directory.path().join("store.db");
         let store = EmbeddedStore::open(&path, Sealer::from_key([7; 32])).unwrap();
+        World::over(store, directory, (hubs, clock, entropy))
+    }
+
+    /// Opens a second process on the same store.
+    pub fn beside(&self) -> World {
+        let parts = (Arc::clone(&self.hubs), Arc::clone(&self.clock), Arc::clone(&self.entropy));
+        World::over(self.store.beside().unwrap(), directory(), parts)
+    }
+
+    fn over(
+        store: EmbeddedStore,
+        directory: TempDir,
+        (hubs, clock, entropy): (Arc<FakeHubs>, Arc<SteppedClock>, Arc<SeededEntropy>),
+    ) -> World {
         let webhook = Arc::new(FakeWebhook::default());
         let provisioning = Provisioning::new(Ports {
             store: Arc::new(store.clone()),
@@ -178,6 +192,7 @@ impl World {
             payload: None,
             address: None,
             default_reprovision: DefaultReprovision::Migrate,
+            runner: None,
         };
         self.provisioning.begin(&self.instance(scope).await, &request).await
     }
@@ -188,7 +203,7 @@ impl World {
         for instance in self.provisioning.instances().await.unwrap() {
             let page = PageRequest { after: None, limit: 1000 };
             for waiting in self.provisioning.unfinished_runs(&instance.id_scope, page).await.unwrap().items {
-                match self.provisioning.resume(&waiting).await.unwrap() {
+                match self.provisioning.resume(&waiting, None).await.unwrap() {
                     ResumeOutcome::Running(run) => runs.push(*run),
                     ResumeOutcome::Ended(ended) => panic!("nothing was at work on it: {ended:?}"),
                 }

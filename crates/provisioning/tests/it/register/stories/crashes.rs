@@ -107,7 +107,7 @@ async fn go(world: &World, device: &Device, ends: Ends) {
             _ => {}
         }
         let scope = sample::scope(SCOPE);
-        let cleaning = world.provisioning.clean_up(&scope, &cleanup);
+        let cleaning = world.provisioning.clean_up(&scope, &cleanup, None);
         if ends == Ends::Forgotten {
             return drop(cut_off(cleaning).await);
         }

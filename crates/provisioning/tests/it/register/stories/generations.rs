@@ -98,7 +98,7 @@ async fn a_cleanup_without_a_generation_waits_for_an_operator() {
     assert!(held.tries.reason.as_ref().is_some_and(|reason| reason.contains("confirmed")), "{held:?}");
     confirm(&world).await;
     assert_eq!(
-        world.provisioning.clean_up(&sample::scope(SCOPE), held).await.unwrap(),
+        world.provisioning.clean_up(&sample::scope(SCOPE), held, None).await.unwrap(),
         CleanupOutcome::Superseded
     );
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed], "confirmed");

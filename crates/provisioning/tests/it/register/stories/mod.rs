@@ -56,7 +56,7 @@ impl World {
     pub async fn clean_up(&self) -> Vec<CleanupOutcome> {
         let mut all = Vec::new();
         for cleanup in self.cleanups().await {
-            all.push(self.provisioning.clean_up(&sample::scope(SCOPE), &cleanup).await.unwrap());
+            all.push(self.provisioning.clean_up(&sample::scope(SCOPE), &cleanup, None).await.unwrap());
         }
         all
     }

@@ -105,7 +105,7 @@ async fn a_device_that_returns_before_the_cleanup_stays() {
         Ok(provisioning::ports::Removed::Changed),
         "a removal that was on its way comes too late"
     );
-    let cleaned = world.provisioning.clean_up(&sample::scope(SCOPE), stale).await.unwrap();
+    let cleaned = world.provisioning.clean_up(&sample::scope(SCOPE), stale, None).await.unwrap();
     assert_eq!(cleaned, CleanupOutcome::Superseded);
     world.clean_up().await;
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
