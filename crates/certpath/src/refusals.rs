@@ -168,13 +168,26 @@ fn signed(issuer: &X509Certificate<'_>, below: &X509Certificate<'_>, effort: &mu
     parts.is_some_and(|parts| signature::check(&parts, issuer.public_key().raw) == Verdict::Valid)
 }
 
-/// Returns why a step is refused: the issuer is blocked, or revoked the certificate below it.
+/// Returns why a step is refused: the issuer is blocked, or revoked the certificate below it, or its own.
 fn refusal_of_step(
     issuer: &X509Certificate<'_>,
     below: &X509Certificate<'_>,
     circumstances: Circumstances<'_>,
 ) -> Option<PathError> {
-    blocked(issuer, circumstances.authorities).or_else(|| revoked(issuer, below, circumstances))
+    let blocked = blocked(issuer, circumstances.authorities);
+    blocked
+        .or_else(|| revoked(issuer, below, circumstances))
+        .or_else(|| revoked_itself(issuer, circumstances))
+}
+
+/// Returns the revocation of a root by its own list. It is refused wherever it issued a certificate: otherwise it would depend on
+/// what the peer sends whether the root is an end of the path, or a step to another root of that name and key.
+fn revoked_itself(root: &X509Certificate<'_>, circumstances: Circumstances<'_>) -> Option<PathError> {
+    let is_self_issued = is_same_name(root.subject().as_raw(), root.issuer().as_raw());
+    let refusal = is_self_issued.then(|| revoked(root, root, circumstances)).flatten()?;
+    // That no list covers a root says nothing: only its own could name it.
+    let is_revoked = matches!(refusal, PathError::Revoked { .. });
+    (is_revoked && signed(root, root, &mut Effort::of_a_search())).then_some(refusal)
 }
 
 /// Returns [`PathError::Blocked`] if an operator blocked a certificate.

@@ -316,3 +316,25 @@ fn generated_worlds_refuse_and_admit() {
     }
     assert!(by_operator > 50 && admitted > 50, "{by_operator} refused, {admitted} admitted");
 }
+
+/// A root revoked itself. Without the newer factory only the group of that root is reached, and with it a nearer one.
+#[test]
+fn a_root_that_revoked_itself_admits_nothing() {
+    let knowledge = Knowledge {
+        stored: 0b111_1011_1101,
+        verified: 1,
+        trusted: 0b1010,
+        blocked: 1 << 8,
+        kinds: 0,
+        revoked: 1,
+        listing: 1,
+        hard: 0,
+        requires_verified: true,
+    };
+    let world = World::new();
+    let (known, groups) = (world.known(&knowledge), world.groups(knowledge.trusted));
+    for more in [0, 1 << 6] {
+        let decided = known.attest(&groups, &world.sent(more));
+        assert!(is_by_operator(&decided), "{more}: {decided:?}");
+    }
+}
