@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Every change of an enrollment, a registration, a CA certificate, a revocation list, a block, a cleanup or the instance
 /// itself is logged in the transaction that makes it. The log names who made it: an operator by the access policy and the
 /// address of the call, a device by its registration ID and address, or a job of the service. The oldest changes come
-/// first. How long they are kept is a setting of the service ([change_log]). The key needs the right ServiceConfig.
+/// first. How long they are kept is a setting of the service (section change_log). The key needs the right ServiceConfig.
 ///
 /// --json shows the position that was read up to (`next`): a later run with --after shows what was changed since, without
 /// gaps. --follow waits for changes, also while the service restarts, and ends with that position.
