@@ -2,7 +2,7 @@
 //! blocks refuse them.
 //!
 //! [`PresentedChain`] parses what a peer sent. [`Leaf`] is the proof that the leaf meets the rules for leaves, and
-//! [`nearest_path`] finds the path from it to the nearest [`Anchor`]. [`verify`] does all of that for fixed anchors. Stored CA
+//! [`nearest_path`] finds the path from it to the nearest [`Anchor`]. [`verify()`] does all of that for fixed anchors. Stored CA
 //! certificates, revocation lists and blocks come in through the trait [`Authorities`]. Parsers of what these work on are
 //! here too: DER ([`der`]), PEM ([`encoding`]), distinguished names, and revocation lists ([`Crl`]).
 //!
