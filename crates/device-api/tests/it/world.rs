@@ -305,11 +305,17 @@ pub fn now() -> u64 {
     SteppedClock::default().now().unix_seconds().unsigned_abs()
 }
 
-/// Lets this much time pass.
+/// Lets this much time pass, in steps between which the runner can renew its lease.
 pub async fn pass(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
+    let mut left = time;
+    while !left.is_zero() {
+        let step = left.min(Duration::from_secs(2));
+        tokio::time::pause();
+        tokio::time::advance(step).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        left -= step;
+    }
 }
 
 /// An enabled individual enrollment with `sample::keys(10)`.
