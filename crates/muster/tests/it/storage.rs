@@ -174,11 +174,8 @@ async fn a_restart_of_the_emulator_needs_no_disk_space() {
     let is_unchanged = |path: &&PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap();
         let is_empty = std::fs::metadata(path).unwrap().len() == 0;
-        let holds_leases = ["muster.db", "muster.db-wal"].contains(&name);
-        name != "dev.json"
-            && !holds_leases
-            && !name.ends_with("-shm")
-            && !(name.ends_with("-wal") && is_empty)
+        let is_excepted = ["dev.json", "muster.db", "muster.db-wal"].contains(&name);
+        !(is_excepted || name.ends_with("-shm") || name.ends_with("-wal") && is_empty)
     };
     let written: Vec<_> =
         before.keys().filter(is_unchanged).filter(|path| before[*path] != after[*path]).collect();
