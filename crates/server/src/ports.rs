@@ -1,22 +1,9 @@
 //! The clock and the random numbers of the operating system.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use model::{SymmetricKey, Timestamp};
-use provisioning::ports::{Clock, Entropy};
-
-/// The system's clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_ticks(i64::try_from(since_1970.as_nanos() / 100).unwrap_or(i64::MAX))
-    }
-}
+use model::SymmetricKey;
+use provisioning::ports::Entropy;
+pub use store::SystemClock;
 
 /// The operating system's randomness.
 #[derive(Debug, Default)]

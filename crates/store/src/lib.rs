@@ -9,6 +9,7 @@
 //! file: [`EmbeddedStore`]. Every engine passes the conformance suite in `testkit`, and none has rules about what it keeps.
 
 pub mod batch;
+mod clock;
 mod damage;
 mod document;
 pub mod engine;
@@ -19,6 +20,7 @@ mod sqlite;
 mod store;
 pub mod table;
 
+pub use clock::SystemClock;
 pub use durable::{Depth, FileCheck};
 use provisioning::ports::StoreError;
 pub use sqlite::{EmbeddedStore, Inspection, OpenError, RecordName, RepairError};

@@ -1,18 +1,14 @@
 //! Leases in the file. A change of holder is a new row, whose number is the token: SQLite never gives one twice.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use durable::rusqlite::{self, Connection, OptionalExtension, Row};
-use model::{LeaseToken, Timestamp};
+use model::LeaseToken;
 use provisioning::ports::{Clock, Lease, LeaseName, Leases, RunnerId, StoreError};
 
 use crate::{
-    broken,
+    SystemClock, broken,
     sqlite::{EmbeddedStore, Sqlite},
 };
 
@@ -22,7 +18,7 @@ pub(super) struct LeaseClock(Arc<dyn Clock>);
 
 impl Default for LeaseClock {
     fn default() -> Self {
-        LeaseClock(Arc::new(MachineClock))
+        LeaseClock(Arc::new(SystemClock))
     }
 }
 
@@ -36,16 +32,6 @@ impl LeaseClock {
     /// Milliseconds since 1970.
     fn millis(&self) -> i64 {
         self.0.now().ticks().div_euclid(TICKS_PER_MILLI)
-    }
-}
-
-struct MachineClock;
-
-impl Clock for MachineClock {
-    fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "this is the clock of the file, as a database has one")]
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_ticks(i64::try_from(since_1970.as_nanos() / 100).unwrap_or(i64::MAX))
     }
 }
 
