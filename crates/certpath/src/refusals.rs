@@ -19,7 +19,7 @@ use crate::{
     authorities::issuers_of,
     graph::{Effort, Graph, START},
     is_same_name, name_text,
-    revocation::revoked,
+    revocation::{revoked, revoked_by_itself},
     rules::{self, Source},
     signature::{self, Verdict},
 };
@@ -59,7 +59,7 @@ impl Refusals {
             }
             for issuer in graph.issuers(below) {
                 let (Some(above), Some(certificate)) = (&read[issuer], &read[below]) else { continue };
-                let mut refusal = refusal_of_step(above, certificate, circumstances);
+                let mut refusal = refusal_of_step(above, certificate, circumstances, effort);
                 if refusal.is_none() && graph.node(issuer).is_anchor() {
                     refusal = above_anchor(above, circumstances, effort);
                 }
@@ -141,16 +141,14 @@ fn above_anchor(
         let named = named.filter(|(issuer, above)| *issuer != below && is_named_issuer(above, certificate));
         let named: Vec<_> = named.collect();
         // A path ends at a certificate that signed itself, whatever other certificates its key has.
-        if named.is_empty()
-            || is_named_issuer(certificate, certificate) && signed(certificate, certificate, effort)
-        {
+        if named.is_empty() || is_self_signed(certificate, effort) {
             continue;
         }
         for (issuer, above) in named {
             if !signed(above, certificate, effort) {
                 continue;
             }
-            let refusal = refusal_of_step(above, certificate, circumstances);
+            let refusal = refusal_of_step(above, certificate, circumstances, effort);
             links.push(Link { below, issuer, refusal, counts: is_valid(above, circumstances) });
         }
     }
@@ -162,32 +160,27 @@ fn is_named_issuer(issuer: &X509Certificate<'_>, below: &X509Certificate<'_>) ->
     is_same_name(issuer.subject().as_raw(), below.issuer().as_raw())
 }
 
+fn is_self_signed(certificate: &X509Certificate<'_>, effort: &mut Effort) -> bool {
+    is_named_issuer(certificate, certificate) && signed(certificate, certificate, effort)
+}
+
 fn signed(issuer: &X509Certificate<'_>, below: &X509Certificate<'_>, effort: &mut Effort) -> bool {
     let parts = CertificateParts::read(below.as_raw());
     effort.signatures += 1;
     parts.is_some_and(|parts| signature::check(&parts, issuer.public_key().raw) == Verdict::Valid)
 }
 
-/// Returns why a step is refused: the issuer is blocked, or revoked the certificate below it, or its own.
+/// Returns why a step is refused: the issuer is blocked, or revoked the certificate below it, or is a root that revoked itself.
+/// Whether the peer's certificates make a root the end of a path, or a step to another root of its name and key, is the same.
 fn refusal_of_step(
     issuer: &X509Certificate<'_>,
     below: &X509Certificate<'_>,
     circumstances: Circumstances<'_>,
+    effort: &mut Effort,
 ) -> Option<PathError> {
-    let blocked = blocked(issuer, circumstances.authorities);
-    blocked
-        .or_else(|| revoked(issuer, below, circumstances))
-        .or_else(|| revoked_itself(issuer, circumstances))
-}
-
-/// Returns the revocation of a root by its own list. It is refused wherever it issued a certificate: otherwise it would depend on
-/// what the peer sends whether the root is an end of the path, or a step to another root of that name and key.
-fn revoked_itself(root: &X509Certificate<'_>, circumstances: Circumstances<'_>) -> Option<PathError> {
-    let is_self_issued = is_same_name(root.subject().as_raw(), root.issuer().as_raw());
-    let refusal = is_self_issued.then(|| revoked(root, root, circumstances)).flatten()?;
-    // That no list covers a root says nothing: only its own could name it.
-    let is_revoked = matches!(refusal, PathError::Revoked { .. });
-    (is_revoked && signed(root, root, &mut Effort::of_a_search())).then_some(refusal)
+    let authorities = circumstances.authorities;
+    let of_step = blocked(issuer, authorities).or_else(|| revoked(issuer, below, circumstances));
+    of_step.or_else(|| revoked_by_itself(issuer, authorities).filter(|_| is_self_signed(issuer, effort)))
 }
 
 /// Returns [`PathError::Blocked`] if an operator blocked a certificate.

@@ -8,7 +8,7 @@ use x509_parser::{certificate::X509Certificate, oid_registry::OID_X509_EXT_CRL_D
 
 use crate::{
     Authorities, Authority, Circumstances, Crl, CrlSubject, DistributionPoint, PathError, PointNames,
-    Reasons, Revoked, name_text, rules,
+    Reasons, name_text, rules,
 };
 
 /// Why the lists of a CA do not cover a certificate.
@@ -33,18 +33,22 @@ pub(crate) fn revoked(
     circumstances: Circumstances<'_>,
 ) -> Option<PathError> {
     let lists = Lists::of(issuer, circumstances.authorities);
-    if let Some((authority, revoked)) = lists.naming(certificate.raw_serial()) {
-        return Some(PathError::Revoked {
-            subject: name_text(certificate.subject()),
-            by: authority.name.to_owned(),
-            at: revoked.at,
-            reason: revoked.reason.as_str(),
-        });
+    if let Some(revocation) = lists.revocation_of(certificate) {
+        return Some(revocation);
     }
     let strict = lists.authorities.iter().find(|authority| authority.requires_list)?;
     let gap = lists.gap(certificate, circumstances)?;
     let subject = name_text(certificate.subject());
     Some(PathError::Uncovered { ca: strict.name.to_owned(), subject, gap })
+}
+
+/// Returns [`PathError::Revoked`] if a list of the root's own key names the root. That no list covers a root says nothing, for
+/// only its own could name it.
+pub(crate) fn revoked_by_itself(
+    root: &X509Certificate<'_>,
+    authorities: &dyn Authorities,
+) -> Option<PathError> {
+    Lists::of(root, authorities).revocation_of(root)
 }
 
 /// Returns whether a CA, whose certificate is `der`, may sign revocation lists: its keyUsage, if present, has cRLSign
@@ -75,8 +79,17 @@ impl<'a> Lists<'a> {
             .flat_map(|authority| authority.lists.iter().map(move |list| (authority, *list)))
     }
 
-    fn naming(&self, serial: &[u8]) -> Option<(&Authority<'a>, &'a Revoked)> {
-        self.all().find_map(|(authority, list)| Some((authority, list.revoked(serial)?)))
+    /// Returns the revocation of a certificate, if a list names it.
+    fn revocation_of(&self, certificate: &X509Certificate<'_>) -> Option<PathError> {
+        let serial = certificate.raw_serial();
+        let (authority, revoked) =
+            self.all().find_map(|(authority, list)| Some((authority, list.revoked(serial)?)))?;
+        Some(PathError::Revoked {
+            subject: name_text(certificate.subject()),
+            by: authority.name.to_owned(),
+            at: revoked.at,
+            reason: revoked.reason.as_str(),
+        })
     }
 
     /// Returns why the lists do not clear the certificate; `None` when they do.
