@@ -10,7 +10,7 @@ FUZZ_SMOKE_SECONDS ?= 10
 SOAK_ROUNDS        ?= 500
 SEEDS              ?= 20000
 # Crates of `make coverage`.
-COVERED            ?= provisioning codec
+COVERED            ?= provisioning certpath codec
 # Devices of `make demo`, and of the small run in `make test`.
 DEVICES            ?= 1000
 SMOKE_DEVICES      ?= 60

@@ -18,7 +18,7 @@ pub enum PathError {
         /// The rule.
         rule: BrokenRule,
     },
-    /// The certificates issue each other in so many ways that not all can be tried.
+    /// The certificates issue each other in more ways than are tried.
     #[error("the certificates presented issue each other in too many ways")]
     TooTangled,
     /// No trusted certificate and no presented one bears the issuer's name.

@@ -96,7 +96,7 @@ impl<S> MeteredStream<S> {
 /// Tracks the frames of an unproven client (RFC 6455 §5.2).
 #[derive(Debug, Default)]
 struct Frames {
-    /// Bytes of the frame's header that have been read, at most the length and what is before it.
+    /// The bytes of the header up to here, counted as if its length had eight bytes.
     header: usize,
     length: u64,
     /// Bytes of the frame that have not arrived, of its masking key and its payload.

@@ -99,7 +99,7 @@ fn log_outcome((scope, hub): &InstanceHub, cleanup: &Cleanup, outcome: &Result<C
             hub.name = %hub,
             device.id = %device,
             registration.id = %registration,
-            "a device was not removed from a hub that it left: somebody else has changed it there"
+            "a device was not removed from a hub that it left: it was changed there by another writer"
         ),
         Ok(CleanupOutcome::Held { is_new: true }) => tracing::warn!(
             instance.id_scope = %scope,

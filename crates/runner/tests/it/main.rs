@@ -71,8 +71,7 @@ impl World {
         let mut enrollment: IndividualEnrollment = sample::individual(ID);
         enrollment.settings.provisioning_status = ProvisioningStatus::Enabled;
         let mut registration: Registration = sample::while_assigning(sample::registration(ID));
-        let hub =
-            self.store.instance(&sample::scope(SCOPE)).await.unwrap().unwrap().linked_hubs[0].name.clone();
+        let hub = self.hub_name().await;
         if let Status::Assigning { step, runner, .. } = &mut registration.status {
             *step = PendingStep::Ensure(Box::new(DeviceSpec { hub, ..sample::device_spec(ID) }));
             *runner = process.runner.assignments().lease();
