@@ -8,6 +8,7 @@
 //! * [`crl`]: revocation lists of the certificate authorities.
 //! * [`documents`]: the encodings of certificates, revocation lists and keys in files.
 //! * [`tpm`]: a TPM in software; [`swtpm`]: the TPM emulator swtpm, in a process of its own.
+//! * [`postgres`]: PostgreSQL servers, in processes of their own.
 //! * [`clock`], [`entropy`]: reproducible time and randomness.
 //! * [`log`]: the log events of a test.
 
@@ -25,6 +26,7 @@ pub mod documents;
 pub mod entropy;
 pub mod hub;
 pub mod log;
+pub mod postgres;
 pub mod sample;
 pub mod server_certificate;
 pub mod store_suite;
