@@ -1,26 +1,32 @@
 //! The handle: open, write, read, close.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::directory;
-use crate::file_check::{Depth, FileCheck};
-use crate::job::Write;
-use crate::lock::SingleProcess;
-use crate::log_size::LogSize;
-use crate::readers::{MMAP_BYTES, Readers, STATEMENTS_KEPT};
-use crate::schema::{self, OpenError, Schema};
-use crate::seal::Sealer;
-use crate::writer::{Message, Writer};
+use crate::{
+    directory,
+    file_check::{Depth, FileCheck},
+    job::Write,
+    lock::SingleProcess,
+    log_size::LogSize,
+    readers::{MMAP_BYTES, Readers, STATEMENTS_KEPT},
+    schema::{self, OpenError, Schema},
+    seal::Sealer,
+    writer::{Message, Writer},
+};
 
 /// An open database. Clones share it; dropping the last one waits for the queued writes and closes the file.
 #[derive(Clone)]

@@ -1,9 +1,11 @@
 //! Directories whose names survive a power loss.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+};
 
 /// Returns the directory that a file is in.
 pub(crate) fn of_file(path: &Path) -> &Path {

@@ -1,8 +1,6 @@
 //! Checks the structure of a file for damage, for a bounded time.
 
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::{sync::mpsc, thread, time::Duration};
 
 use rusqlite::{Connection, ErrorCode};
 

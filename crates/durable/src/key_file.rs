@@ -1,16 +1,19 @@
 //! The sealing key's file: 32 random bytes in base64, readable by its owner only.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
 
 use aws_lc_rs::rand;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::directory;
-use crate::seal::{KEY_LEN, Sealer};
+use crate::{
+    directory,
+    seal::{KEY_LEN, Sealer},
+};
 
 /// Why a key file could not be loaded or made.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,9 @@
 //! Read-only connections, kept for reuse.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use rusqlite::{Connection, OpenFlags};
 

@@ -2,8 +2,10 @@
 //!
 //! The table `meta` belongs to this crate: it names the application, the schema version and the key check.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 

@@ -3,11 +3,12 @@
 //! A sealed value is `version (1 byte) ‖ nonce (12) ‖ ciphertext ‖ tag (16)`. Random 96-bit nonces allow 2^32
 //! values per key (NIST SP 800-38D §8.3) with a collision chance below 2^-32.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::rand;
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    rand,
+};
 
 /// Seals and opens values with one key. Clones share the key, which is never printed.
 #[derive(Clone)]

@@ -1,15 +1,21 @@
 //! The writer thread: the only place that changes the file.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::job::{Effect, Job};
-use crate::lock::SingleProcess;
-use crate::log_size::LogSize;
+use crate::{
+    job::{Effect, Job},
+    lock::SingleProcess,
+    log_size::LogSize,
+};
 
 /// The most writes in one commit: bounds how long the first of them waits for the others.
 const BATCH: usize = 512;

@@ -1,7 +1,6 @@
 //! Direct methods: a call is sent to the device, and its reply returned to the caller.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use model::DeviceId;
 use net::mqtt::OutboxError;

@@ -1,26 +1,30 @@
 //! Accepting connections: one loop for every protocol.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::connection_limiter::{ConnectionEnd, ConnectionLimiter, Permit};
-use crate::listener::Listener;
-use crate::peer::Peer;
-use crate::proxy;
-use crate::refused::{HandshakeTooLong, Refused};
-use crate::tls::{self, HandshakeRecord};
+use crate::{
+    connection_limiter::{ConnectionEnd, ConnectionLimiter, Permit},
+    listener::Listener,
+    peer::Peer,
+    proxy,
+    refused::{HandshakeTooLong, Refused},
+    tls::{self, HandshakeRecord},
+};
 
 /// What happens between the accept of a TCP connection and its service.
 pub(crate) trait Handshake: Clone + Send + Sync + 'static {

@@ -1,22 +1,30 @@
 //! The limits of listeners, the permits of connections, and whether each connection is proven.
 
-use std::fmt;
-use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::{
+    fmt,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection_table::{ConnectionTable, NewConnection, Purpose};
-use crate::limits::Limits;
-use crate::refusal::RefusalObserver;
-use crate::refused::{Refused, RefusedCounts};
-use crate::transport::{ConnectionCount, OpenConnections, Transport};
+use crate::{
+    connection_table::{ConnectionTable, NewConnection, Purpose},
+    limits::Limits,
+    refusal::RefusalObserver,
+    refused::{Refused, RefusedCounts},
+    transport::{ConnectionCount, OpenConnections, Transport},
+};
 
 /// Limits, and the permits for connections. Clones share the permits.
 #[derive(Clone)]

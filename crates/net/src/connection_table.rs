@@ -4,15 +4,16 @@
 //! for new ones; proven connections are never evicted, so they may not take every permit: some stay reserved for unproven ones and
 //! for each service. This module decides, without IO and without a clock.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use crate::network::network;
-use crate::refused::Refused;
+use crate::{network::network, refused::Refused};
 
 /// The service that accepted a request of a proven connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

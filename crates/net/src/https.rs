@@ -1,40 +1,38 @@
 //! HTTP/1.1 with or without TLS, and the WebSockets that begin as HTTP.
 
-use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::Arc;
+use std::{convert::Infallible, pin::pin, sync::Arc};
 
-use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION};
-use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
+use axum::{Router, body::Body, response::Response};
+use http::{
+    HeaderName, HeaderValue, Request, StatusCode, Version,
+    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION},
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service;
 
-use crate::accept::{AcceptLoop, AcceptedConnection, Handshake, NoHandshake, TlsHandshake};
-use crate::amqp::{AmqpEndpoint, ServerConnection};
-use crate::connection::{self, Protocol};
-use crate::connection_limiter::{ConnectionEnd, ConnectionLimiter};
-use crate::deadlines::{DeadlineExpired, HttpDeadlines, HttpStream, Phase};
-use crate::listener::Listener;
-use crate::listener_context::ListenerContext;
-use crate::metered::Meter;
-use crate::mqtt::{MqttConnection, MqttEndpoint};
-use crate::peer::Peer;
-use crate::refused::Refused;
-use crate::transport::Transport;
-use crate::unread_body;
-use crate::websocket::{self, BinaryStream};
+use crate::{
+    accept::{AcceptLoop, AcceptedConnection, Handshake, NoHandshake, TlsHandshake},
+    amqp::{AmqpEndpoint, ServerConnection},
+    connection::{self, Protocol},
+    connection_limiter::{ConnectionEnd, ConnectionLimiter},
+    deadlines::{DeadlineExpired, HttpDeadlines, HttpStream, Phase},
+    listener::Listener,
+    listener_context::ListenerContext,
+    metered::Meter,
+    mqtt::{MqttConnection, MqttEndpoint},
+    peer::Peer,
+    refused::Refused,
+    transport::Transport,
+    unread_body,
+    websocket::{self, BinaryStream},
+};
 
 /// The services on an HTTPS port.
 pub struct HttpServices {

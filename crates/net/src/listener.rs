@@ -1,13 +1,17 @@
 //! A listening socket, and the proxies in front of it.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnetwork::IpNetwork;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::sleep;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::sleep,
+};
 
 /// Binds a listening socket with `SO_REUSEADDR` and a queue of 4096. Needs a tokio runtime.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {

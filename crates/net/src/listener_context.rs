@@ -5,11 +5,13 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{AcceptLoop, AcceptedConnection, TlsHandshake};
-use crate::connection::{self, Protocol};
-use crate::connection_limiter::ConnectionLimiter;
-use crate::limits::Limits;
-use crate::listener::Listener;
+use crate::{
+    accept::{AcceptLoop, AcceptedConnection, TlsHandshake},
+    connection::{self, Protocol},
+    connection_limiter::ConnectionLimiter,
+    limits::Limits,
+    listener::Listener,
+};
 
 /// What the connections of a listener share: the endpoint, the limits, and the shutdown token.
 pub struct ListenerContext<E: ?Sized> {

@@ -1,18 +1,23 @@
 //! How much of a WebSocket message has arrived, and since when. The WebSocket library does not report unfinished messages, so the
 //! bytes are counted in the stream below it.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep_until},
+};
 
-use crate::connection_limiter::Standing;
-use crate::limits::Limits;
+use crate::{connection_limiter::Standing, limits::Limits};
 
 /// Counts what has arrived since the last whole message. The stream counts, [`crate::websocket`] resets, and the connection's task
 /// watches.

@@ -1,7 +1,6 @@
 //! The other end of a connection, as far as the transport knows it.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use rustls::pki_types::CertificateDer;
 

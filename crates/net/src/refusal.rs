@@ -1,13 +1,10 @@
 //! Refusals below the services: each is counted, logged and reported to an observer here.
 
-use std::fmt::Display;
-use std::io;
-use std::sync::Arc;
+use std::{fmt::Display, io, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::peer::Peer;
-use crate::refused::Refused;
+use crate::{peer::Peer, refused::Refused};
 
 /// A connection, login or request that was refused before a service judged it.
 #[derive(Debug)]

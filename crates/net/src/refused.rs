@@ -1,12 +1,13 @@
 //! Why connections, logins and requests are refused below the services: by reason.
 
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rustls::{CertificateError, PeerIncompatible};
 
-use crate::proxy::ProxyError;
-use crate::tls::ChainRefusal;
+use crate::{proxy::ProxyError, tls::ChainRefusal};
 
 /// Why a connection, login or request is refused before a service has judged it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

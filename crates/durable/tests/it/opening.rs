@@ -1,12 +1,13 @@
 //! Which files are opened, and what that does to them.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
-use std::time::Duration;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use durable::{Database, Depth, FileCheck, KeyCheckError, OpenError, Schema, Sealer};
 

@@ -1,7 +1,6 @@
 //! Group commit, isolation of the writes in a batch, and what happens when a commit fails.
 
-use std::sync::mpsc;
-use std::time::Duration;
+use std::{sync::mpsc, time::Duration};
 
 use durable::{Database, WriteError};
 use rusqlite::Connection;

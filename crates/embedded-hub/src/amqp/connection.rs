@@ -1,9 +1,13 @@
 //! One AMQP connection: the devices on it, and their links.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use codec::amqp::{AmqpError, Body, DeliveryState, Message, Open, condition};

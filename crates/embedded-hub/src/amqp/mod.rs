@@ -12,8 +12,7 @@ mod sasl_plain;
 mod tokens;
 mod twin;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use codec::amqp::{AmqpError, SaslCode, SaslInit};

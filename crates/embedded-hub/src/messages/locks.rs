@@ -2,8 +2,10 @@
 //!
 //! Only in memory: after a restart every message that was not settled is queued again.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
+};
 
 use model::{DeviceId, Timestamp};
 

@@ -1,7 +1,6 @@
 //! Device-to-cloud messages. They are counted, not stored.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use model::DeviceId;
 

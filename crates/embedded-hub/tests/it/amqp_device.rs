@@ -1,8 +1,6 @@
 //! A device over AMQP, in memory.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use codec::amqp::{
@@ -12,8 +10,10 @@ use codec::amqp::{
     encode_sasl,
 };
 use net::{CancellationToken, Limits, ListenerContext, Peer, amqp::drive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::timeout,
+};
 
 use crate::world::{HOST, World};
 

@@ -1,7 +1,6 @@
 //! A device over MQTT, on any byte stream.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use codec::mqtt::{
@@ -9,8 +8,10 @@ use codec::mqtt::{
 };
 use net::{CancellationToken, Limits, ListenerContext, Peer, mqtt::drive};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
+    time::timeout,
+};
 use wire::{
     hub::user_name,
     topics::{DeviceFilter, DevicePublish},

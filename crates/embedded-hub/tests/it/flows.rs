@@ -1,7 +1,9 @@
 //! Connected devices and services: twins, methods, messages, telemetry.
 
-use std::task::{Context, Waker};
-use std::time::Duration;
+use std::{
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use codec::mqtt::{Packet, QoS};
 use serde_json::{Value, json};

@@ -7,8 +7,10 @@ use embedded_hub::{Listeners, limits, serve};
 use net::{CancellationToken, ConnectionLimiter, Limits, Listener, bind, tls};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{

@@ -1,7 +1,9 @@
 //! A hub with a stopped clock, and a client of it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use axum::{Router, body::Body};
 use durable::Sealer;

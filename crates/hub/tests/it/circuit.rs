@@ -1,15 +1,16 @@
 //! The circuit breaker: hubs that fail are not called for a while, and then probed.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hub::RestConnector;
 use model::{DeviceId, DeviceSpec, InitialTwin, TwinSpec};
 use provisioning::ports::{Circuit, Delay, HubConnector, HubError, HubVersion, Removed};
 use testkit::{clock::SteppedClock, sample};
 
-use crate::script::{Script, Step};
-use crate::world;
+use crate::{
+    script::{Script, Step},
+    world,
+};
 
 const THROTTLED: &str = "HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n";
 const THROTTLED_FOR_40_S: &str = "HTTP/1.1 429 X\r\nRetry-After: 40\r\nContent-Length: 0\r\n\r\n";

@@ -1,15 +1,16 @@
 //! Connectors are created for the settings of links, and dropped with them.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hub::Connectors;
 use model::{DeviceSpec, HubAccess, HubEndpoint, InitialTwin, LinkedHub, TwinSpec};
 use provisioning::ports::{HubConnector, HubError, HubRight, Hubs};
 use testkit::{entropy::SeededEntropy, sample};
 
-use crate::script::{Script, Step};
-use crate::world::{Connection, HOST, World};
+use crate::{
+    script::{Script, Step},
+    world::{Connection, HOST, World},
+};
 
 fn link(endpoint: HubEndpoint) -> LinkedHub {
     LinkedHub { name: sample::hub_name(HOST), endpoint, ..sample::instance("one").linked_hubs.swap_remove(0) }

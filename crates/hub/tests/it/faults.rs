@@ -1,7 +1,9 @@
 //! Hubs that throttle or fail, whose answers are late or not valid, or that do not answer.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hub::{RestConnector, RestLink};
 use model::{Carried, DeviceId, DeviceSpec, InitialTwin, Properties, TwinSpec};
@@ -10,8 +12,10 @@ use provisioning::ports::{Delay, HubConnector, HubError, HubVersion};
 use serde_json::{Value, json};
 use testkit::sample;
 
-use crate::script::{Script, Step};
-use crate::world;
+use crate::{
+    script::{Script, Step},
+    world,
+};
 
 const EXISTS: &str = r#"{"Message":"ErrorCode:DeviceAlreadyExists;there"}"#;
 const GONE: &str = r#"{"Message":"ErrorCode:DeviceNotFound;no"}"#;

@@ -8,8 +8,10 @@ use net::tls;
 use provisioning::ports::{Delay, HubConnector, HubError, HubRight, HubVersion};
 use testkit::sample;
 
-use crate::script::{Script, Step};
-use crate::world::{Connection, World, certificates, connector};
+use crate::{
+    script::{Script, Step},
+    world::{Connection, World, certificates, connector},
+};
 
 #[tokio::test]
 async fn the_check_names_the_missing_rights_and_changes_nothing() {

@@ -1,8 +1,6 @@
 //! The topology that a node measures: real handshakes with a hub that listens, and with one that does not.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use durable::Sealer;
 use hub::{Connectors, GeoIp, HubProber, HubProberPorts, KnownTopology, LatencyTable};
@@ -10,10 +8,12 @@ use model::{
     Carried, DeviceId, DeviceSpec, HubAccess, HubEndpoint, HubName, InitialTwin, Instance, Latency,
     LatencySource, LinkedHub, TwinSpec,
 };
-use provisioning::allocate::Unavailability;
-use provisioning::ports::{
-    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubTopology, HubVersion, Hubs, InstanceWriter,
-    Removed,
+use provisioning::{
+    allocate::Unavailability,
+    ports::{
+        Ensured, HubConnector, HubDevice, HubError, HubHealth, HubTopology, HubVersion, Hubs, InstanceWriter,
+        Removed,
+    },
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;

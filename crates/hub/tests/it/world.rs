@@ -1,14 +1,12 @@
 //! An embedded hub and a connector to it: in the same process, or over its REST API and TLS.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig, Listeners, Policy, limits, serve};
 use hub::{EmbeddedConnector, RestConnector, RestLink};
 use model::{Certificate, DeviceId, HubAccess, HubName};
-use net::client::Deadlines;
-use net::{CancellationToken, ConnectionLimiter, Limits, bind, tls};
+use net::{CancellationToken, ConnectionLimiter, Limits, bind, client::Deadlines, tls};
 use provisioning::ports::{Clock, HubConnector};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
-use http::{HeaderValue, Method, Request, Response};
+use http::{
+    HeaderValue, Method, Request, Response,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH},
+};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;

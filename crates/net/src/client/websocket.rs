@@ -2,15 +2,16 @@
 
 use std::io;
 
-use http::HeaderValue;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::client_async_with_config;
-use tokio_tungstenite::tungstenite::Error;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{
+    client_async_with_config,
+    tungstenite::{Error, client::IntoClientRequest},
+};
+
+use crate::websocket::{BinaryStream, config};
 
 use super::ClientError;
-use crate::websocket::{BinaryStream, config};
 
 /// Opens a WebSocket with `subprotocol` over `stream`; messages from the server may have `max_message` bytes.
 pub async fn websocket<S>(

@@ -1,11 +1,12 @@
 //! A byte stream with small buffers that do not stay large.
 
-use std::io;
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::ByteStream;
 

@@ -1,13 +1,13 @@
 //! What an MQTT server implements.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use async_trait::async_trait;
 use codec::mqtt::{Connect, ConnectReturnCode, Publish, QoS, SubscribeReturn};
 
-use super::outbox::Outbox;
 use crate::peer::Peer;
+
+use super::outbox::Outbox;
 
 /// Decides which clients may connect.
 #[async_trait]

@@ -3,8 +3,7 @@
 //! rustls gives its callbacks no connection, and a failed handshake leaves none behind. So the callbacks write into a variable of
 //! the handshake's task.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use rustls::pki_types::CertificateDer;
 

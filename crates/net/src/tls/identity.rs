@@ -1,23 +1,25 @@
 //! A certificate chain with its private key, of a server or a client.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::{fmt, fs, io};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use certpath::{
     CertificateParts,
     encoding::{Object, read_object, read_objects},
     is_same_name,
 };
-use rustls::client::{ResolvesClientCert, verify_server_name};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    client::{ResolvesClientCert, verify_server_name},
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 
-use super::TlsError;
-use super::handshake_record::note_server_name;
-use super::spki::PublicKey;
+use super::{TlsError, handshake_record::note_server_name, spki::PublicKey};
 
 /// A certificate chain, leaf first, and the leaf's private key. The key is never printed.
 #[derive(Clone)]

@@ -13,18 +13,20 @@ mod spki;
 use std::sync::Arc;
 
 use certpath::encoding::{Object, read_objects};
-use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::NoServerSessionStorage;
-use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{
+    CipherSuite, ClientConfig, RootCertStore, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::NoServerSessionStorage,
+    version::{TLS12, TLS13},
+};
+
+use identity::ChooseIdentity;
+use possession::ProofOfPossession;
 
 pub(crate) use handshake_record::{HandshakeRecord, observed};
 pub use identity::{Identities, Identity, IdentityError, read_key};
 pub(crate) use possession::ChainRefusal;
-
-use identity::ChooseIdentity;
-use possession::ProofOfPossession;
 
 /// Why a TLS configuration is invalid.
 #[derive(Debug, thiserror::Error)]

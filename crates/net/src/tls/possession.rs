@@ -7,17 +7,16 @@
 use std::sync::Arc;
 
 use model::ChainTooLong;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible,
     PeerMisbehaved, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::WebPkiSupportedAlgorithms,
+    pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-use super::handshake_record::note_refused_leaf;
-use super::spki::PublicKey;
+use super::{handshake_record::note_refused_leaf, spki::PublicKey};
 
 /// Why a chain is refused although the client may hold the key of its leaf. The client gets the alert `certificate_unknown`: "some
 /// other issue arose in processing the certificate, rendering it unacceptable" (RFC 8446 §6.2).

@@ -1,14 +1,17 @@
 //! The accept loop: permits, handshakes and shutdown, for any protocol.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use axum::routing::get;
+use axum::{Router, routing::get};
 use net::{CancellationToken, ConnectionLimiter, Limits, serve_https};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::pki::{Pki, connect, listen};
 

@@ -1,18 +1,21 @@
 //! The AMQP driver over an in-memory stream, with a clock that advances only when all tasks wait.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codec::amqp::{
     AmqpError, Body, Close, DeliveryState, Detach, Disposition, End, Frame, LinkFlow, Message, Open,
     Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, Transfer, condition,
 };
-use net::amqp::{AmqpEndpoint, drive};
-use net::{AmqpLimits, CancellationToken, Limits, ListenerContext, Peer};
-use tokio::io::DuplexStream;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use net::{
+    AmqpLimits, CancellationToken, Limits, ListenerContext, Peer,
+    amqp::{AmqpEndpoint, drive},
+};
+use tokio::{
+    io::DuplexStream,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::amqp_parts::{
     Client, Notes, REFUSED_PORT, RecordingEndpoint, attach, begin, encoded, flow, open, send, transfer,

@@ -9,11 +9,13 @@ use codec::amqp::{
     Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, SettleMode, Terminus, Transfer, condition,
     decode_frame, decode_protocol, decode_sasl, encode_frame, encode_protocol, encode_sasl,
 };
-use net::amqp::{
-    AmqpConnection, AmqpEndpoint, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox,
-    SaslExchange, SaslStep, Verdict,
+use net::{
+    Peer, Purpose, Standing,
+    amqp::{
+        AmqpConnection, AmqpEndpoint, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox,
+        SaslExchange, SaslStep, Verdict,
+    },
 };
-use net::{Peer, Purpose, Standing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The calls of the endpoint, and its latest client.

@@ -1,17 +1,23 @@
 //! HTTP connections: how long they are kept open, and what closes them.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::http::{Request, Response, StatusCode, header};
-use axum::routing::{any, get, post};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{Request, Response, StatusCode, header},
+    routing::{any, get, post},
+};
 use hyper_util::rt::TokioIo;
 use net::{CancellationToken, ConnectionLimiter, Limits, Refused, serve_https};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_rustls::client::TlsStream;
 
 use crate::pki::{Pki, connect, listen};

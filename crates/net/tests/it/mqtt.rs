@@ -1,16 +1,18 @@
 //! The MQTT driver over an in-memory stream, with a clock that advances only when all tasks wait.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codec::mqtt::{Connect, ConnectReturnCode, Packet, Publish, QoS, SubscribeReturn, Unsubscribe};
-use net::ListenerContext;
-use net::mqtt::{Close, MqttEndpoint, OutboxError, drive};
-use net::{CancellationToken, Limits, MqttLimits, Peer};
-use tokio::io::{AsyncWriteExt, DuplexStream};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use net::{
+    CancellationToken, Limits, ListenerContext, MqttLimits, Peer,
+    mqtt::{Close, MqttEndpoint, OutboxError, drive},
+};
+use tokio::{
+    io::{AsyncWriteExt, DuplexStream},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::mqtt_parts::{Client, Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe};
 

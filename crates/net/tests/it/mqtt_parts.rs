@@ -8,8 +8,10 @@ use codec::mqtt::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn, decode,
     encode,
 };
-use net::mqtt::{Close, ConnectRefusal, MqttEndpoint, MqttSession, Outbox};
-use net::{Peer, Purpose};
+use net::{
+    Peer, Purpose,
+    mqtt::{Close, ConnectRefusal, MqttEndpoint, MqttSession, Outbox},
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The calls of an endpoint that accepts every client but `refuse-N`, which gets CONNACK N. `proven` is proven at once, and

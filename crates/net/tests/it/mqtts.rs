@@ -1,15 +1,18 @@
 //! MQTT through real TLS sockets.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use codec::mqtt::{ConnectReturnCode, Packet, QoS, SubscribeReturn};
 use net::{CancellationToken, ConnectionLimiter, Limits, serve_mqtt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{sleep, timeout},
+};
 
-use crate::mqtt_parts::{Client, Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe};
-use crate::pki::{self, Pki, listen};
+use crate::{
+    mqtt_parts::{Client, Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe},
+    pki::{self, Pki, listen},
+};
 
 #[tokio::test]
 async fn a_device_gets_its_reply_and_shutdown_ends_it() {

@@ -1,14 +1,14 @@
 //! Listeners behind proxies.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use axum::routing::get;
-use axum::{Extension, Router};
+use axum::{Extension, Router, routing::get};
 use net::{CancellationToken, ConnectionLimiter, Limits, Listener, Peer, Refused, serve_https};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::pki::{Pki, dial_from, handshake, listen};
 

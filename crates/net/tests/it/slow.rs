@@ -1,26 +1,34 @@
 //! Slow clients, as a generated table: each transport's first exchange, cut at many positions, after which the client is silent or
 //! continues byte by byte. An unproven connection ends with its lifetime in any case; a proven one must finish each packet in time.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    body::Bytes,
+    routing::{get, post},
+};
 use bytes::BytesMut;
 use codec::mqtt::{Connect, Packet, encode};
 use net::{
     CancellationToken, ConnectionLimiter, HttpServices, Limits, Peer, Purpose, Refused, UnprovenLimits,
     serve_amqp, serve_https, serve_mqtt,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-use crate::amqp_parts;
-use crate::mqtt_parts::{RecordingEndpoint, connect as mqtt_connect, publish};
-use crate::pki::{Pki, connect, listen};
+use crate::{
+    amqp_parts,
+    mqtt_parts::{RecordingEndpoint, connect as mqtt_connect, publish},
+    pki::{Pki, connect, listen},
+};
 
 const LIFETIME: Duration = Duration::from_secs(3);
 const PACKET: Duration = Duration::from_secs(1);

@@ -1,24 +1,30 @@
 //! The client certificates that the handshake accepts, and what the application sees of them.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+};
 
-use axum::routing::get;
-use axum::{Extension, Router};
-use net::tls::{Identity, IdentityError, ServerOptions, TlsError};
-use net::{CancellationToken, ConnectionLimiter, Limits, Peer, Refused, serve_https};
-use rcgen::{BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
-use rustls::HandshakeKind::{Full, Resumed};
-use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, SignatureScheme};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use axum::{Extension, Router, routing::get};
+use net::{
+    CancellationToken, ConnectionLimiter, Limits, Peer, Refused, serve_https,
+    tls::{Identity, IdentityError, ServerOptions, TlsError},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+};
+use rustls::{
+    AlertDescription, ClientConfig,
+    HandshakeKind::{self, Full, Resumed},
+    RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    client::{ResolvesClientCert, Resumption},
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::pki::{Credentials, Pki, connect, device, listen};

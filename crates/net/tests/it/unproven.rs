@@ -1,23 +1,31 @@
 //! Unproven connections: their lifetime, what they may send, and which of them is evicted first.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use codec::amqp::{Attach, Open, Performative, Transfer};
-use codec::mqtt::Packet;
+use codec::{
+    amqp::{Attach, Open, Performative, Transfer},
+    mqtt::Packet,
+};
 use net::{
     CancellationToken, ConnectionLimiter, Limits, Purpose, Refused, Reserved, UnprovenLimits, serve_amqp,
     serve_mqtt,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_rustls::client::TlsStream;
 
-use crate::amqp_parts;
-use crate::mqtt_parts::{Client, RecordingEndpoint, publish};
-use crate::pki::{Pki, connect, dial_from, handshake, listen};
+use crate::{
+    amqp_parts,
+    mqtt_parts::{Client, RecordingEndpoint, publish},
+    pki::{Pki, connect, dial_from, handshake, listen},
+};
 
 /// An MQTT server.
 struct Server {

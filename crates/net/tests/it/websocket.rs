@@ -1,24 +1,27 @@
 //! MQTT and AMQP over WebSockets through real TLS sockets. The frames are made by hand (RFC 6455 §5.2).
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use axum::routing::get;
+use axum::{Router, routing::get};
 use bytes::BytesMut;
-use codec::amqp::{Performative, Protocol, decode_frame, decode_protocol};
-use codec::mqtt::{Connect, ConnectReturnCode, Packet, QoS, SubscribeReturn, decode, encode};
+use codec::{
+    amqp::{Performative, Protocol, decode_frame, decode_protocol},
+    mqtt::{Connect, ConnectReturnCode, Packet, QoS, SubscribeReturn, decode, encode},
+};
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, serve_https};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_rustls::client::TlsStream;
 
-use crate::amqp_parts;
-use crate::mqtt_parts::{Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe};
-use crate::pki::{self, Pki, listen};
+use crate::{
+    amqp_parts,
+    mqtt_parts::{Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe},
+    pki::{self, Pki, listen},
+};
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;

@@ -3,8 +3,7 @@
 use certpath::Sha256Thumbprint;
 use model::{HubCredentials, SymmetricKey, SymmetricKeyPair};
 use serde::{Deserialize, Serialize};
-use wire::hub;
-use wire::hub::{Authentication, AuthenticationType, ThumbprintPair};
+use wire::hub::{self, Authentication, AuthenticationType, ThumbprintPair};
 
 /// A device's credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,10 @@
 mod merge;
 mod section;
 
-use model::{Carried, InitialTwin, Timestamp};
+use model::{
+    Carried, InitialTwin, Timestamp,
+    twin_rules::{self as limits, DESIRED_BYTES, REPORTED_BYTES, TAG_BYTES},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wire::hub::{Part, TwinChange};
@@ -14,8 +17,6 @@ use wire::hub::{Part, TwinChange};
 pub(crate) use model::check_integers;
 pub use model::twin_rules::TwinRefusal;
 pub use section::{MetadataDetail, Section};
-
-use model::twin_rules::{self as limits, DESIRED_BYTES, REPORTED_BYTES, TAG_BYTES};
 
 /// A device's twin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
