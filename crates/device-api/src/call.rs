@@ -31,9 +31,6 @@ use crate::{
     retry_after::Wait,
 };
 
-/// The longest body taken: the documented message size of the hosted service.
-pub(crate) const MAX_BODY_BYTES: usize = 96 * 1024;
-
 /// The longest body of a connection that is unproven: its client must prove itself before it sends more.
 pub(crate) const MAX_UNPROVEN_BODY_BYTES: u64 = 8 * 1024;
 

@@ -36,7 +36,7 @@ pub(crate) enum CallError {
     #[error(transparent)]
     Body(#[from] RequestError),
     /// The body is too long.
-    #[error("the body is longer than {} bytes", crate::call::MAX_BODY_BYTES)]
+    #[error("the body is longer than {} bytes", wire::MAX_BODY_BYTES)]
     TooLarge,
     /// The body did not arrive.
     #[error("the body did not arrive: {0}")]

@@ -8,11 +8,11 @@ use std::sync::{
 use bytes::Bytes;
 use provisioning::{Error, RecordKind};
 use serde::Serialize;
-use wire::device::RegistrationOperation;
+use wire::{MAX_BODY_BYTES, device::RegistrationOperation};
 
 use crate::{
     DeviceApi,
-    call::{Answer, Caller, MAX_BODY_BYTES},
+    call::{Answer, Caller},
     error::CallError,
 };
 

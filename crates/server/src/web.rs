@@ -11,7 +11,14 @@ use tower_service::Service;
 /// The path of health checks of load balancers.
 const HEALTH: &str = "/health";
 
-/// Routes each request by its path to one of the endpoints. ID scopes never collide with paths of the service endpoint.
+/// Whether the first segment of a path leads to another endpoint than that of devices, in any case. No ID scope may be such a
+/// word, because the paths of devices begin with their ID scope.
+pub(crate) fn is_reserved(segment: &str) -> bool {
+    let path = format!("/{segment}");
+    path.eq_ignore_ascii_case(HEALTH) || service_api::is_service_path(&path)
+}
+
+/// Routes each request by its path to one of the endpoints.
 pub(crate) fn router(device: Router, service: Router) -> Router {
     Router::new().fallback(move |mut request: Request<Body>| {
         let (mut device, mut service) = (device.clone(), service.clone());

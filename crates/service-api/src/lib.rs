@@ -36,7 +36,7 @@ use crate::{audit::CallRecord, request::Call, route::Answer};
 
 pub use audit::AUDIT;
 pub use openapi::document as openapi_document;
-pub use request::{MAX_BODY_BYTES, MAX_LIST_BODY_BYTES};
+pub use request::MAX_LIST_BODY_BYTES;
 pub use route::{is_service_path, routes};
 
 /// An extension of requests. The endpoint calls it as soon as the caller has proved the right for the route, before it reads

@@ -19,9 +19,6 @@ use crate::{
     route::{Route, Target},
 };
 
-/// The maximum length of a request body: the quota of the hosted service for messages, 96 KB.
-pub const MAX_BODY_BYTES: usize = 96 * 1024;
-
 /// The maximum length of a request body with a revocation list: the longest list in base64, with line breaks.
 pub const MAX_LIST_BODY_BYTES: usize = Crl::MAX_BYTES / 2 * 3;
 

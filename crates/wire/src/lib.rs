@@ -10,3 +10,7 @@ pub mod service;
 pub mod topics;
 
 pub use ascii::{ascii_json, without_bom};
+
+/// The maximum length of a request body at the device endpoint and the service endpoint: the message size that Azure
+/// documents for its provisioning service, 96 KB.
+pub const MAX_BODY_BYTES: usize = 96 * 1024;

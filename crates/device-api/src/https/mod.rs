@@ -17,11 +17,11 @@ use axum::{
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use net::{Peer, Transport};
-use wire::device::DeviceAddress;
+use wire::{MAX_BODY_BYTES, device::DeviceAddress};
 
 use crate::{
     DeviceApi,
-    call::{Caller, MAX_BODY_BYTES, MAX_UNPROVEN_BODY_BYTES, api_version, evidence},
+    call::{Caller, MAX_UNPROVEN_BODY_BYTES, api_version, evidence},
     client::Client,
     error::{CallError, Concerning},
 };

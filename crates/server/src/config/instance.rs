@@ -10,6 +10,8 @@ use model::{
 };
 use serde::Deserialize;
 
+use crate::web::is_reserved;
+
 use super::{EmbeddedHubConfig, LinkedHubConfig, Secret, distinct};
 
 /// One service instance.
@@ -74,9 +76,9 @@ fn required() -> bool {
 impl InstanceConfig {
     /// Checks the relations between values: names that must be unique, and hubs that must exist.
     pub(super) fn check(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<()> {
-        if service_api::is_service_path(&format!("/{}", self.id_scope)) {
+        if is_reserved(self.id_scope.as_str()) {
             anyhow::bail!(
-                "id_scope {} is a path of the service operations endpoint; choose another",
+                "id_scope {} is reserved for paths of other endpoints; choose another",
                 self.id_scope
             );
         }

@@ -365,13 +365,24 @@ rights = \"EnrollmentRead\"
             ("name = \"hub2\"", "name = \"HUB1\"", "occurs twice"),
             ("embedded_hub = \"hub2\"", "embedded_hub = \"hub1\"", "occurs twice"),
             ("[\"dps.plant.example\"]", "[]", "service_hosts is empty"),
-            ("\"0ne00000001\"", "\"Usage\"", "a word of the service operations endpoint"),
             ("[[instance.linked_hub]]", POLICY_AGAIN, "\"ProvisioningServiceOwner\" occurs twice"),
         ];
         for (right, wrong, expected) in cases {
             assert!(EXAMPLE.contains(right), "{right}");
             let error = format!("{:#}", Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap_err());
             assert!(error.contains(expected), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_id_scope_is_the_first_word_of_another_path() {
+        let routes = service_api::routes().map(|(_, path)| path);
+        let paths = routes.chain(["/subscriptions/x".to_owned(), "/Health".to_owned()]);
+        for path in paths {
+            let word = path.split('/').nth(1).unwrap();
+            let text = EXAMPLE.replacen("\"0ne00000001\"", &format!("\"{word}\""), 1);
+            let error = format!("{:#}", Config::parse(&text).unwrap_err());
+            assert!(error.contains("is reserved for paths of other endpoints"), "{path}: {error}");
         }
     }
 }

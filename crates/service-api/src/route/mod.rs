@@ -11,11 +11,9 @@ use axum::response::Response;
 use http::Method;
 use model::Right;
 use percent_encoding::percent_decode_str;
+use wire::MAX_BODY_BYTES;
 
-use crate::{
-    error::Failure,
-    request::{Call, MAX_BODY_BYTES},
-};
+use crate::{error::Failure, request::Call};
 
 use table::ROUTES;
 

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 use http::Method;
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::json;
-use service_api::MAX_BODY_BYTES;
+use wire::MAX_BODY_BYTES;
 
 use crate::world::{World, individual};
 
