@@ -249,7 +249,7 @@ thread_local! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::cases(3000)))]
 
     #[test]
     fn more_certificates_turn_no_refusal_into_an_admission(

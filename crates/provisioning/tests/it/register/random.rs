@@ -23,13 +23,13 @@ use testkit::{entropy::SeededEntropy, hub::Failure, sample};
 
 use super::world::{Device, HUBS, SCOPE, World, assigned, disable, keys, with_keys};
 
-const SEEDS: u64 = 300;
+const SEEDS: u32 = 300;
 const STEPS: usize = 40;
 const DEVICES: usize = 3;
 
 #[tokio::test]
 async fn every_history_ends_with_every_device_at_its_hub() {
-    for seed in 0..SEEDS {
+    for seed in 0..u64::from(crate::cases(SEEDS)) {
         let mut history = History::new(seed).await;
         for step in 0..STEPS {
             history.step().await;
