@@ -224,6 +224,17 @@ mod tests {
         assert_eq!(CertificateParts::read(&der).unwrap().thumbprints(), [Sha256Thumbprint::of(&der)]);
     }
 
+    #[test]
+    fn a_certificate_and_its_key_are_identified_by_their_own_bytes() {
+        let (der, other) = (certificate(&rcgen::PKCS_ED25519), certificate(&rcgen::PKCS_ED25519));
+        let (parts, others) =
+            (CertificateParts::read(&der).unwrap(), CertificateParts::read(&other).unwrap());
+        let (tbs, key) = (parts.tbs_hash(), parts.key_hash());
+        assert_eq!(tbs.as_str(), Sha256Thumbprint::of(parts.tbs).as_str());
+        assert_eq!(key.as_str(), Sha256Thumbprint::of(parts.public_key).as_str());
+        assert!(tbs != others.tbs_hash() && key != others.key_hash() && tbs.as_str() != key.as_str());
+    }
+
     /// Each change is outside of what the issuer signed.
     #[test]
     fn the_outer_form_has_one_spelling() {

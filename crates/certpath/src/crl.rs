@@ -294,7 +294,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::CoveredCertificates;
+    use crate::{
+        CoveredCertificates,
+        der::{self, SEQUENCE},
+    };
 
     fn ca() -> Issuer<'static, KeyPair> {
         let mut params = CertificateParams::default();
@@ -344,6 +347,62 @@ mod tests {
         let due = Time::from_unix_seconds(1_796_083_200);
         assert!(!crl.is_stale(CrlMaxAge::default(), due));
         assert!(crl.is_stale(CrlMaxAge::default(), due.plus_seconds(1)));
+    }
+
+    /// Encodes a list of one revoked certificate, which rcgen cannot write so: without a date for the next list, and with these
+    /// extensions of the entry.
+    fn encoded(serial: &[u8], extensions: &[&[u8]]) -> Vec<u8> {
+        let date = der::write(0x17, b"261101000000Z");
+        let extensions = der::write(SEQUENCE, &extensions.concat());
+        let entry = der::write(SEQUENCE, &[&der::write(0x02, serial)[..], &date, &extensions].concat());
+        let algorithm = der::write(SEQUENCE, b"\x06\x03\x2B\x65\x70");
+        let entries = der::write(SEQUENCE, &entry);
+        let signed = [&[2, 1, 1], &algorithm[..], &der::write(SEQUENCE, ISSUER), &date, &entries].concat();
+        let list = [&der::write(SEQUENCE, &signed)[..], &algorithm, &der::write(0x03, &[0; 65])].concat();
+        der::write(SEQUENCE, &list)
+    }
+
+    /// `CN=Root`, as the content of a name.
+    const ISSUER: &[u8] = b"\x31\x0D\x30\x0B\x06\x03\x55\x04\x03\x0C\x04Root";
+
+    #[test]
+    fn an_entry_with_an_unknown_critical_extension_is_rejected() {
+        const CRITICAL: &[u8] = &[1, 1, 0xFF];
+        let extension = |oid: &[u8], critical: &[u8], value: &[u8]| {
+            der::write(SEQUENCE, &[&der::write(0x06, oid)[..], critical, &der::write(0x04, value)].concat())
+        };
+        let (reason, date, issuer) = (&[0x55, 0x1D, 21], &[0x55, 0x1D, 24], &[0x55, 0x1D, 29]);
+        let (unknown, compromise) = (&[0x2A, 3, 4], extension(reason, &[], &[0x0A, 1, 1]));
+        let reason_of = |extensions: &[&[u8]]| {
+            Crl::from_der(encoded(&[5], extensions)).map(|crl| crl.revoked(&[5]).unwrap().reason.as_str())
+        };
+        assert_eq!(reason_of(&[]), Ok("unspecified"));
+        assert_eq!(reason_of(&[&compromise]), Ok("keyCompromise"));
+        assert_eq!(reason_of(&[&extension(unknown, &[], b""), &compromise]), Ok("keyCompromise"));
+        let dated = extension(date, CRITICAL, b"\x18\x0F20261001000000Z");
+        assert_eq!(reason_of(&[&dated, &compromise]), Ok("keyCompromise"));
+        let critical = CrlError::CriticalExtension("1.2.3.4".into());
+        assert_eq!(reason_of(&[&compromise, &extension(unknown, CRITICAL, b"")]), Err(critical));
+        for critical in [CRITICAL, &[]] {
+            assert_eq!(reason_of(&[&extension(issuer, critical, b"")]), Err(CrlError::Indirect));
+        }
+        let coded = |code| reason_of(&[&extension(reason, &[], &[0x0A, 1, code])]);
+        assert_eq!(coded(8), Err(CrlError::Delta));
+        assert_eq!(coded(7), Err(CrlError::Malformed("reason 7 does not exist".into())));
+        assert!(Crl::from_der(encoded(&[1; 20], &[])).is_ok());
+        let too_long = CrlError::Malformed("a serial number is too long".into());
+        assert_eq!(Crl::from_der(encoded(&[1; 21], &[])), Err(too_long));
+    }
+
+    #[test]
+    fn a_list_without_a_date_for_the_next_is_stale_at_the_maximal_age() {
+        let crl = Crl::from_der(encoded(&[5], &[])).unwrap();
+        assert_eq!((crl.next_update(), crl.number()), (None, None));
+        assert_eq!(crl.issuer(), der::write(SEQUENCE, ISSUER));
+        let due = crl.this_update().plus_seconds(2 * 86_400);
+        let max_age = CrlMaxAge::try_from(2).unwrap();
+        assert_eq!(crl.due(max_age), due);
+        assert!(!crl.is_stale(max_age, due) && crl.is_stale(max_age, due.plus_seconds(1)));
     }
 
     fn scoped(params: CertificateRevocationListParams, scope: Option<CrlScope>) -> Crl {

@@ -140,3 +140,52 @@ impl fmt::Debug for Number {
         write!(f, "{self}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5280 §5.3.1, in the order of the codes.
+    #[test]
+    fn reasons_are_read_by_their_codes() {
+        let names: Vec<_> =
+            (0..=11).map(|code| RevocationReason::of(code).map(|it| it.to_string())).collect();
+        let expected = [
+            "unspecified",
+            "keyCompromise",
+            "cACompromise",
+            "affiliationChanged",
+            "superseded",
+            "cessationOfOperation",
+            "certificateHold",
+            "",
+            "",
+            "privilegeWithdrawn",
+            "aACompromise",
+            "",
+        ];
+        for (code, (name, expected)) in names.into_iter().zip(expected).enumerate() {
+            assert_eq!(name.unwrap_or_default(), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_twenty_bytes_and_are_compared_by_value() {
+        let text = |bytes: &[u8]| Number::of(bytes).map(|number| number.to_string());
+        assert_eq!(text(&[]).as_deref(), Some("00"));
+        assert_eq!(text(&[0, 0, 7]).as_deref(), Some("07"));
+        assert_eq!(text(&[1, 0]).as_deref(), Some("0100"));
+        assert_eq!(text(&[0xAB; 20]), Some("AB".repeat(20)));
+        assert_eq!(text(&[0xAB; 21]), None);
+        assert!(Number::of(&[0, 2]) == Number::of(&[2]) && Number::of(&[2]) < Number::of(&[1, 0]));
+    }
+
+    #[test]
+    fn an_age_is_one_day_to_ten_years() {
+        for (days, is_valid) in [(0, false), (1, true), (3650, true), (3651, false)] {
+            let age = CrlMaxAge::try_from(days);
+            assert_eq!(age.map(u16::from).ok(), is_valid.then_some(days));
+        }
+        assert!(CrlMaxAge::default().is_default() && !CrlMaxAge(1).is_default());
+    }
+}

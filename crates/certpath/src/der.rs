@@ -71,3 +71,52 @@ pub(crate) fn write_positive_integer(magnitude: &[u8]) -> Vec<u8> {
     let sign: &[u8] = if digits.first().is_none_or(|byte| *byte >= 0x80) { &[0] } else { &[] };
     write(INTEGER, &[sign, digits].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At every step from one form of length to the next.
+    #[test]
+    fn what_is_written_reads_back_and_nothing_less() {
+        for length in [0, 1, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x1_0000] {
+            let content = vec![7; length];
+            let der = write(SEQUENCE, &content);
+            let followed = [&der[..], &[1, 2]].concat();
+            assert_eq!(element(SEQUENCE, &followed), Some((&content[..], &[1, 2][..])), "{length}");
+            assert_eq!(whole_element(SEQUENCE, &followed), Some((&der[..], &[1, 2][..])), "{length}");
+            assert_eq!(element(INTEGER, &followed), None, "{length}");
+            assert_eq!(element(SEQUENCE, &der[..der.len() - 1]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn longer_forms_of_a_length_are_rejected() {
+        let forms: [&[u8]; 5] =
+            [&[0x81, 0x7F], &[0x82, 0, 0xFF], &[0x83, 0, 0xFF, 0xFF], &[0x80], &[0x84, 1, 0, 0, 0]];
+        for form in forms {
+            let der = [&[SEQUENCE], form, &[0; 0x1_0000]].concat();
+            assert_eq!(element(SEQUENCE, &der), None, "{form:02X?}");
+        }
+    }
+
+    #[test]
+    fn integers_are_positive_and_have_one_form() {
+        let cases: [(&[u8], Option<&[u8]>); 7] = [
+            (&[2, 1, 1], Some(&[1])),
+            (&[2, 1, 0x7F], Some(&[0x7F])),
+            (&[2, 2, 0, 0x80], Some(&[0x80])),
+            (&[2, 2, 0, 0x7F], None),
+            (&[2, 1, 0x80], None),
+            (&[2, 1, 0], None),
+            (&[2, 0], None),
+        ];
+        for (der, expected) in cases {
+            assert_eq!(positive_integer(der), expected.map(|magnitude| (magnitude, &[][..])), "{der:02X?}");
+        }
+        for magnitude in [&[1][..], &[0x7F], &[0x80], &[1, 0], &[0xFF; 66]] {
+            let der = write_positive_integer(&[&[0, 0], magnitude].concat());
+            assert_eq!(positive_integer(&der), Some((magnitude, &[][..])), "{magnitude:02X?}");
+        }
+    }
+}

@@ -379,3 +379,19 @@ fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -
     }
     nodes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that are no key cost least, so that the bound is reached exactly.
+    #[test]
+    fn a_search_ends_beyond_its_bound_on_failed_checks() {
+        let mut effort = Effort::of_a_search();
+        for _ in 0..MAX_WASTED / signature::cost(&[]) {
+            assert_eq!(effort.waste(&[]), Ok(()));
+        }
+        assert_eq!(effort.wasted, MAX_WASTED);
+        assert_eq!(effort.waste(&[]), Err(PathError::TooTangled));
+    }
+}

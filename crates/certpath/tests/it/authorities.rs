@@ -138,6 +138,10 @@ fn a_blocked_certificate_refuses_every_path_through_it() {
     let cross = other.certify(&root, authority("Root"));
     let with_cross = [sent, &[cross.clone(), other.chain[0].clone()]].concat();
     assert_eq!(trust(&root.chain[0]).verify(&with_cross, &factory.chain[0]), blocked("CN=Root"));
+    // Not by a namesake of the CA above the anchor.
+    let namesake = Ca::root("Root", &P256).chain[0].clone();
+    let blocking = Trust::default().ca("root", &namesake).block(&namesake);
+    assert_eq!(blocking.verify(sent, &factory.chain[0]), Ok(2));
     // A stored one replaces the blocked one, unless it is expired or blocked as well.
     let stored = trust(&root.chain[0]).ca("cross", &cross);
     assert_eq!(stored.verify(sent, &factory.chain[0]), Ok(2));
@@ -165,6 +169,11 @@ fn a_list_revokes_the_certificates_that_it_names() {
     assert_eq!(stale.verify(&chain[..2], &root.chain[0]).unwrap_err().to_string(), text);
     let of_leaf = trust(root.crl(&[&chain[0]], (2026, 12, 1), None));
     assert_eq!(of_leaf.verify(&chain[..2], &root.chain[0]), Ok(3));
+    // Nor by the list of another CA of that name.
+    let namesake = Ca::root("Root", &P256);
+    let both = trust(root.crl(&[], (2026, 12, 1), None)).ca("namesake", &namesake.chain[0]);
+    let both = both.list(namesake.crl(&[&factory.chain[0]], (2026, 12, 1), None));
+    assert_eq!(both.verify(&chain[..2], &root.chain[0]), Ok(3));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use certpath::{BrokenRule, PathError};
 use rcgen::{
     GeneralSubtree, NameConstraints, PKCS_ECDSA_P256_SHA256 as P256, PKCS_ECDSA_P521_SHA512 as P521,
-    PKCS_ED25519, SignatureAlgorithm,
+    PKCS_ED25519, SerialNumber, SignatureAlgorithm,
 };
 
 use crate::ca::{self, Ca, authority, named, presented};
@@ -115,4 +115,23 @@ fn many_owners_of_one_constrained_ca_cost_as_much_as_one() {
     }
     let admitted = ca::search(&chain, &[many, vec![permitting.as_slice()]].concat()).unwrap();
     assert!(admitted.path.is_ok(), "{:?}", admitted.path.err());
+}
+
+/// Each of the certificates of the factory's name and key issued the leaf, and the root issued each of them.
+#[test]
+fn thirty_two_paths_are_followed_at_one_level_and_no_more() {
+    let root = Ca::root("Root", &P256);
+    let factory = root.intermediate("Factory");
+    let leaf = factory.leaf_chain("dev-1").remove(0);
+    let renewed = |serial: u64| {
+        let mut params = authority("Factory");
+        params.serial_number = Some(SerialNumber::from(serial));
+        root.certify(&factory, params)
+    };
+    let sent: Vec<_> = [leaf].into_iter().chain((1..=33).map(renewed)).collect();
+    for (paths, expected) in [(1, None), (31, None), (32, None), (33, Some(PathError::TooTangled))] {
+        let chain = presented(&sent[..=paths]).unwrap();
+        let found = ca::search(&chain, &[&root.chain[0]]).unwrap();
+        assert_eq!(found.path.err(), expected, "{paths}");
+    }
 }
