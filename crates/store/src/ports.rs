@@ -235,10 +235,6 @@ impl<E: Engine> Leases for SealedStore<E> {
         self.engine.claim(name, holder, time).await
     }
 
-    async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError> {
-        self.engine.renew(token, time).await
-    }
-
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
         self.engine.release(token).await
     }

@@ -306,10 +306,6 @@ impl Leases for SimulatedStore {
         self.reach_then(|| (), claimed, look).await.map(|(_, claimed)| claimed)
     }
 
-    async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError> {
-        self.reach(self.pulse.world.disk().renew(token, time)).await
-    }
-
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
         self.pulse.world.notes().lost_leases.insert(token);
         self.reach(self.pulse.world.disk().release(token)).await

@@ -1,8 +1,8 @@
 //! The `Leases` port: which process does the work that only one may do at a time.
 //!
-//! A holder renews its lease before it ends, and stops the work when it cannot. Time is the store's: a lease comes with the
-//! time that is left, never with a date, so that the clocks of processes need not agree. What a holder writes carries its
-//! token ([`Commit::fence`](super::Commit::fence)), because a process that was paused does not know that its lease is gone.
+//! A holder renews its lease before it ends, and stops the work when it cannot. The store measures time: a lease comes with the
+//! time that is left, never with a date, so that the clocks of processes need not agree. The writes of a holder carry its
+//! token ([`Commit::fence`](super::Commit::fence)), because a process that was paused does not know that it lost its lease.
 
 use std::{fmt, time::Duration};
 
@@ -11,10 +11,11 @@ use model::{Job, LeaseToken};
 
 use super::{Entropy, StoreError};
 
-/// Leases, which are held in the store.
+/// Keeps leases for all processes that use the store.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Claims a lease for this time. Returns `None` while another holder has it; a holder that has it already renews it.
+    /// Claims a lease for this time from now on. Its holder renews it so, also after it has ended, unless another holder
+    /// claimed it since. Returns `None` while another holder has it.
     async fn claim(
         &self,
         name: &LeaseName,
@@ -22,42 +23,38 @@ pub trait Leases: Send + Sync {
         time: Duration,
     ) -> Result<Option<Lease>, StoreError>;
 
-    /// Lets a lease last this time from now on, also one that has ended and that no other holder claimed since. Returns
-    /// false, and changes nothing, when the token is not current any more.
-    async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError>;
-
-    /// Gives a lease back: its token is not current from then on. Does nothing when it is not.
+    /// Ends a lease: its token is not current from then on. Does nothing if it is not current.
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError>;
 
-    /// Returns the leases whose token is current, in the order of their tokens. Those that ended are among them until
-    /// another holder claims them.
+    /// Returns the leases whose token is current, in the order of their tokens. A lease that has ended is among them until
+    /// another holder claims it.
     async fn leases(&self) -> Result<Vec<Lease>, StoreError>;
 }
 
-/// A lease, as the store had it a moment ago.
+/// A lease, as the store just had it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// What it is for.
+    /// The work that it is for.
     pub name: LeaseName,
-    /// Who has it.
+    /// The runner that has it.
     pub holder: RunnerId,
-    /// Its token, which no other holder ever has.
+    /// Its fencing token, which no other holder ever gets.
     pub token: LeaseToken,
     /// The time that was left; zero once it has ended.
     pub left: Duration,
 }
 
-/// What a lease is for.
+/// The name of a lease: the work that it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LeaseName {
-    /// The existence of a runner; held by itself, or by the one that takes over its work.
+    /// The assignment runs of this runner, which holds it until another runner takes them over.
     Runner(RunnerId),
-    /// A job that one runner does for all.
+    /// A job that one runner does for all processes.
     Job(Job),
 }
 
 impl LeaseName {
-    /// Reads the name from the text that [`Display`](fmt::Display) makes of it.
+    /// Parses the text that [`Display`](fmt::Display) makes of a name; `None` if there is no such name.
     pub fn parse(text: &str) -> Option<LeaseName> {
         match text.split_once('/')? {
             ("runner", id) => RunnerId::parse(id).map(LeaseName::Runner),
@@ -76,19 +73,19 @@ impl fmt::Display for LeaseName {
     }
 }
 
-/// Names one runner, from its start to its end: 32 hex digits.
+/// Identifies a runner from its start to its end: 32 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RunnerId(Box<str>);
 
 impl RunnerId {
-    /// Makes a name that no other runner has.
+    /// Generates an ID that no other runner has.
     pub fn random(entropy: &dyn Entropy) -> RunnerId {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes);
         RunnerId(format!("{:032x}", u128::from_be_bytes(bytes)).into())
     }
 
-    /// Reads the name from its text.
+    /// Parses an ID; `None` if it is not 32 hex digits in lower case.
     pub fn parse(text: &str) -> Option<RunnerId> {
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         (text.len() == 32 && text.bytes().all(is_hex)).then(|| RunnerId(text.into()))

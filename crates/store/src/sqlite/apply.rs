@@ -8,7 +8,6 @@ use crate::{
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
     sqlite::{
         hub_devices::{self, HubDeviceIndex},
-        leases,
         log::{self, LogWriter, Signature},
         statements::{COUNT_OPERATION, NUMBER, PUT_INSTANCE, Statements},
     },
@@ -18,20 +17,15 @@ use crate::{
 /// Parameters of the update of a registration of an expected version.
 const PARAMETERS: usize = 7;
 
-/// Writes a batch and returns the outcomes of its guards and changes; `None` when it is fenced.
-pub(crate) fn apply(connection: &Connection, batch: &Batch) -> rusqlite::Result<Option<Vec<Outcome>>> {
-    if let Some(token) = batch.fence
-        && !leases::is_current(connection, token)?
-    {
-        return Ok(None);
-    }
+/// Writes a batch, which is not fenced, and returns the outcomes of its guards and changes.
+pub(crate) fn apply(connection: &Connection, batch: &Batch) -> rusqlite::Result<Vec<Outcome>> {
     let signature = Signature::new(&batch.by);
     let mut writer = Writer { connection, signature: &signature, instance: batch.instance };
     let guards = batch.guards.iter().map(|guard| writer.check(guard));
     let mut outcomes = guards.collect::<rusqlite::Result<Vec<_>>>()?;
     if outcomes.iter().any(|outcome| *outcome != Outcome::Applied) {
         outcomes.resize(outcomes.len() + batch.changes.len(), Outcome::LeftOut);
-        return Ok(Some(outcomes));
+        return Ok(outcomes);
     }
     let mut changes = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
@@ -44,7 +38,7 @@ pub(crate) fn apply(connection: &Connection, batch: &Batch) -> rusqlite::Result<
         writer.count(operation)?;
     }
     outcomes.extend(changes);
-    Ok(Some(outcomes))
+    Ok(outcomes)
 }
 
 /// Writes to one instance.

@@ -39,7 +39,7 @@ use crate::{
     batch::{Batch, RowKey},
     broken,
     engine::{AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED},
-    sqlite::{broken_rows::damage_in, leases::LeaseClock},
+    sqlite::{broken_rows::damage_in, leases::ProcessLeases},
     table::Table,
 };
 
@@ -47,7 +47,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     database: Database,
-    lease_clock: LeaseClock,
+    leases: ProcessLeases,
 }
 
 impl Sqlite {
@@ -137,7 +137,12 @@ impl Engine for Sqlite {
     }
 
     async fn apply(&self, batch: Batch) -> Result<Option<Vec<Outcome>>, StoreError> {
-        self.write(move |connection| apply::apply(connection, &batch)).await
+        let leases = self.leases.clone();
+        self.write(move |connection| match batch.fence {
+            Some(token) if !leases.is_current(token) => Ok(None),
+            _ => apply::apply(connection, &batch).map(Some),
+        })
+        .await
     }
 
     async fn keep_attempts(&self, instance: i64, rows: Vec<AttemptRow>) -> Result<(), StoreError> {

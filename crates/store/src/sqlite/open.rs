@@ -9,7 +9,7 @@ use provisioning::ports::StoreError;
 use crate::{
     SealedStore, broken,
     document::{Documents, RowRef},
-    sqlite::{Sqlite, configuration, hub_devices, leases::LeaseClock, not_written, schema},
+    sqlite::{Sqlite, configuration, hub_devices, leases::ProcessLeases, not_written, schema},
     table::Table,
 };
 
@@ -36,15 +36,14 @@ impl EmbeddedStore {
     pub fn open(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
         let store = EmbeddedStore::in_file(Database::open(path, &schema::SCHEMA)?, sealer)?;
         hub_devices::fill(&store.engine.database, &store.documents)?;
-        store.engine.end_leases();
         Ok(store)
     }
 
-    /// Opens a second handle on the same file. They share nothing in memory but the key, and see each other's acknowledged
-    /// changes at once.
+    /// Opens a second handle on the same file. They share nothing in memory but the key and the leases, and see each other's
+    /// acknowledged changes at once.
     pub fn beside(&self) -> Result<EmbeddedStore, OpenError> {
-        let lease_clock = self.engine.lease_clock.clone();
-        let engine = Sqlite { database: self.engine.database.beside()?, lease_clock };
+        let leases = self.engine.leases.clone();
+        let engine = Sqlite { database: self.engine.database.beside()?, leases };
         EmbeddedStore::reading(engine, self.documents.of_another_handle())
     }
 
@@ -60,7 +59,7 @@ impl EmbeddedStore {
         if let Err(error) = key_check {
             confirm_key(&database, &documents, error)?;
         }
-        EmbeddedStore::reading(Sqlite { database, lease_clock: LeaseClock::default() }, documents)
+        EmbeddedStore::reading(Sqlite { database, leases: ProcessLeases::default() }, documents)
     }
 
     fn reading(engine: Sqlite, documents: Documents) -> Result<EmbeddedStore, OpenError> {

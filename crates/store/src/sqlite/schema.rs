@@ -186,8 +186,7 @@ const THIRD: &str = "
 const FOURTH: &str = "
     -- SQL of version 4, in the order in which it was added.
 
-    -- Leases. A change of holder is a new row: its number is the fencing token, which is never given twice. until:
-    -- milliseconds since 1970.
+    -- Leases, which later programs keep in memory: they neither read nor write this table.
     CREATE TABLE leases (
         token  INTEGER PRIMARY KEY AUTOINCREMENT,
         name   TEXT NOT NULL UNIQUE,

@@ -51,13 +51,33 @@ async fn opening_the_file_ends_the_leases_of_the_last_process() {
     let store = directory.open();
     let lease = store.claim(&name, &one, minute).await.unwrap().unwrap();
     let beside = store.beside().unwrap();
-    assert_eq!(beside.leases().await.unwrap(), store.leases().await.unwrap());
-    assert!(store.leases().await.unwrap().iter().any(|held| held.token == lease.token));
+    for handle in [&store, &beside] {
+        let held: Vec<_> = handle.leases().await.unwrap().iter().map(|held| held.token).collect();
+        assert_eq!(held, [lease.token]);
+    }
     beside.close().await;
     store.close().await;
     let store = directory.open();
     let next = store.claim(&name, &two, minute).await.unwrap().unwrap();
     assert!(next.token > lease.token);
+}
+
+/// So that a process has its leases on a full disk.
+#[tokio::test]
+async fn leases_are_claimed_renewed_and_released_without_a_write() {
+    let directory = filled().await;
+    let store = directory.open();
+    let log = directory.0.path().join("store.db-wal");
+    let facts = || std::fs::metadata(&log).map(|it| (it.len(), it.modified().unwrap())).ok();
+    let (before, day) = (facts(), Duration::from_secs(86_400));
+    let runner = RunnerId::parse(&"0".repeat(32)).unwrap();
+    let names = [LeaseName::Job(Job::Cleanups), LeaseName::Runner(runner.clone())];
+    for name in names.iter().cycle().take(10) {
+        assert!(store.claim(name, &runner, day).await.unwrap().is_some());
+    }
+    let [lease, _] = store.leases().await.unwrap().try_into().unwrap();
+    store.release(lease.token).await.unwrap();
+    assert_eq!(facts(), before);
 }
 
 /// An instance whose document was given up is taken over by the next one, with all that belongs to it.

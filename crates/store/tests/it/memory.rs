@@ -444,12 +444,6 @@ impl Leases for MemoryEngine {
         Ok(Some(lease))
     }
 
-    async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError> {
-        let mut content = self.content();
-        let found = content.leases.iter_mut().find(|(lease, _)| lease.token == token);
-        Ok(found.map(|(_, end)| *end = Instant::now() + time).is_some())
-    }
-
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
         self.content().leases.retain(|(lease, _)| lease.token != token);
         Ok(())

@@ -55,14 +55,15 @@ pub(super) async fn one_holder(world: World) {
 
 pub(super) async fn renewed(world: World) {
     let lease = world.claim(&CLEANUPS, 1, SHORT).await.unwrap();
-    assert!(world.store.renew(lease.token, LONG).await.unwrap());
+    world.claim(&CLEANUPS, 1, LONG).await.unwrap();
     sleep(SHORT * 2).await;
     assert_eq!(world.claim(&CLEANUPS, 2, LONG).await, None, "it lasts longer");
 
-    assert!(world.store.renew(lease.token, Duration::ZERO).await.unwrap());
+    world.claim(&CLEANUPS, 1, Duration::ZERO).await.unwrap();
     let [ended] = world.store.leases().await.unwrap().try_into().unwrap();
-    assert_eq!(ended.left, Duration::ZERO);
-    assert!(world.store.renew(lease.token, LONG).await.unwrap(), "no other runner has claimed it");
+    assert_eq!((ended.token, ended.left), (lease.token, Duration::ZERO));
+    let again = world.claim(&CLEANUPS, 1, LONG).await.unwrap();
+    assert_eq!(again.token, lease.token, "no other runner has claimed it");
     assert_eq!(world.claim(&CLEANUPS, 2, LONG).await, None);
 }
 
@@ -70,12 +71,12 @@ pub(super) async fn released(world: World) {
     let lease = world.claim(&CLEANUPS, 1, LONG).await.unwrap();
     world.store.release(lease.token).await.unwrap();
     assert_eq!(world.store.leases().await.unwrap(), []);
-    assert!(!world.store.renew(lease.token, LONG).await.unwrap());
 
     let next = world.claim(&CLEANUPS, 2, LONG).await.unwrap();
     assert!(next.token > lease.token);
     world.store.release(lease.token).await.unwrap();
-    assert!(world.store.renew(next.token, LONG).await.unwrap(), "only its own token releases a lease");
+    let again = world.claim(&CLEANUPS, 2, LONG).await.unwrap();
+    assert_eq!(again.token, next.token, "only its own token releases a lease");
 
     world.store.release(next.token).await.unwrap();
     let world = world.reopen().await;
@@ -88,14 +89,13 @@ pub(super) async fn taken_over(world: World) {
     sleep(SHORT * 2).await;
     let next = world.claim(&CLEANUPS, 2, LONG).await.unwrap();
     assert!(next.token > lease.token);
-    assert!(!world.store.renew(lease.token, LONG).await.unwrap());
     assert_eq!(world.claim(&CLEANUPS, 1, LONG).await, None);
 }
 
 pub(super) async fn fenced(world: World) {
     let lease = world.claim(&CLEANUPS, 1, LONG).await.unwrap();
     assert_eq!(world.create("dev-1", lease.token).await.unwrap(), [Outcome::Applied]);
-    assert!(world.store.renew(lease.token, Duration::ZERO).await.unwrap());
+    world.claim(&CLEANUPS, 1, Duration::ZERO).await.unwrap();
     let unclaimed = world.create("dev-2", lease.token).await.unwrap();
     assert_eq!(unclaimed, [Outcome::Applied], "its lease has ended, but it is the last holder");
 
