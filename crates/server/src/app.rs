@@ -164,7 +164,7 @@ impl App {
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
         let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy);
         let service = service_api::router(service_api);
-        let router = web::router(device_api.router(), service);
+        let router = web::router(device_api.router(), service, runner.assignments().clone());
         let limiter = ConnectionLimiter::new(capped(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
             provisioning: Arc::clone(&provisioning),

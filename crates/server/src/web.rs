@@ -3,25 +3,33 @@
 use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
-use http::{HeaderValue, Method, Request, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
 use net::{Peer, Purpose};
+use runner::AssignmentRunner;
 use service_api::OnGrant;
 use tower_service::Service;
 
-/// The path of health checks of load balancers.
-const HEALTH: &str = "/health";
+/// Whether the process serves: a restart would help if it does not answer.
+const ALIVE: [&str; 2] = ["/healthz", "/health"];
+
+/// Whether the process can register devices: a load balancer sends them elsewhere if not.
+const READY: &str = "/readyz";
 
 /// Whether the first segment of a path leads to another endpoint than that of devices, in any case. No ID scope may be such a
 /// word, because the paths of devices begin with their ID scope.
 pub(crate) fn is_reserved(segment: &str) -> bool {
     let path = format!("/{segment}");
-    path.eq_ignore_ascii_case(HEALTH) || service_api::is_service_path(&path)
+    let is_check = ALIVE.iter().chain([&READY]).any(|check| path.eq_ignore_ascii_case(check));
+    is_check || service_api::is_service_path(&path)
 }
 
 /// Routes each request by its path to one of the endpoints.
-pub(crate) fn router(device: Router, service: Router) -> Router {
+///
+/// The process is ready while it has the lease of its runner: the database was away for less than ten seconds.
+pub(crate) fn router(device: Router, service: Router, runs: AssignmentRunner) -> Router {
     Router::new().fallback(move |mut request: Request<Body>| {
         let (mut device, mut service) = (device.clone(), service.clone());
+        let runs = runs.clone();
         async move {
             if let Some(Peer { addr, standing, .. }) = request.extensions().get::<Peer>().cloned() {
                 // As axum's own listeners do; the service endpoint reads the address from it.
@@ -30,8 +38,12 @@ pub(crate) fn router(device: Router, service: Router) -> Router {
                 request.extensions_mut().insert(OnGrant(Arc::new(prove)));
             }
             let path = request.uri().path();
-            if request.method() == Method::GET && path == HEALTH {
-                return serving();
+            match path {
+                _ if request.method() != Method::GET => {}
+                READY if runs.has_lease() => return state(StatusCode::OK, "ready"),
+                READY => return state(StatusCode::SERVICE_UNAVAILABLE, "the database is away"),
+                _ if ALIVE.contains(&path) => return state(StatusCode::OK, "serving"),
+                _ => {}
             }
             let owner = if service_api::is_service_path(path) { &mut service } else { &mut device };
             // The error type of a router has no values.
@@ -40,8 +52,9 @@ pub(crate) fn router(device: Router, service: Router) -> Router {
     })
 }
 
-fn serving() -> Response {
-    let mut response = Response::new(Body::from("{\"status\":\"serving\"}"));
+fn state(status: StatusCode, text: &str) -> Response {
+    let mut response = Response::new(Body::from(format!("{{\"status\":\"{text}\"}}")));
+    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -235,3 +235,31 @@ async fn a_full_disk_loses_nothing_and_writes_recover() {
     assert_eq!(counted(&service, "registration").await, assigned);
     assert_eq!(counted(&service, "reregistration").await, devices.returned);
 }
+
+/// Returns the status of a health check.
+async fn check(service: &LinkingServer, path: &str) -> StatusCode {
+    let endpoint = service.endpoint();
+    let deadlines = Deadlines { connect: Duration::from_secs(10), exchange: Duration::from_secs(30) };
+    let (port, config) = (endpoint.https_port, endpoint.trust.anonymous());
+    let mut connection = HttpsConnection::open("127.0.0.1", port, config, deadlines).await.unwrap();
+    let call = Call { method: Method::GET, path_and_query: path.to_owned(), ..Call::default() };
+    connection.call(call).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_write_is_alive_and_not_ready() {
+    let service = LinkingServer::new();
+    let config = service.configure("");
+    let process = service.start_by(program(), &config, Path::new("/nonexistent")).await;
+    until("it is ready", async || check(&service, "/readyz").await == StatusCode::OK).await;
+
+    limit(&process, Some(log_ahead_bytes(&service))).await;
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    until("it is not ready", async || check(&service, "/readyz").await == unavailable).await;
+    assert_eq!(check(&service, "/healthz").await, StatusCode::OK);
+    assert_eq!(check(&service, "/health").await, StatusCode::OK, "as it was named before");
+
+    limit(&process, None).await;
+    until("it is ready again", async || check(&service, "/readyz").await == StatusCode::OK).await;
+    stop(process).await;
+}

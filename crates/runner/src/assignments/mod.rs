@@ -171,6 +171,11 @@ impl AssignmentRunner {
         &self.shared.provisioning
     }
 
+    /// Returns whether this process has the lease that runs are executed under: it renewed it within the last ten seconds.
+    pub fn has_lease(&self) -> bool {
+        self.shared.lease.current().is_some()
+    }
+
     /// Returns the number of runs that have not ended.
     pub fn in_flight(&self) -> usize {
         self.shared.lock().len()
