@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeviceId, EnrollmentGroupId, EnrollmentRef, Etag, GroupAttestation, HubName, IndividualAttestation,
-    InitialTwin, RegistrationId, RegistrationIds, SymmetricKeyPair, Timestamp, TwinCollection,
+    InitialTwin, RegistrationId, RegistrationIds, ReprovisionAction, SymmetricKeyPair, Timestamp,
+    TwinCollection,
 };
 
 /// An enrollment of one device.
@@ -114,11 +115,59 @@ pub enum ProvisioningStatus {
 
 /// What happens to a device that returns (Azure's reprovision policy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReprovisionPolicy {
+#[serde(from = "ReprovisionFlags", into = "ReprovisionFlags")]
+pub enum ReprovisionPolicy {
+    /// The device keeps its hub.
+    Stay {
+        /// What the client wrote about the device's data. Without effect; it is only returned.
+        migrate_device_data: bool,
+    },
+    /// A hub is chosen anew, and the device's twin moves there.
+    Migrate,
+    /// A hub is chosen anew, and the device starts there with its initial twin.
+    Reset,
+}
+
+impl ReprovisionPolicy {
+    /// Returns what happens.
+    pub fn action(self) -> ReprovisionAction {
+        match self {
+            ReprovisionPolicy::Stay { .. } => ReprovisionAction::Stay,
+            ReprovisionPolicy::Migrate => ReprovisionAction::Migrate,
+            ReprovisionPolicy::Reset => ReprovisionAction::Reset,
+        }
+    }
+}
+
+/// A reprovision policy as Azure's API and the store write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReprovisionFlags {
     /// Whether a hub is chosen anew.
     pub update_hub_assignment: bool,
-    /// Whether its twin moves to the new hub, or is replaced by the initial twin.
+    /// Whether the device's twin moves to that hub, or is replaced by the initial twin.
     pub migrate_device_data: bool,
+}
+
+impl From<ReprovisionFlags> for ReprovisionPolicy {
+    fn from(flags: ReprovisionFlags) -> ReprovisionPolicy {
+        let ReprovisionFlags { update_hub_assignment, migrate_device_data } = flags;
+        match (update_hub_assignment, migrate_device_data) {
+            (false, migrate_device_data) => ReprovisionPolicy::Stay { migrate_device_data },
+            (true, true) => ReprovisionPolicy::Migrate,
+            (true, false) => ReprovisionPolicy::Reset,
+        }
+    }
+}
+
+impl From<ReprovisionPolicy> for ReprovisionFlags {
+    fn from(policy: ReprovisionPolicy) -> ReprovisionFlags {
+        let (update_hub_assignment, migrate_device_data) = match policy {
+            ReprovisionPolicy::Stay { migrate_device_data } => (false, migrate_device_data),
+            ReprovisionPolicy::Migrate => (true, true),
+            ReprovisionPolicy::Reset => (true, false),
+        };
+        ReprovisionFlags { update_hub_assignment, migrate_device_data }
+    }
 }
 
 /// How a hub is chosen for a device.
@@ -182,4 +231,24 @@ pub struct Record {
     pub created: Timestamp,
     /// When it was last written.
     pub last_updated: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reprovision_policy_is_returned_as_it_was_written() {
+        for (stored, policy) in [
+            ((false, false), ReprovisionPolicy::Stay { migrate_device_data: false }),
+            ((false, true), ReprovisionPolicy::Stay { migrate_device_data: true }),
+            ((true, true), ReprovisionPolicy::Migrate),
+            ((true, false), ReprovisionPolicy::Reset),
+        ] {
+            let (update, migrate) = stored;
+            let text = format!(r#"{{"update_hub_assignment":{update},"migrate_device_data":{migrate}}}"#);
+            assert_eq!(serde_json::from_str::<ReprovisionPolicy>(&text).unwrap(), policy);
+            assert_eq!(serde_json::to_string(&policy).unwrap(), text);
+        }
+    }
 }

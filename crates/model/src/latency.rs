@@ -78,16 +78,30 @@ pub struct LatencyRow {
 pub struct HubProbe {
     /// The hub.
     pub hub: HubName,
-    /// The time that a connection takes; `None` if the hub has not answered the last probes.
-    pub latency: Option<Latency>,
-    /// The mean deviation from it.
-    pub variation: Option<Latency>,
-    /// How many probes in a row were not answered.
-    pub misses: u32,
-    /// When the hub was last probed.
-    pub probed: Option<Timestamp>,
+    /// The last probe; `None` before the first.
+    pub last: Option<LastProbe>,
     /// How many devices the hub has; `None` if no link limits them.
     pub devices: Option<u64>,
+}
+
+/// The last probe of a hub, and what is known since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastProbe {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The time that a connection takes; `None` if the hub has not answered the last probes.
+    pub estimate: Option<LatencyEstimate>,
+    /// How many probes in a row were not answered.
+    pub misses: u32,
+}
+
+/// A smoothed latency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatencyEstimate {
+    /// The latency.
+    pub latency: Latency,
+    /// The mean deviation from it.
+    pub variation: Latency,
 }
 
 /// The hubs as seen from the address of a device.

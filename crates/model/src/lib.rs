@@ -78,7 +78,7 @@ pub use draft::{
 };
 pub use enrollment::{
     AllocationPolicy, CertificatePolicy, CustomAllocation, Enrollment, EnrollmentGroup, EnrollmentSettings,
-    IndividualEnrollment, ProvisioningStatus, Record, ReprovisionPolicy,
+    IndividualEnrollment, ProvisioningStatus, Record, ReprovisionFlags, ReprovisionPolicy,
 };
 pub use explanation::{Admission, Attempt, ConsideredEnrollment, Explanation, Fit};
 pub use ids::{
@@ -91,7 +91,9 @@ pub use instance::{
 };
 pub use key::{KeyError, SymmetricKey};
 pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};
-pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
+pub use latency::{
+    HubProbe, LastProbe, Latency, LatencyEstimate, LatencyReport, LatencyRow, LatencySource, SeenFrom,
+};
 pub use lease::LeaseToken;
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, LinkDraft, LinkedHub};
 pub use peer_text::PeerText;
@@ -104,7 +106,7 @@ pub use registration_ids::{PatternError, RegistrationIds};
 pub use revocation_list::{ListId, RevocationList};
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
-pub use tries::Tries;
+pub use tries::{FailedTry, Tries};
 pub use trust::Trust;
 pub use twin::{Carried, InitialTwin, Properties, TwinCollection};
 pub use twin_integers::check_integers;

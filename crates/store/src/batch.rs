@@ -298,6 +298,6 @@ fn registration(registration: &Registration) -> Columns {
 }
 
 fn cleanup(cleanup: &Cleanup) -> Columns {
-    let due = cleanup.tries.next.unwrap_or(cleanup.record.created).ticks();
+    let due = cleanup.tries.last().map_or(cleanup.record.created, |last| last.next).ticks();
     Columns::Cleanup { hub: cleanup.residue.hub_device.hub.to_string(), due }
 }

@@ -8,8 +8,8 @@ use model::{
     Attribution, Block, BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup,
     CleanupCause, Configured, ConsideredEnrollment, CrlAddress, CustomAllocation, Decisions, DeviceId,
     DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
-    Explanation, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess,
-    HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
+    Explanation, FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName,
+    HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
     IndividualEnrollment, InitialTwin, Instance, LinkedHub, ListId, LogOperation, OperationId, Pair,
     PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, RegistrationOwnership,
     ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights, Status, StorageRootKey,
@@ -326,7 +326,8 @@ pub fn attempts(device: &str) -> [(&'static str, Attempt); 3] {
 
 fn tries() -> Tries {
     let next = Timestamp::parse("2026-11-24T00:01:00Z").unwrap();
-    Tries { count: 7, next: Some(next), reason: Some("hub-1.example: 503".to_owned()) }
+    let failed = FailedTry { reason: "hub-1.example: 503".to_owned(), next };
+    (0..7).fold(Tries::default(), |tries, _| tries.and_failed(failed.clone()))
 }
 
 /// Returns settings of which none has its default.
@@ -335,10 +336,7 @@ pub fn settings() -> EnrollmentSettings {
         provisioning_status: ProvisioningStatus::Disabled,
         iot_edge: Some(true),
         initial_twin: Some(twin()),
-        reprovision_policy: Some(ReprovisionPolicy {
-            update_hub_assignment: true,
-            migrate_device_data: false,
-        }),
+        reprovision_policy: Some(ReprovisionPolicy::Reset),
         allocation_policy: Some(AllocationPolicy::Custom),
         hubs: vec![hub_name("hub-2.example"), hub_name("hub-1.example")],
         hub: Some(hub_name("hub-1.example")),

@@ -57,11 +57,10 @@ fn shift_weights(world: &World) {
 }
 
 fn change_policy(world: &World) {
+    use ReprovisionPolicy::{Migrate, Reset, Stay};
     let (name, _) = *world.dice.pick(&GROUPS);
-    let policy = |update_hub_assignment, migrate_device_data| {
-        Some(ReprovisionPolicy { update_hub_assignment, migrate_device_data })
-    };
-    let choices = [None, policy(true, true), policy(true, true), policy(true, false), policy(false, false)];
+    let stay = Stay { migrate_device_data: false };
+    let choices = [None, Some(Migrate), Some(Migrate), Some(Reset), Some(stay)];
     let mut group = world.stored_group(name);
     group.settings.reprovision_policy = *world.dice.pick(&choices);
     world.note(format_args!("operator: {name} has {:?}", group.settings.reprovision_policy));

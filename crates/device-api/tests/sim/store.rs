@@ -249,7 +249,7 @@ fn told(status: &Status) -> String {
         Status::Assigning { step, from, tries, .. } => {
             let to = step.spec().map_or("a hub to be asked for".into(), |spec| spec.hub.to_string());
             let from = from.as_ref().map(|from| from.hub.as_str());
-            format!("assigning to {to} from {from:?}, tried {} times", tries.count)
+            format!("assigning to {to} from {from:?}, tried {} times", tries.count())
         }
         Status::Assigned(at) => format!("assigned to {} ({:?})", at.hub, at.substatus),
         Status::Failed { failure, .. } => format!("failed: {}", failure.message),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use model::Latency;
+use model::{Latency, LatencyEstimate};
 
 /// How many probes in a row without an answer make a hub's latency unknown. A single one may be lost.
 pub(super) const SILENT_AFTER: u32 = 2;
@@ -37,14 +37,10 @@ impl Estimate {
         Estimate { misses: self.misses.saturating_add(1), ..self }
     }
 
-    /// Returns the latency; `None` while the hub is silent.
-    pub(super) fn latency(&self) -> Option<Latency> {
-        self.smoothed.filter(|_| !self.is_silent()).map(in_micros)
-    }
-
-    /// Returns the mean deviation from the latency.
-    pub(super) fn variation(&self) -> Option<Latency> {
-        self.latency().map(|_| in_micros(self.variation))
+    /// Returns the latency with its variation; `None` while the hub is silent.
+    pub(super) fn latency(&self) -> Option<LatencyEstimate> {
+        let smoothed = self.smoothed.filter(|_| !self.is_silent())?;
+        Some(LatencyEstimate { latency: in_micros(smoothed), variation: in_micros(self.variation) })
     }
 
     /// Whether the hub has not answered the last probes.
@@ -71,31 +67,33 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn estimated(latency: u32, variation: u32) -> Option<LatencyEstimate> {
+        let [latency, variation] = [latency, variation].map(Latency::from_millis);
+        Some(LatencyEstimate { latency, variation })
+    }
+
     #[test]
     fn one_slow_answer_moves_the_estimate_by_an_eighth() {
         let steady = (0..50).fold(Estimate::default(), |it, _| it.after_answer(millis(40)));
-        assert_eq!(steady.latency(), Some(Latency::from_millis(40)));
-        assert_eq!(steady.variation(), Some(Latency::from_micros(0)));
-        let after = steady.after_answer(millis(120));
-        assert_eq!(after.latency(), Some(Latency::from_millis(50)));
-        assert_eq!(after.variation(), Some(Latency::from_millis(20)));
+        assert_eq!(steady.latency(), estimated(40, 0));
+        assert_eq!(steady.after_answer(millis(120)).latency(), estimated(50, 20));
     }
 
     #[test]
     fn the_estimate_follows_a_new_path_within_twenty_probes() {
         let before = (0..50).fold(Estimate::default(), |it, _| it.after_answer(millis(40)));
         let after = (0..20).fold(before, |it, _| it.after_answer(millis(80)));
-        assert!(after.latency().unwrap() > Latency::from_millis(75), "{after:?}");
+        assert!(after.latency().unwrap().latency > Latency::from_millis(75), "{after:?}");
     }
 
     #[test]
     fn silence_makes_the_latency_unknown_until_the_next_answer() {
         let known = Estimate::default().after_answer(millis(40));
-        assert_eq!(known.after_miss().latency(), Some(Latency::from_millis(40)), "one may be lost");
+        assert_eq!(known.after_miss().latency(), estimated(40, 20), "one may be lost");
         let silent = known.after_miss().after_miss();
-        assert_eq!((silent.latency(), silent.variation(), silent.is_silent()), (None, None, true));
+        assert_eq!((silent.latency(), silent.is_silent()), (None, true));
         let back = silent.after_answer(millis(90));
-        assert_eq!((back.latency(), back.misses()), (Some(Latency::from_millis(90)), 0));
+        assert_eq!((back.latency(), back.misses()), (estimated(90, 45), 0));
         assert_eq!(Estimate::default().latency(), None);
     }
 }

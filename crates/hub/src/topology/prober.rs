@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use model::{HubEndpoint, HubName, HubProbe, Instance, LatencySource, LinkedHub, Timestamp};
+use model::{HubEndpoint, HubName, HubProbe, Instance, LastProbe, LatencySource, LinkedHub, Timestamp};
 use provisioning::{
     allocate::Latencies,
     ports::{Clock, Entropy, Hubs, Store, StoreError},
@@ -136,7 +136,7 @@ impl HubProber {
         if known.hubs.is_empty() {
             return Latencies::default();
         }
-        let latency = |hub: &LinkedHub| Some((hub.name.clone(), known.of(hub)?.estimate.latency()?));
+        let latency = |hub: &LinkedHub| Some((hub.name.clone(), known.of(hub)?.estimate.latency()?.latency));
         let by_hub: HashMap<_, _> = instance.linked_hubs.iter().filter_map(latency).collect();
         Latencies::from(LatencySource::Probes, Arc::new(by_hub))
     }
@@ -156,14 +156,9 @@ impl HubProber {
         let known = self.known.load();
         let probe = |hub: &LinkedHub| {
             let known = known.of(hub)?;
-            Some(HubProbe {
-                hub: hub.name.clone(),
-                latency: known.estimate.latency(),
-                variation: known.estimate.variation(),
-                misses: known.estimate.misses(),
-                probed: known.probed,
-                devices: known.devices,
-            })
+            let (estimate, misses) = (known.estimate.latency(), known.estimate.misses());
+            let last = known.probed.map(|at| LastProbe { at, estimate, misses });
+            Some(HubProbe { hub: hub.name.clone(), last, devices: known.devices })
         };
         let mut probes: Vec<_> = instance.linked_hubs.iter().filter_map(probe).collect();
         probes.sort_by(|one, other| one.hub.cmp(&other.hub));

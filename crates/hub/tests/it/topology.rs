@@ -108,7 +108,8 @@ async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
     assert_eq!((known.unavailability(there), known.unavailability(gone)), (None, Some(Unavailability::Down)));
 
     let report = known.report(&node.instance);
-    let misses: Vec<_> = report.probes.iter().map(|probe| (probe.hub.as_str(), probe.misses)).collect();
+    let misses = report.probes.iter().map(|probe| (probe.hub.as_str(), probe.last.as_ref().unwrap().misses));
+    let misses: Vec<_> = misses.collect();
     assert_eq!(misses, [(HOST, 0), (GONE, 2)]);
     assert_eq!(report.probes[0].devices, None, "nobody asked how many there are");
 }

@@ -53,7 +53,7 @@ impl Provisioning {
             kept_hub(&instance, ask, &run.registration),
         ) {
             (WebhookOutcome::Answer(answer), Some(hub)) => Verdict::Assign(hub, answer),
-            (outcome, _) => custom::verdict(&instance, &ask.request, outcome, run.tries.count),
+            (outcome, _) => custom::verdict(&instance, &ask.request, outcome, run.tries.count()),
         };
         match verdict {
             Verdict::Assign(hub, answer) => self.apply_answer(run, ask, (hub, answer)).await,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Timestamp, Tries};
+use model::{FailedTry, Timestamp, Tries};
 
 use crate::ports::Delay;
 
@@ -20,21 +20,20 @@ const MAX_HUB_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Returns the tries with another failed one, and the back-off after it: what the hub asked for, or else up to `longest`.
 pub(super) fn after(tries: &Tries, now: Timestamp, longest: Duration, delay: Delay) -> (Tries, Duration) {
-    let doubled = (FIRST * 2_u32.saturating_pow(tries.count.min(20))).min(longest);
+    let doubled = (FIRST * 2_u32.saturating_pow(tries.count().min(20))).min(longest);
     let pause = delay.retry_after.map_or(doubled, |wanted| wanted.clamp(FIRST, MAX_HUB_RETRY_AFTER));
     paused(tries, now, pause, delay.reason)
 }
 
 /// Returns the tries with another failed one that is followed by this back-off.
 pub(super) fn paused(tries: &Tries, now: Timestamp, pause: Duration, reason: String) -> (Tries, Duration) {
-    let next = Some(now.plus(pause));
-    (Tries { count: tries.count.saturating_add(1), next, reason: Some(reason) }, pause)
+    (tries.and_failed(FailedTry { reason, next: now.plus(pause) }), pause)
 }
 
 /// Returns how long it is until the next try is due. Bounded, for the clock may have been set back since the tries were
 /// stored.
 pub(super) fn left(tries: &Tries, now: Timestamp) -> Duration {
-    tries.next.map_or(Duration::ZERO, |next| next.since(now).min(MAX_HUB_RETRY_AFTER))
+    tries.last().map_or(Duration::ZERO, |last| last.next.since(now).min(MAX_HUB_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -53,7 +52,7 @@ mod tests {
             pauses.push(pause.as_secs());
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!((tries.count, left(&tries, Timestamp::from_unix_seconds(1059)).as_secs()), (9, 1));
+        assert_eq!((tries.count(), left(&tries, Timestamp::from_unix_seconds(1059)).as_secs()), (9, 1));
         assert_eq!(left(&tries, Timestamp::from_unix_seconds(2000)), Duration::ZERO);
         let wanted =
             |seconds| Delay { retry_after: Some(Duration::from_secs(seconds)), reason: String::new() };
@@ -65,7 +64,7 @@ mod tests {
             MAX_HUB_RETRY_AFTER,
             "the clock was set back"
         );
-        let ancient = Tries { count: u32::MAX, ..tries };
-        assert_eq!(after(&ancient, now, MAX_CLEANUP_BACKOFF, String::new().into()).1, MAX_CLEANUP_BACKOFF);
+        let many = (0..100).fold(tries, |tries, _| paused(&tries, now, Duration::ZERO, String::new()).0);
+        assert_eq!(after(&many, now, MAX_CLEANUP_BACKOFF, String::new().into()).1, MAX_CLEANUP_BACKOFF);
     }
 }

@@ -208,7 +208,7 @@ impl Provisioning {
             Match::Same => {}
             Match::Other => return Ok(Ok(CleanupOutcome::Foreign)),
             Match::Unproven => {
-                let is_new = cleanup.tries.reason.as_deref() != Some(UNPROVEN);
+                let is_new = cleanup.tries.last().is_none_or(|last| last.reason != UNPROVEN);
                 return Ok(Ok(CleanupOutcome::Held { is_new }));
             }
         }

@@ -2,8 +2,8 @@
 
 use model::{
     AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionOutcome, EnrollmentRef, Exclusion,
-    KeyStanding, LatencySource, PendingStep, PolicyOf, Registration, ReprovisionAction, Returning, Status,
-    Substatus, Tries,
+    FailedTry, KeyStanding, LatencySource, PendingStep, PolicyOf, Registration, ReprovisionAction, Returning,
+    Status, Substatus, Tries,
 };
 
 /// Returns sentences about the status of a registration, the key that its device used if that is known, and the decisions that
@@ -56,14 +56,12 @@ pub fn pending(step: &PendingStep, tries: &Tries) -> String {
         PendingStep::Allocate(_) => "its webhook is to be called".to_owned(),
         PendingStep::Ensure(spec) => format!("{} is to be called", spec.hub),
     };
-    let next = tries.next.map(|next| format!("; the next try is due at {next}")).unwrap_or_default();
-    match (&tries.reason, tries.count) {
-        (Some(reason), 1) => format!("{what}; one try so far, which failed with \"{reason}\"{next}"),
-        (Some(reason), count) => {
-            format!("{what}; {count} tries so far, the last failed with \"{reason}\"{next}")
-        }
-        (None, _) => what,
-    }
+    let Some(FailedTry { reason, next }) = tries.last() else { return what };
+    let failed = match tries.count() {
+        1 => "one try so far, which".to_owned(),
+        count => format!("{count} tries so far, the last"),
+    };
+    format!("{what}; {failed} failed with \"{reason}\"; the next try is due at {next}")
 }
 
 fn decision(decision: &Decision) -> String {

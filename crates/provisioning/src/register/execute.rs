@@ -315,7 +315,7 @@ impl Provisioning {
 
     /// Has a run executed again after a back-off, and records the failed try for operators. The record's version stays.
     pub(super) async fn retry_after(&self, run: &AssignmentRun, tries: Tries, backoff: Duration) -> Retry {
-        let reason = tries.reason.clone().unwrap_or_default();
+        let reason = tries.last().map(|last| last.reason.clone()).unwrap_or_default();
         let run = run.tried(tries);
         if let Status::Assigning { .. } = run.registration.status {
             let expect = Expect::Version(run.registration.record.etag.clone());

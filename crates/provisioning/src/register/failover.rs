@@ -26,7 +26,7 @@ impl Provisioning {
             return Ok(self.retry(run, reason.into()).await);
         };
         let now = self.clock.now();
-        let (tries, backoff) = match run.tries.count {
+        let (tries, backoff) = match run.tries.count() {
             // The first failover is immediate. Later ones back off, for all hubs may be full.
             0 => backoff::paused(&run.tries, now, Duration::ZERO, reason.clone()),
             _ => backoff::after(&run.tries, now, backoff::MAX_ASSIGNMENT_BACKOFF, reason.clone().into()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Cleanup, Generation, Residue, Timestamp, Tries};
+use model::{Cleanup, FailedTry, Generation, Residue, Timestamp, Tries};
 use provisioning::ports::{Change, Expect, Outcome, Page, PageRequest};
 
 use super::world::{Versioned, World, everything, put_registration};
@@ -17,7 +17,7 @@ pub(super) async fn records(world: World) {
 
     let stale = Expect::Version(sample::etag("other"));
     let residue = Residue { generation: Generation::parse("7").ok(), ..one.residue.clone() };
-    let tries = Tries { count: 8, ..one.tries.clone() };
+    let tries = one.tries.and_failed(failed(8));
     let later = Cleanup { residue, tries, confirmed: true, ..one.clone() };
     assert_eq!(world.commit(vec![(stale, put(later.clone()))]).await, [Outcome::OtherVersion]);
     let current = Expect::Version(one.record.etag.clone());
@@ -50,7 +50,8 @@ pub(super) async fn due(world: World) {
     let next = |hub: &str, device: &str, seconds: Option<i64>| {
         let mut cleanup = sample::cleanup(hub, device);
         cleanup.record.created = at(5);
-        cleanup.tries.next = seconds.map(at);
+        let tried = |seconds| Tries::default().and_failed(failed(seconds));
+        cleanup.tries = seconds.map(tried).unwrap_or_default();
         cleanup
     };
     world
@@ -119,6 +120,10 @@ pub(super) async fn isolation(world: World) {
     assert_eq!(two.store.cleanups_due(&two.scope, &hub, late, 9).await.unwrap(), Page::default());
     two.apply([Change::DeleteCleanup(cleanup.residue.hub_device.clone())]).await;
     assert_eq!(find(&one, &cleanup).await, Some(cleanup));
+}
+
+fn failed(next: i64) -> FailedTry {
+    FailedTry { reason: "down".to_owned(), next: Timestamp::from_unix_seconds(next) }
 }
 
 async fn find(world: &World, cleanup: &Cleanup) -> Option<Cleanup> {

@@ -16,11 +16,13 @@ pub fn latency_json(report: &LatencyReport) -> Value {
 
 fn probe_json(probe: &HubProbe) -> Value {
     let mut json = Object::default();
+    let last = probe.last.as_ref();
+    let estimate = last.and_then(|last| last.estimate);
     json.put("hub", probe.hub.as_str())
-        .put_some("latencyMs", probe.latency.map(Latency::millis))
-        .put_some("variationMs", probe.variation.map(Latency::millis))
-        .put("misses", probe.misses)
-        .put_some("probedDateTimeUtc", probe.probed.map(|at| at.to_string()))
+        .put_some("latencyMs", estimate.map(|it| it.latency.millis()))
+        .put_some("variationMs", estimate.map(|it| it.variation.millis()))
+        .put("misses", last.map_or(0, |last| last.misses))
+        .put_some("probedDateTimeUtc", last.map(|last| last.at.to_string()))
         .put_some("deviceCount", probe.devices);
     json.into_value()
 }
@@ -59,7 +61,7 @@ fn hubs_json<'a>(hubs: impl Iterator<Item = (&'a HubName, Option<Latency>)>) -> 
 
 #[cfg(test)]
 mod tests {
-    use model::Timestamp;
+    use model::{LastProbe, LatencyEstimate, Timestamp};
     use serde_json::json;
 
     use super::*;
@@ -67,28 +69,20 @@ mod tests {
     #[test]
     fn probes_table_and_view_of_an_address_are_written() {
         let [near, far] = ["near.hub", "far.hub"].map(|name| HubName::parse(name).unwrap());
-        let probe = HubProbe {
-            hub: near.clone(),
-            latency: Some(Latency::from_micros(1500)),
-            variation: Some(Latency::from_micros(250)),
-            misses: 0,
-            probed: Some(Timestamp::from_unix_seconds(0)),
-            devices: Some(7),
-        };
-        let unreachable = HubProbe {
-            hub: far.clone(),
-            latency: None,
-            variation: None,
-            misses: 3,
-            probed: None,
-            devices: None,
-        };
+        let at = Timestamp::from_unix_seconds(0);
+        let [latency, variation] = [1500, 250].map(Latency::from_micros);
+        let estimate = Some(LatencyEstimate { latency, variation });
+        let last = Some(LastProbe { at, estimate, misses: 0 });
+        let probe = HubProbe { hub: near.clone(), last, devices: Some(7) };
+        let last = Some(LastProbe { at, estimate: None, misses: 3 });
+        let silent = HubProbe { hub: far.clone(), last, devices: None };
+        let unknown = HubProbe { hub: HubName::parse("new.hub").unwrap(), last: None, devices: None };
         let report = LatencyReport {
             rows: vec![LatencyRow {
                 source: LatencySource::Table("10.0.0.0/8".into()),
                 hubs: vec![(near.clone(), Latency::from_millis(2))],
             }],
-            probes: vec![probe, unreachable],
+            probes: vec![probe, silent, unknown],
             seen: Some(SeenFrom {
                 address: [10, 0, 0, 1].into(),
                 source: Some(LatencySource::Table("10.0.0.0/8".into())),
@@ -102,7 +96,8 @@ mod tests {
                 "probes": [
                     {"hub": "near.hub", "latencyMs": 1.5, "variationMs": 0.25, "misses": 0,
                      "probedDateTimeUtc": "1970-01-01T00:00:00.0000000Z", "deviceCount": 7},
-                    {"hub": "far.hub", "misses": 3}
+                    {"hub": "far.hub", "misses": 3, "probedDateTimeUtc": "1970-01-01T00:00:00.0000000Z"},
+                    {"hub": "new.hub", "misses": 0}
                 ],
                 "table": [{"source": "network", "network": "10.0.0.0/8", "hubs": {"near.hub": 2.0}}],
                 "seenFrom": {"address": "10.0.0.1", "source": "network", "network": "10.0.0.0/8",

@@ -109,12 +109,10 @@ fn decision_json(decision: &Decision) -> Value {
 
 fn tries_json(tries: &Tries) -> Map<String, Value> {
     let mut shown = Map::new();
-    shown.insert("attempts".into(), json!(tries.count));
-    if let Some(next) = tries.next {
-        shown.insert("nextTryDateTimeUtc".into(), json!(next.to_string()));
-    }
-    if let Some(reason) = &tries.reason {
-        shown.insert("reason".into(), json!(reason));
+    shown.insert("attempts".into(), json!(tries.count()));
+    if let Some(last) = tries.last() {
+        shown.insert("nextTryDateTimeUtc".into(), json!(last.next.to_string()));
+        shown.insert("reason".into(), json!(last.reason));
     }
     shown
 }

@@ -2,7 +2,7 @@
 
 use model::{
     AllocationPolicy, CertificatePolicy, CustomAllocation, Day, EnrollmentSettings, HubName, InitialTwin,
-    ProvisioningStatus, Record, ReprovisionPolicy,
+    ProvisioningStatus, Record, ReprovisionFlags, ReprovisionPolicy,
 };
 use serde_json::Value;
 
@@ -51,10 +51,11 @@ pub(super) fn initial_twin(enrollment: &Members<'_>) -> Result<Option<InitialTwi
 /// Parses the reprovision policy. Absent members of a policy have the documented default, true.
 fn reprovision_policy(enrollment: &Members<'_>) -> Result<Option<ReprovisionPolicy>, BodyError> {
     let Some(policy) = enrollment.object("reprovisionPolicy")? else { return Ok(None) };
-    Ok(Some(ReprovisionPolicy {
+    let flags = ReprovisionFlags {
         update_hub_assignment: policy.flag("updateHubAssignment")?.unwrap_or(true),
         migrate_device_data: policy.flag("migrateDeviceData")?.unwrap_or(true),
-    }))
+    };
+    Ok(Some(flags.into()))
 }
 
 fn custom_allocation(enrollment: &Members<'_>) -> Result<Option<CustomAllocation>, BodyError> {
@@ -173,9 +174,9 @@ fn twin_json(twin: &InitialTwin) -> Value {
 }
 
 fn reprovision_json(policy: ReprovisionPolicy) -> Value {
+    let ReprovisionFlags { update_hub_assignment, migrate_device_data } = policy.into();
     let mut json = Object::default();
-    json.put("updateHubAssignment", policy.update_hub_assignment)
-        .put("migrateDeviceData", policy.migrate_device_data);
+    json.put("updateHubAssignment", update_hub_assignment).put("migrateDeviceData", migrate_device_data);
     json.into_value()
 }
 

@@ -183,8 +183,7 @@ fn an_assigned_device_is_confirmed_only_if_nothing_differs() {
         ("another capability", |device| device.enrollment.settings.iot_edge = Some(true)),
         ("another device ID", |device| device.enrollment.device_id = DeviceId::parse("other").ok()),
         ("its twin is reset", |device| {
-            let policy = ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: false };
-            device.enrollment.settings.reprovision_policy = Some(policy);
+            device.enrollment.settings.reprovision_policy = Some(ReprovisionPolicy::Reset);
         }),
         ("unknown which spec is in effect", |device| {
             device.assignment().sent.push(sample::device_spec("later").digest());

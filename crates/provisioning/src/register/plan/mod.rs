@@ -222,9 +222,7 @@ fn kept(hub: &HubName) -> Choice {
 /// Returns what happens to a returning device, by the policy of its enrollment, or by its API version if there is none.
 fn reprovision(policy: Option<ReprovisionPolicy>, without: DefaultReprovision) -> ReprovisionAction {
     match (policy, without) {
-        (Some(ReprovisionPolicy { update_hub_assignment: false, .. }), _) => ReprovisionAction::Stay,
-        (Some(ReprovisionPolicy { migrate_device_data: true, .. }), _) => ReprovisionAction::Migrate,
-        (Some(ReprovisionPolicy { migrate_device_data: false, .. }), _) => ReprovisionAction::Reset,
+        (Some(policy), _) => policy.action(),
         (None, DefaultReprovision::Stay) => ReprovisionAction::Stay,
         (None, DefaultReprovision::Migrate) => ReprovisionAction::Migrate,
     }

@@ -81,14 +81,11 @@ fn a_device_with_another_device_id_starts_as_a_new_one() {
 #[test]
 fn without_a_policy_the_api_version_decides() {
     use ReprovisionAction::{Migrate, Reset, Stay};
-    let stored = |update_hub_assignment, migrate_device_data| {
-        Some(ReprovisionPolicy { update_hub_assignment, migrate_device_data })
-    };
     for (policy, old_api, new_api) in [
-        (stored(true, true), Migrate, Migrate),
-        (stored(true, false), Reset, Reset),
-        (stored(false, true), Stay, Stay),
-        (stored(false, false), Stay, Stay),
+        (Some(ReprovisionPolicy::Migrate), Migrate, Migrate),
+        (Some(ReprovisionPolicy::Reset), Reset, Reset),
+        (Some(ReprovisionPolicy::Stay { migrate_device_data: true }), Stay, Stay),
+        (Some(ReprovisionPolicy::Stay { migrate_device_data: false }), Stay, Stay),
         (None, Stay, Migrate),
     ] {
         assert_eq!(reprovision(policy, DefaultReprovision::Stay), old_api, "{policy:?}");

@@ -407,9 +407,9 @@ fn possible_hubs(registration: &Registration) -> Vec<HubName> {
 
 /// The policies stay, migrate and reset.
 const POLICIES: [Option<ReprovisionPolicy>; 3] = [
-    Some(ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: true }),
-    Some(ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: true }),
-    Some(ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: false }),
+    Some(ReprovisionPolicy::Stay { migrate_device_data: true }),
+    Some(ReprovisionPolicy::Migrate),
+    Some(ReprovisionPolicy::Reset),
 ];
 
 /// Returns the hub of a run, and the device ID there.

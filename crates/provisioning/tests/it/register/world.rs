@@ -319,7 +319,7 @@ pub fn disable(settings: &mut EnrollmentSettings) {
 
 /// Returns settings by which devices stay at their hubs.
 fn settings() -> EnrollmentSettings {
-    let stays = ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: false };
+    let stays = ReprovisionPolicy::Stay { migrate_device_data: false };
     EnrollmentSettings {
         initial_twin: Some(sample::twin()),
         reprovision_policy: Some(stays),

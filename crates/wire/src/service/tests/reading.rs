@@ -95,10 +95,7 @@ fn words_match_in_any_case_and_defaults_are_the_documented_ones() {
         provisioning_status: ProvisioningStatus::Disabled,
         allocation_policy: Some(AllocationPolicy::GeoLatency),
         iot_edge: Some(false),
-        reprovision_policy: Some(ReprovisionPolicy {
-            update_hub_assignment: false,
-            migrate_device_data: true,
-        }),
+        reprovision_policy: Some(ReprovisionPolicy::Stay { migrate_device_data: true }),
         hubs: vec![HubName::parse("hub-1.test").unwrap()],
         initial_twin: Some(InitialTwin::default()),
         ..Default::default()

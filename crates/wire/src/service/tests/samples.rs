@@ -57,10 +57,7 @@ pub fn settings() -> EnrollmentSettings {
             tags: collection(json!({"site": "A", "floors": [1, {"b": 0}]})),
             desired: collection(json!({"values": [{"z": 1.5}, {"a": "ü"}]})),
         }),
-        reprovision_policy: Some(ReprovisionPolicy {
-            update_hub_assignment: true,
-            migrate_device_data: false,
-        }),
+        reprovision_policy: Some(ReprovisionPolicy::Reset),
         allocation_policy: Some(AllocationPolicy::GeoLatency),
         hubs: vec![HubName::parse("hub-1.test").unwrap(), HubName::parse("hub-2.test").unwrap()],
         hub: HubName::parse("hub-1.test").ok(),

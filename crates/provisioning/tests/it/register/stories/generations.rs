@@ -4,7 +4,7 @@ use model::{CleanupHold, DeviceId, Generation, HoldReason};
 use provisioning::register::CleanupOutcome;
 use testkit::{hub::Failure, sample};
 
-use super::{Policy, about_to_move, at_home, wanting};
+use super::{Policy, STAY, about_to_move, at_home, wanting};
 use crate::register::world::{Device, HUBS, SCOPE, World, assigned};
 
 /// Returns a device that has moved from the first hub to the second.
@@ -95,7 +95,7 @@ async fn a_cleanup_without_a_generation_waits_for_an_operator() {
     }
     assert!(world.hub(HUBS[0]).device(&id()).is_some());
     let [held] = &world.cleanups().await[..] else { panic!("it is still owed") };
-    assert!(held.tries.reason.as_ref().is_some_and(|reason| reason.contains("confirmed")), "{held:?}");
+    assert!(held.tries.last().is_some_and(|last| last.reason.contains("confirmed")), "{held:?}");
     confirm(&world).await;
     assert_eq!(
         world.provisioning.clean_up(&sample::scope(SCOPE), held, None).await.unwrap(),
@@ -133,7 +133,7 @@ async fn a_confirmation_removes_no_device_that_is_known_to_be_another_one() {
 /// A registration of a version without generations gets one when the device returns, or else when it moves.
 #[tokio::test]
 async fn an_old_registration_gets_the_generation_of_its_device() {
-    let (world, device) = at_home(Policy::Never).await;
+    let (world, device) = at_home(STAY).await;
     world.forget_generation("dev-1").await;
     let before = world.counted(SCOPE).await;
     assert_eq!(assigned(&world.register(&device).await).generation, first_generation(&world));

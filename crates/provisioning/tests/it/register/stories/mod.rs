@@ -10,7 +10,8 @@ mod lives;
 mod moving;
 mod webhook;
 
-use model::{Cleanup, DeviceId, HubName, IndividualEnrollment, Properties, ReprovisionPolicy};
+pub use model::ReprovisionPolicy as Policy;
+use model::{Cleanup, DeviceId, HubName, IndividualEnrollment, Properties};
 use provisioning::{
     ports::{Cleanups, PageRequest},
     register::CleanupOutcome,
@@ -20,27 +21,13 @@ use testkit::{hub::FakeDevice, sample};
 
 use super::world::{Device, HUBS, SCOPE, World, individual};
 
-/// The reprovision policy of an enrollment.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Policy {
-    Never,
-    Migrate,
-    Reset,
-}
-
-impl Policy {
-    pub fn stored(self) -> ReprovisionPolicy {
-        ReprovisionPolicy {
-            update_hub_assignment: self != Policy::Never,
-            migrate_device_data: self == Policy::Migrate,
-        }
-    }
-}
+/// The policy by which a device stays at its hub.
+pub const STAY: Policy = Policy::Stay { migrate_device_data: false };
 
 /// Returns an enrollment with a policy and these hubs.
 pub fn wanting(id: &str, policy: Policy, hubs: &[&str]) -> IndividualEnrollment {
     let mut enrollment = individual(id);
-    enrollment.settings.reprovision_policy = Some(policy.stored());
+    enrollment.settings.reprovision_policy = Some(policy);
     enrollment.settings.hubs = hubs.iter().map(|hub| sample::hub_name(hub)).collect();
     enrollment
 }

@@ -54,7 +54,7 @@ async fn a_reset_waits_for_an_old_hub_that_may_have_disabled_the_device() {
         "{cleaned:?}"
     );
     let [waiting] = &world.cleanups().await[..] else { panic!("not one") };
-    assert_eq!((waiting.cause, waiting.tries.count), (CleanupCause::Moved, 1));
+    assert_eq!((waiting.cause, waiting.tries.count()), (CleanupCause::Moved, 1));
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
 }

@@ -11,7 +11,7 @@ use provisioning::{
 use serde_json::json;
 use testkit::sample;
 
-use super::{Policy, object, reported, wanting};
+use super::{Policy, STAY, object, reported, wanting};
 use crate::register::world::{Device, HUBS, SCOPE, World, assigned};
 
 fn asking(policy: Policy) -> IndividualEnrollment {
@@ -120,7 +120,7 @@ async fn the_webhooks_twin_overrides_migration() {
 /// The webhook is asked for a device that stays as well, because it may have a payload for it.
 #[tokio::test]
 async fn a_device_that_stays_gets_its_payload() {
-    let (world, device) = world(Policy::Never).await;
+    let (world, device) = world(STAY).await;
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
     world.register(&device).await;
     world.used(HUBS[0], "dev-1");
