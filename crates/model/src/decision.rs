@@ -1,14 +1,18 @@
 //! Decisions: the record why a device got its hub, for operators.
 
+mod stored;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     AllocationPolicy, AllocationWeight, EnrollmentGroupId, EnrollmentRef, Failure, HubName, Latency,
     LatencySource, ReprovisionAction, Substatus, Timestamp,
 };
+use stored::{StoredCandidate, StoredDecision, StoredOutcome};
 
 /// The record of one allocation: policy, candidates, choice and outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredDecision")]
 pub struct Decision {
     /// When it was made.
     pub at: Timestamp,
@@ -32,14 +36,9 @@ pub struct Decision {
     /// The chosen hub; `None` while a webhook is asked, and if no hub could be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Chosen>,
-    /// Whether the hub had a device of this ID that the registration did not create, and that was taken over.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub took_over: bool,
     /// The outcome.
+    #[serde(flatten)]
     pub outcome: DecisionOutcome,
-    /// When the outcome was known; `None` while it is pending.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Timestamp>,
 }
 
 impl Decision {
@@ -48,9 +47,12 @@ impl Decision {
 
     /// Returns the hubs that failover passed over because they were down or full.
     pub fn skipped(&self) -> impl Iterator<Item = &HubName> {
-        let was_skipped =
-            |candidate: &&Candidate| matches!(candidate.excluded, Some(Exclusion::Down | Exclusion::Full));
-        self.candidates.iter().filter(was_skipped).map(|candidate| &candidate.hub)
+        let excluded = |candidate: &Candidate| candidate.link.as_ref().and_then(|link| link.excluded);
+        let skipped = self
+            .candidates
+            .iter()
+            .filter(move |candidate| matches!(excluded(candidate), Some(Exclusion::Down | Exclusion::Full)));
+        skipped.map(|candidate| &candidate.hub)
     }
 }
 
@@ -116,26 +118,29 @@ pub enum PolicyOf {
 
 /// A hub that was considered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredCandidate", into = "StoredCandidate")]
 pub struct Candidate {
     /// The hub.
     pub hub: HubName,
-    /// Its weight; `None` if it is not linked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<AllocationWeight>,
+    /// Its link; `None` if the enrollment names the hub, but it is not linked to the service.
+    pub link: Option<CandidateLink>,
+}
+
+/// A linked hub that was considered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CandidateLink {
+    /// Its weight.
+    pub weight: AllocationWeight,
     /// Its latency to the device; `None` if unknown, or if the policy needs none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
     /// Why it could not be chosen; `None` if it could.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<Exclusion>,
 }
 
-/// Why a candidate could not be chosen.
+/// Why a linked hub could not be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Exclusion {
-    /// The enrollment names it, but it is not linked to the service.
-    NotLinked,
     /// Its link takes no new devices (`applyAllocationPolicy` is false).
     Closed,
     /// Failover is on, and it is down.
@@ -174,19 +179,51 @@ pub enum Because {
 }
 
 /// The outcome of a decision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "StoredOutcome")]
 pub enum DecisionOutcome {
     /// The run is under way.
     #[default]
     Pending,
-    /// The hub has the device.
+    /// The run has ended.
+    Ended(DecisionEnd),
+}
+
+/// The end of the run that a decision led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionEnd {
+    /// When it was known.
+    pub at: Timestamp,
+    /// What became of the device.
+    pub result: DecisionResult,
+    /// Whether the hub had a device of this ID that the registration did not create, and that was taken over.
+    pub took_over: bool,
+}
+
+/// What became of a device that a hub was decided for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecisionResult {
+    /// The hub has it.
     Assigned,
-    /// The run ended without an assignment.
+    /// It was not assigned.
     Failed(Failure),
     /// An operator canceled the assignment.
-    #[serde(rename = "cancelled")]
     Canceled,
+}
+
+impl DecisionOutcome {
+    /// Returns the outcome of a run that failed before a hub was called.
+    pub fn failed(at: Timestamp, failure: Failure) -> DecisionOutcome {
+        DecisionOutcome::Ended(DecisionEnd { at, result: DecisionResult::Failed(failure), took_over: false })
+    }
+
+    /// Returns the end of the run, if it has ended.
+    pub fn end(&self) -> Option<&DecisionEnd> {
+        match self {
+            DecisionOutcome::Pending => None,
+            DecisionOutcome::Ended(end) => Some(end),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -196,9 +233,11 @@ mod tests {
     fn decision(second: i64) -> Decision {
         let candidate = |name: &str, excluded| Candidate {
             hub: HubName::parse(name).unwrap(),
-            weight: Some(AllocationWeight::default()),
-            latency: Some(Latency::from_micros(12_345)),
-            excluded,
+            link: Some(CandidateLink {
+                weight: AllocationWeight::default(),
+                latency: Some(Latency::from_micros(12_345)),
+                excluded,
+            }),
         };
         Decision {
             at: Timestamp::from_unix_seconds(second),
@@ -214,9 +253,7 @@ mod tests {
             ],
             latencies_from: Some(LatencySource::Table("10.0.0.0/8".into())),
             chosen: Some(Chosen { hub: HubName::parse("far.hub").unwrap(), because: Because::Nearest }),
-            took_over: false,
             outcome: DecisionOutcome::Pending,
-            ended: None,
         }
     }
 
@@ -248,5 +285,60 @@ mod tests {
             r#"{"at":70000000,"enrollment":"individual","policy":"geoLatency","policy_of":"service","candidates":[{"hub":"near.hub","weight":1,"latency":12345,"excluded":"down"}],"latencies_from":{"table":"10.0.0.0/8"},"chosen":{"hub":"far.hub","because":"nearest"},"outcome":"pending"}"#
         );
         assert_eq!(serde_json::from_str::<Decision>(&text).unwrap(), decided);
+    }
+
+    #[test]
+    fn ends_are_read_as_they_were_written() {
+        let failure = Failure { reason: crate::FailureReason::HubFull, message: "full".to_owned() };
+        for (result, took_over, stored) in [
+            (DecisionResult::Assigned, true, r#""took_over":true,"outcome":"assigned","ended":90000000}"#),
+            (DecisionResult::Canceled, false, r#""outcome":"cancelled","ended":90000000}"#),
+            (
+                DecisionResult::Failed(failure),
+                false,
+                r#""outcome":{"failed":{"code":"hubFull","message":"full"}},"ended":90000000}"#,
+            ),
+        ] {
+            let end = DecisionEnd { at: Timestamp::from_unix_seconds(9), result, took_over };
+            let ended = Decision { outcome: DecisionOutcome::Ended(end), ..decision(7) };
+            let text = serde_json::to_string(&ended).unwrap();
+            assert!(text.ends_with(stored), "{text}");
+            assert_eq!(serde_json::from_str::<Decision>(&text).unwrap(), ended);
+        }
+    }
+
+    #[test]
+    fn a_hub_that_is_not_linked_is_stored_without_a_weight() {
+        let candidate = Candidate { hub: HubName::parse("gone.hub").unwrap(), link: None };
+        let text = r#"{"hub":"gone.hub","excluded":"notLinked"}"#;
+        assert_eq!(serde_json::to_string(&candidate).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Candidate>(text).unwrap(), candidate);
+    }
+
+    /// No version wrote these.
+    #[test]
+    fn combinations_that_cannot_be_are_read() {
+        let outcome = |members: &str| {
+            let text = serde_json::to_string(&decision(7)).unwrap();
+            let text = text.replace(r#""outcome":"pending""#, members);
+            serde_json::from_str::<Decision>(&text).unwrap().outcome
+        };
+        let end = DecisionEnd {
+            at: Timestamp::from_unix_seconds(7),
+            result: DecisionResult::Assigned,
+            took_over: false,
+        };
+        assert_eq!(outcome(r#""outcome":"assigned""#), DecisionOutcome::Ended(end), "it ended at once");
+        let pending = outcome(r#""took_over":true,"outcome":"pending","ended":90000000"#);
+        assert_eq!(pending, DecisionOutcome::Pending, "its run goes on");
+
+        let link = |members: &str| {
+            serde_json::from_str::<Candidate>(&format!(r#"{{"hub":"a.hub"{members}}}"#)).unwrap().link
+        };
+        let linked =
+            |excluded| Some(CandidateLink { weight: AllocationWeight::default(), latency: None, excluded });
+        assert_eq!(link(r#","weight":7,"excluded":"notLinked""#), None);
+        assert_eq!(link(""), linked(None));
+        assert_eq!(link(r#","excluded":"full""#), linked(Some(Exclusion::Full)));
     }
 }

@@ -66,7 +66,8 @@ pub use cleanup_hold::{CleanupHold, HoldReason};
 pub use client_chain::ChainTooLong;
 pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
 pub use decision::{
-    Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf, Returning,
+    Because, Candidate, CandidateLink, Chosen, Decision, DecisionEnd, DecisionOutcome, DecisionResult,
+    Decisions, Exclusion, PolicyOf, Returning,
 };
 pub use device_spec::{
     AllocationRequest, DesiredDevice, DeviceSpec, HubCredentials, PendingStep, ReprovisionAction, SpecDigest,
@@ -99,8 +100,8 @@ pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, L
 pub use peer_text::PeerText;
 pub use raw_json::RawJson;
 pub use registration::{
-    Assignment, AttestedBy, Challenge, EnrollmentRef, Failure, FailureReason, Registration, Status,
-    StatusKind, Substatus, TpmHandover,
+    Assignment, AttestedBy, Challenge, EnrollmentRef, Failure, FailureReason, LastAttestation, Registration,
+    Status, StatusKind, Substatus, TpmHandover,
 };
 pub use registration_ids::{PatternError, RegistrationIds};
 pub use revocation_list::{ListId, RevocationList};

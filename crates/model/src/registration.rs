@@ -1,5 +1,7 @@
 //! Registrations: the record of a device that was provisioned, and of its hub.
 
+mod stored;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -7,32 +9,25 @@ use crate::{
     KeyUse, LeaseToken, OperationId, PendingStep, RawJson, Record, RegistrationId, Residue, SpecDigest,
     SymmetricKeyPair, TpmIdentity, Tries,
 };
+use stored::StoredRegistration;
 
 /// The record of a device that registered (Azure's registration state). The service writes it; operators may only delete it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "StoredRegistration")]
 pub struct Registration {
     /// The device.
     pub registration_id: RegistrationId,
     /// The enrollment that let it in.
     pub enrollment: EnrollmentRef,
-    /// The mechanism of its last attestation.
-    pub attested_by: AttestedBy,
-    /// The symmetric key that it used last. `None` for other mechanisms, and in records of earlier versions until the device
-    /// returns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<KeyUse>,
+    /// Its last attestation.
+    pub attestation: LastAttestation,
     /// How far its assignment is.
     pub status: Status,
     /// The operation that led here.
     pub operation_id: OperationId,
     /// What a custom allocation webhook returned for the device.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
-    /// The hub keys of a device with a TPM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tpm: Option<TpmHandover>,
     /// The last decisions about its hub.
-    #[serde(default, skip_serializing_if = "Decisions::is_empty")]
     pub decisions: Decisions,
     /// Version and dates.
     pub record: Record,
@@ -92,6 +87,45 @@ pub enum AttestedBy {
     X509,
     /// A TPM.
     Tpm,
+}
+
+/// The last attestation of a device, and what its registration keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastAttestation {
+    /// By this symmetric key of its enrollment, directly or derived; `None` in records of earlier versions until the device
+    /// returns.
+    SymmetricKey(Option<KeyUse>),
+    /// By a client certificate.
+    X509,
+    /// By a TPM, which these hub keys are for.
+    Tpm(Box<TpmHandover>),
+}
+
+impl LastAttestation {
+    /// Returns the mechanism.
+    pub fn mechanism(&self) -> AttestedBy {
+        match self {
+            LastAttestation::SymmetricKey(_) => AttestedBy::SymmetricKey,
+            LastAttestation::X509 => AttestedBy::X509,
+            LastAttestation::Tpm(_) => AttestedBy::Tpm,
+        }
+    }
+
+    /// Returns the symmetric key that the device used, if that is known.
+    pub fn key(&self) -> Option<&KeyUse> {
+        match self {
+            LastAttestation::SymmetricKey(key) => key.as_ref(),
+            LastAttestation::X509 | LastAttestation::Tpm(_) => None,
+        }
+    }
+
+    /// Returns the hub keys of a device with a TPM.
+    pub fn handover(&self) -> Option<&TpmHandover> {
+        match self {
+            LastAttestation::Tpm(handover) => Some(handover),
+            LastAttestation::SymmetricKey(_) | LastAttestation::X509 => None,
+        }
+    }
 }
 
 /// The hub keys that the service makes for a device with a TPM, and hands over so that only that TPM can decrypt them.

@@ -4,17 +4,17 @@ use std::net::IpAddr;
 
 use certpath::{Crl, CrlMaxAge, Sha256Thumbprint};
 use model::{
-    AccessPolicy, Actor, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy,
-    Attribution, Block, BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup,
-    CleanupCause, Configured, ConsideredEnrollment, CrlAddress, CustomAllocation, Decisions, DeviceId,
-    DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
-    Explanation, FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName,
-    HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, Instance, LinkedHub, ListId, LogOperation, OperationId, Pair,
-    PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, RegistrationOwnership,
-    ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights, Status, StorageRootKey,
-    Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection,
-    TwinSpec, VerificationCode,
+    AccessPolicy, Actor, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, Attribution,
+    Block, BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause,
+    Configured, ConsideredEnrollment, CrlAddress, CustomAllocation, Decisions, DeviceId, DeviceSpec,
+    EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation,
+    FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess,
+    HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
+    IndividualEnrollment, InitialTwin, Instance, LastAttestation, LinkedHub, ListId, LogOperation,
+    OperationId, Pair, PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
+    RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights,
+    Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation,
+    TpmIdentity, Tries, TwinCollection, TwinSpec, VerificationCode,
 };
 use serde_json::{Value, json};
 
@@ -156,12 +156,10 @@ pub fn registration(id: &str) -> Registration {
     Registration {
         registration_id: registration_id(id),
         enrollment: EnrollmentRef::Individual,
-        attested_by: AttestedBy::SymmetricKey,
-        key: None,
+        attestation: LastAttestation::SymmetricKey(None),
         status: Status::Assigned(assignment(id)),
         operation_id: OperationId::parse("4.0123456789abcdef.01234567-89ab-cdef-0123-456789abcdef").unwrap(),
         payload: None,
-        tpm: None,
         decisions: Decisions::default(),
         record: record("registration-1"),
     }
@@ -171,7 +169,7 @@ pub fn registration(id: &str) -> Registration {
 pub fn registration_of(id: &str, group: &str) -> Registration {
     Registration {
         enrollment: EnrollmentRef::Group(group_id(group)),
-        attested_by: AttestedBy::X509,
+        attestation: LastAttestation::X509,
         ..registration(id)
     }
 }

@@ -1,6 +1,6 @@
 //! Finds the linked hubs that an allocation may choose from.
 
-use model::{Candidate, EnrollmentSettings, Exclusion, HubName, Instance, LinkedHub};
+use model::{Candidate, CandidateLink, EnrollmentSettings, Exclusion, HubName, Instance, LinkedHub};
 
 use super::{Situation, Unallocatable};
 
@@ -30,9 +30,9 @@ impl<'a> Candidates<'a> {
         let mut candidates = Candidates { considered: Vec::new(), eligible: Vec::new() };
         for hub in hubs() {
             let excluded = exclusion(hub);
-            let (name, weight) = (hub.name.clone(), Some(hub.weight));
-            let latency = situation.latencies.to(&name);
-            candidates.considered.push(Candidate { hub: name, weight, latency, excluded });
+            let latency = situation.latencies.to(&hub.name);
+            let link = Some(CandidateLink { weight: hub.weight, latency, excluded });
+            candidates.considered.push(Candidate { hub: hub.name.clone(), link });
             if excluded.is_none() {
                 candidates.eligible.push(hub);
             }
@@ -65,5 +65,5 @@ pub(super) fn is_wanted(hub: &HubName, wanted: &[HubName]) -> bool {
 }
 
 fn not_linked(hub: &HubName) -> Candidate {
-    Candidate { hub: hub.clone(), weight: None, latency: None, excluded: Some(Exclusion::NotLinked) }
+    Candidate { hub: hub.clone(), link: None }
 }

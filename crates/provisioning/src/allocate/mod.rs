@@ -166,9 +166,8 @@ impl Allocation {
         let (chosen, outcome) = match &self.choice {
             Choice::Hub(chosen) => (Some(chosen.clone()), DecisionOutcome::Pending),
             Choice::Webhook(..) => (None, DecisionOutcome::Pending),
-            Choice::None(problem) => (None, DecisionOutcome::Failed(problem.failure())),
+            Choice::None(problem) => (None, DecisionOutcome::failed(at, problem.failure())),
         };
-        let ended = matches!(outcome, DecisionOutcome::Failed(_)).then_some(at);
         let candidates = self.candidates.iter().take(Decision::MAX_CANDIDATES).cloned().collect();
         let (policy, policy_of) = (self.policy, self.policy_of);
         let latencies_from = self.latencies_from.clone();
@@ -176,7 +175,6 @@ impl Allocation {
             at,
             enrollment,
             moved_from: None,
-            took_over: false,
             returning: None,
             policy,
             policy_of,
@@ -184,7 +182,6 @@ impl Allocation {
             latencies_from,
             chosen,
             outcome,
-            ended,
         }
     }
 }

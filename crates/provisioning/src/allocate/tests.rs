@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use model::{
-    AllocationWeight, Configured, Exclusion, FailureReason, HubEndpoint, IdScope, Latency, LinkedHub,
-    RegistrationOwnership, SymmetricKey,
+    AllocationWeight, CandidateLink, Configured, DecisionResult, Exclusion, FailureReason, HubEndpoint,
+    IdScope, Latency, LinkedHub, RegistrationOwnership, SymmetricKey,
 };
 
 use super::*;
@@ -198,7 +198,7 @@ fn failover_passes_over_ailing_hubs() {
     assert_eq!(shares(&failing_over, &at(None, &all)), ["a.hub", "b.hub"], "then it waits");
 
     let made = choose(&failing_over, &EnrollmentSettings::default(), &device(1), &at(None, &down));
-    assert_eq!(made.candidates[0].excluded, Some(Exclusion::Down));
+    assert_eq!(made.candidates[0].link.as_ref().unwrap().excluded, Some(Exclusion::Down));
     let decision = made.decision(EnrollmentRef::Individual, Timestamp::from_unix_seconds(1));
     assert_eq!(decision.skipped().map(HubName::as_str).collect::<Vec<_>>(), ["a.hub"]);
     assert_eq!(decision.outcome, DecisionOutcome::Pending);
@@ -242,16 +242,15 @@ fn decisions_say_whose_policy_it_was_and_what_stood_against_a_hub() {
     };
     let by_service = decide(&wants(&["a.hub", "gone.hub"], None));
     assert_eq!((by_service.policy, by_service.policy_of), (AllocationPolicy::Hashed, PolicyOf::Service));
-    let names: Vec<_> = by_service
-        .candidates
-        .iter()
-        .map(|it| (it.hub.as_str(), it.weight.map(AllocationWeight::number), it.excluded))
-        .collect();
-    assert_eq!(names, [("a.hub", Some(7), None), ("gone.hub", None, Some(Exclusion::NotLinked))]);
+    let names = by_service.candidates.iter().map(|it| (it.hub.as_str(), it.link.clone()));
+    let link = CandidateLink { weight: AllocationWeight::new(7).unwrap(), latency: None, excluded: None };
+    assert_eq!(names.collect::<Vec<_>>(), [("a.hub", Some(link)), ("gone.hub", None)]);
 
     let failed = decide(&wants(&["gone.hub"], Some(AllocationPolicy::GeoLatency)));
-    assert_eq!((failed.policy_of, failed.chosen, failed.ended), (PolicyOf::Enrollment, None, Some(at)));
-    assert!(matches!(failed.outcome, DecisionOutcome::Failed(Failure { reason: FailureReason::NoHub, .. })));
+    assert_eq!((failed.policy_of, failed.chosen), (PolicyOf::Enrollment, None));
+    let end = failed.outcome.end().unwrap();
+    assert_eq!(end.at, at);
+    assert!(matches!(end.result, DecisionResult::Failed(Failure { reason: FailureReason::NoHub, .. })));
 }
 
 #[test]

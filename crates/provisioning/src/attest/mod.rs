@@ -22,8 +22,8 @@ use certpath::PresentedChain;
 use model::{
     AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings,
     GroupAttestation, HubCredentials, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, KeyUse, OperationId, RegistrationId, SignedClaim, Timestamp,
-    TpmIdentity,
+    IndividualEnrollment, InitialTwin, KeyUse, LastAttestation, OperationId, RegistrationId, SignedClaim,
+    Timestamp, TpmIdentity,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -93,16 +93,25 @@ impl From<Attested> for Proof {
 pub struct Attested {
     enrollment: Enrollment,
     credentials: HubCredentials,
-    by: AttestedBy,
-    key: Option<KeyUse>,
-    opened: Option<OpenedChallenge>,
+    by: Means,
     moved_from: Option<EnrollmentGroupId>,
 }
 
+/// What a device attested by.
+#[derive(Debug, Clone)]
+enum Means {
+    /// This symmetric key of its enrollment, directly or derived.
+    SymmetricKey(KeyUse),
+    /// A client certificate.
+    X509,
+    /// A challenge that its TPM opened.
+    Tpm(OpenedChallenge),
+}
+
 impl Attested {
-    fn by_group(group: &Arc<EnrollmentGroup>, credentials: HubCredentials, by: AttestedBy) -> Self {
+    fn by_group(group: &Arc<EnrollmentGroup>, credentials: HubCredentials, by: Means) -> Self {
         let enrollment = Enrollment::Group(Arc::clone(group));
-        Attested { enrollment, credentials, by, key: None, opened: None, moved_from: None }
+        Attested { enrollment, credentials, by, moved_from: None }
     }
 
     /// Returns which enrollment admits the device.
@@ -144,12 +153,28 @@ impl Attested {
 
     /// Returns the attestation mechanism.
     pub fn by(&self) -> AttestedBy {
-        self.by
+        match self.by {
+            Means::SymmetricKey(_) => AttestedBy::SymmetricKey,
+            Means::X509 => AttestedBy::X509,
+            Means::Tpm(_) => AttestedBy::Tpm,
+        }
     }
 
     /// Returns which symmetric key of the enrollment it used, if any.
     pub fn key(&self) -> Option<&KeyUse> {
-        self.key.as_ref()
+        match &self.by {
+            Means::SymmetricKey(key) => Some(key),
+            Means::X509 | Means::Tpm(_) => None,
+        }
+    }
+
+    /// Returns what the registration keeps of the attestation.
+    pub fn to_record(&self) -> LastAttestation {
+        match &self.by {
+            Means::SymmetricKey(key) => LastAttestation::SymmetricKey(Some(key.clone())),
+            Means::X509 => LastAttestation::X509,
+            Means::Tpm(opened) => LastAttestation::Tpm(Box::new(opened.handover())),
+        }
     }
 }
 
@@ -253,31 +278,30 @@ impl Refusal {
 
 /// Compares the evidence with an individual enrollment of the same registration ID.
 pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> Result<Proof, Refusal> {
-    let (mut opened, mut key) = (None, None);
     let (credentials, by) = match &enrollment.attestation {
         IndividualAttestation::SymmetricKey(keys) => {
-            key = Some(KeyUse::of(keys, symmetric_key::verify(claimant, keys)?));
-            (HubCredentials::SymmetricKeys(keys.clone()), AttestedBy::SymmetricKey)
+            let key = KeyUse::of(keys, symmetric_key::verify(claimant, keys)?);
+            (HubCredentials::SymmetricKeys(keys.clone()), Means::SymmetricKey(key))
         }
         IndividualAttestation::X509(IndividualCertificates::Client(leaves)) => {
             let thumbprint = x509::verify_enrolled_leaf(&presented(claimant)?, leaves, claimant)?;
-            (HubCredentials::Certificate(thumbprint), AttestedBy::X509)
+            (HubCredentials::Certificate(thumbprint), Means::X509)
         }
         IndividualAttestation::X509(IndividualCertificates::CaReferences(names)) => {
             let thumbprint = x509::known::verify_path_to(&presented(claimant)?, names, claimant)?;
-            (HubCredentials::Certificate(thumbprint), AttestedBy::X509)
+            (HubCredentials::Certificate(thumbprint), Means::X509)
         }
         IndividualAttestation::Tpm(enrolled) if claimant.evidence.claim.is_none() => {
             return tpm::to_challenge(claimant, enrolled).map(Proof::Challenge);
         }
         IndividualAttestation::Tpm(enrolled) => {
             let expected = claimant.tpm.ok_or(Refusal::NoOpenChallenge)?;
-            let opened = opened.insert(tpm::verify(claimant, enrolled, expected)?);
-            (HubCredentials::SymmetricKeys(opened.hub_keys().clone()), AttestedBy::Tpm)
+            let opened = tpm::verify(claimant, enrolled, expected)?;
+            (HubCredentials::SymmetricKeys(opened.hub_keys().clone()), Means::Tpm(opened))
         }
     };
     let enrollment = Enrollment::Individual(Box::new(enrollment));
-    Ok(Attested { enrollment, credentials, by, key, opened, moved_from: None }.into())
+    Ok(Attested { enrollment, credentials, by, moved_from: None }.into())
 }
 
 /// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. A token does not name the group, so
@@ -330,8 +354,8 @@ fn signed_for_one_of(
         if let Some(Signer { slot, device_keys, .. }) = signer.take_if(|signer| Some(signer.group) == at) {
             trace.considered.push(Considered::group(group, Ok(Vec::new())));
             let credentials = HubCredentials::SymmetricKeys(device_keys);
-            let attested = Attested::by_group(group, credentials, AttestedBy::SymmetricKey);
-            return Some(Attested { key: Some(KeyUse::of(keys, slot)), ..attested });
+            let by = Means::SymmetricKey(KeyUse::of(keys, slot));
+            return Some(Attested::by_group(group, credentials, by));
         }
         trace.pass_over(group, Refusal::Signature);
         trace.outcome = Err(Refusal::Signature);

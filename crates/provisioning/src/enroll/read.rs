@@ -95,7 +95,7 @@ impl Provisioning {
         instance: &Instance,
         registration: &Registration,
     ) -> Result<Option<KeyStanding>, Error> {
-        let Some(used) = &registration.key else { return Ok(None) };
+        let Some(used) = registration.attestation.key() else { return Ok(None) };
         let enrollment = self.enrollment_of(&instance.id_scope, registration).await?;
         Ok(Some(used.standing(enrollment.as_ref().and_then(model::Enrollment::symmetric_keys))))
     }

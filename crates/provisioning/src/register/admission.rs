@@ -5,7 +5,7 @@
 //! enrollment that was read, and the store verifies it in the transaction that ends the run.
 
 use model::{
-    AttestationDigest, DecisionOutcome, Enrollment, EnrollmentRef, Etag, Failure, FailureReason, IdScope,
+    AttestationDigest, DecisionResult, Enrollment, EnrollmentRef, Etag, Failure, FailureReason, IdScope,
     ProvisioningStatus, Registration, Status,
 };
 
@@ -84,7 +84,7 @@ fn disabled(registration: &Registration) -> RunEnd {
         Status::Failed { current, .. } => current,
         Status::Assigning { .. } | Status::Assigned(_) | Status::Disabled { .. } => None,
     };
-    RunEnd { status: Status::Disabled { current }, outcome: DecisionOutcome::Failed(failure), ..ending }
+    RunEnd { status: Status::Disabled { current }, result: DecisionResult::Failed(failure), ..ending }
 }
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ impl Registrant<'_> {
     fn taken_over_by_disabled(&self, now: Timestamp) -> Option<Decision> {
         let message = "The enrollment that the device moved to is disabled.".into();
         let failure = Failure { reason: FailureReason::EnrollmentDisabled, message };
-        let (outcome, ended) = (DecisionOutcome::Failed(failure), Some(now));
-        self.redecided(now).map(|decision| Decision { outcome, ended, ..decision })
+        let outcome = DecisionOutcome::failed(now, failure);
+        self.redecided(now).map(|decision| Decision { outcome, ..decision })
     }
 
     /// Logs that the device moves to another enrollment. Called once for each move, as its registration names the new one then.
@@ -160,7 +160,7 @@ impl Provisioning {
                 let run = |previous: &Registration| {
                     let by = (scope, request.runner);
                     let run = AssignmentRun::confirming(by, previous, admitted_by, (spec, decision));
-                    run.with_key(registrant.attested.key())
+                    run.after(registrant.attested.to_record())
                 };
                 return Ok(confirmed.as_ref().map(run).map(|run| RegisterOutcome::Running(Box::new(run))));
             }
@@ -286,12 +286,10 @@ impl Provisioning {
         Ok(Registration {
             registration_id: registrant.name.clone(),
             enrollment: registrant.attested.enrollment(),
-            attested_by: registrant.attested.by(),
-            key: registrant.attested.key().cloned(),
+            attestation: registrant.attested.to_record(),
             status,
             operation_id: operation_id::issue(registrant.instance, registrant.name, &record.etag)?,
             payload: None,
-            tpm: registrant.attested.handover(),
             decisions,
             record,
         })

@@ -1,7 +1,7 @@
 //! Cancels assignments and deletes registrations, with a cleanup of what the hub may have applied.
 
 use model::{
-    Actor, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, HubDeviceRef, IfMatch,
+    Actor, Attribution, CleanupCause, DecisionResult, Failure, FailureReason, HubDeviceRef, IfMatch,
     Instance, LogOperation, OperationKind, Registration, RegistrationId, Status,
 };
 
@@ -38,7 +38,7 @@ impl Provisioning {
             };
             let end = RunEnd {
                 cause: CleanupCause::Canceled,
-                outcome: DecisionOutcome::Canceled,
+                result: DecisionResult::Canceled,
                 operation: Some(OperationKind::RegistrationCancel),
                 ..RunEnd::failing(&found, failure)
             };

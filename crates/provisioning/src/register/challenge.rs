@@ -76,7 +76,7 @@ impl Provisioning {
         registration_id: &'a RegistrationId,
         previous: Option<&'a Registration>,
     ) -> Challenges<'a> {
-        let last = previous.and_then(|registration| registration.tpm.as_ref());
+        let last = previous.and_then(|registration| registration.attestation.handover());
         Challenges::of(instance, registration_id, last, self.clock.now())
     }
 
@@ -130,12 +130,12 @@ impl Provisioning {
         by: &Actor,
     ) -> Result<Option<Registration>, Error> {
         let Some(previous) = previous else { return Ok(None) };
-        let handover = attested.handover();
-        if handover == previous.tpm {
+        let attestation = attested.to_record();
+        if attestation.handover() == previous.attestation.handover() {
             return Ok(Some(previous.clone()));
         }
         let record = record::fresh(&*self.entropy, Some(&previous.record), self.clock.now())?;
-        let used = Registration { tpm: handover, record, ..previous.clone() };
+        let used = Registration { attestation, record, ..previous.clone() };
         let expect = Expect::Version(previous.record.etag.clone());
         let change = Change::PutRegistration(Box::new(used.clone()));
         let by = self.by(by, LogOperation::RegistrationProve);
@@ -145,7 +145,9 @@ impl Provisioning {
 
     /// Returns the hub key of an assigned device with a TPM, encrypted for that TPM; `None` for every other device.
     pub fn handover(&self, registration: &Registration) -> Result<Option<Vec<u8>>, Error> {
-        let (Status::Assigned(assignment), Some(handover)) = (&registration.status, &registration.tpm) else {
+        let (Status::Assigned(assignment), Some(handover)) =
+            (&registration.status, registration.attestation.handover())
+        else {
             return Ok(None);
         };
         let resource = format!("{}/devices/{}", assignment.hub, assignment.device_id);

@@ -1,9 +1,9 @@
 //! Describes registrations and decisions in sentences for operators.
 
 use model::{
-    AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionOutcome, EnrollmentRef, Exclusion,
-    FailedTry, KeyStanding, LatencySource, PendingStep, PolicyOf, Registration, ReprovisionAction, Returning,
-    Status, Substatus, Tries,
+    AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionEnd, DecisionOutcome, DecisionResult,
+    EnrollmentRef, Exclusion, FailedTry, KeyStanding, LatencySource, PendingStep, PolicyOf, Registration,
+    ReprovisionAction, Returning, Status, Substatus, Tries,
 };
 
 /// Returns sentences about the status of a registration, the key that its device used if that is known, and the decisions that
@@ -150,54 +150,49 @@ fn choice(decision: &Decision) -> String {
 }
 
 fn among(candidates: &[Candidate]) -> String {
-    let eligible = candidates.iter().filter(|candidate| candidate.excluded.is_none());
-    let named: Vec<String> = eligible.map(described).collect();
+    let eligible = |candidate: &Candidate| {
+        let link = candidate.link.as_ref().filter(|link| link.excluded.is_none())?;
+        let latency = link.latency.map(|latency| format!(", {latency}")).unwrap_or_default();
+        Some(format!("{} (weight {}{latency})", candidate.hub, link.weight.number()))
+    };
+    let named: Vec<String> = candidates.iter().filter_map(eligible).collect();
     if named.is_empty() { String::new() } else { format!(" among {}", named.join(", ")) }
 }
 
-fn described(candidate: &Candidate) -> String {
-    let weight = candidate.weight.map(|weight| format!("weight {}", weight.number()));
-    let latency = candidate.latency.map(|latency| latency.to_string());
-    let facts: Vec<String> = [weight, latency].into_iter().flatten().collect();
-    if facts.is_empty() {
-        candidate.hub.to_string()
-    } else {
-        format!("{} ({})", candidate.hub, facts.join(", "))
-    }
-}
-
 fn left_out(candidates: &[Candidate]) -> Option<String> {
-    let why = |exclusion| match exclusion {
-        Exclusion::NotLinked => "not linked",
-        Exclusion::Closed => "takes no new devices",
-        Exclusion::Down => "down",
-        Exclusion::Full => "full",
+    let why = |candidate: &Candidate| match candidate.link.as_ref().map(|link| link.excluded) {
+        None => Some("not linked"),
+        Some(None) => None,
+        Some(Some(Exclusion::Closed)) => Some("takes no new devices"),
+        Some(Some(Exclusion::Down)) => Some("down"),
+        Some(Some(Exclusion::Full)) => Some("full"),
     };
-    let excluded = candidates.iter().filter_map(|it| Some(format!("{} ({})", it.hub, why(it.excluded?))));
+    let excluded = candidates.iter().filter_map(|it| Some(format!("{} ({})", it.hub, why(it)?)));
     let excluded: Vec<String> = excluded.collect();
     (!excluded.is_empty()).then(|| format!("Left out: {}.", excluded.join(", ")))
 }
 
 fn outcome(decision: &Decision) -> String {
-    let at = decision.ended.map(|ended| format!("At {ended} ")).unwrap_or_default();
-    match &decision.outcome {
-        DecisionOutcome::Pending => "It is under way.".to_owned(),
-        DecisionOutcome::Assigned => {
+    let Some(DecisionEnd { at, result, took_over }) = decision.outcome.end() else {
+        return "It is under way.".to_owned();
+    };
+    match result {
+        DecisionResult::Assigned => {
             let substatus = decision.returning.as_ref().and_then(|returning| returning.substatus);
             let substatus = substatus.unwrap_or(Substatus::InitialAssignment);
             let how = how(substatus, decision.returning.is_none());
-            let took_over = match decision.took_over {
+            let took_over = match took_over {
                 true => {
                     " It took over a device that existed at the hub, and that the registration did not create."
                 }
                 false => "",
             };
-            format!("{at}it was assigned: {how}.{took_over}")
+            format!("At {at} it was assigned: {how}.{took_over}")
         }
-        DecisionOutcome::Failed(failure) => {
-            format!("{at}it failed: {}: {}", failure.reason, sentence(&failure.message))
+        DecisionResult::Failed(failure) => {
+            format!("At {at} it failed: {}: {}", failure.reason, sentence(&failure.message))
         }
-        DecisionOutcome::Canceled => format!("{at}an operator canceled it."),
+        DecisionResult::Canceled => format!("At {at} an operator canceled it."),
     }
 }
 
@@ -214,18 +209,20 @@ fn how(substatus: Substatus, is_new: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use model::{Decisions, HubName, KeySlot, Timestamp};
+    use model::{CandidateLink, Decisions, HubName, KeySlot, Timestamp};
     use testkit::sample;
 
     use super::*;
 
-    fn decided(chosen: Option<Because>, outcome: DecisionOutcome) -> Decision {
+    fn decided(chosen: Option<Because>, result: Option<DecisionResult>) -> Decision {
         let hub = |name: &str| HubName::parse(name).unwrap();
         let candidate = |name: &str, excluded| Candidate {
             hub: hub(name),
-            weight: Some(Default::default()),
-            latency: None,
-            excluded,
+            link: Some(CandidateLink { weight: Default::default(), latency: None, excluded }),
+        };
+        let end = |result| {
+            let at = Timestamp::from_unix_seconds(1_800_000_007);
+            DecisionOutcome::Ended(DecisionEnd { at, result, took_over: false })
         };
         Decision {
             at: Timestamp::from_unix_seconds(1_800_000_000),
@@ -237,9 +234,7 @@ mod tests {
             latencies_from: None,
             chosen: chosen.map(|because| Chosen { hub: hub("a.hub"), because }),
             returning: None,
-            took_over: false,
-            ended: (outcome != DecisionOutcome::Pending).then(|| Timestamp::from_unix_seconds(1_800_000_007)),
-            outcome,
+            outcome: result.map(end).unwrap_or_default(),
         }
     }
 
@@ -250,7 +245,7 @@ mod tests {
     #[test]
     fn a_decision_is_described_in_sentences() {
         check(
-            decided(Some(Because::Hash), DecisionOutcome::Assigned),
+            decided(Some(Because::Hash), Some(DecisionResult::Assigned)),
             "2027-01-15T08:00:00.0000000Z: it came through its individual enrollment and had no hub. By the hash \
              of its name, the allocation policy evenly weighted distribution (the service's) chose a.hub among a.hub \
              (weight 1). Left out: b.hub (takes no new devices). At 2027-01-15T08:00:07.0000000Z it was assigned: its \
@@ -264,7 +259,7 @@ mod tests {
         };
         let moved = Decision {
             returning: Some(returning),
-            ..decided(Some(Because::Hash), DecisionOutcome::Assigned)
+            ..decided(Some(Because::Hash), Some(DecisionResult::Assigned))
         };
         let text = super::decision(&moved);
         assert!(text.contains("returned from c.hub"), "{text}");
@@ -272,12 +267,15 @@ mod tests {
         let taken = Decision { moved_from: Some(sample::group_id("line-1")), ..moved };
         let text = super::decision(&taken);
         assert!(text.contains("which took it over from the enrollment group line-1"), "{text}");
-        let adopted = decided(Some(Because::Hash), DecisionOutcome::Assigned);
-        let text = super::decision(&Decision { took_over: true, ..adopted });
+        let mut adopted = decided(Some(Because::Hash), Some(DecisionResult::Assigned));
+        if let DecisionOutcome::Ended(end) = &mut adopted.outcome {
+            end.took_over = true;
+        }
+        let text = super::decision(&adopted);
         assert!(text.ends_with(
             "It took over a device that existed at the hub, and that the registration did not create."
         ));
-        let text = super::decision(&decided(None, DecisionOutcome::Canceled));
+        let text = super::decision(&decided(None, Some(DecisionResult::Canceled)));
         assert!(text.contains("no hub was chosen") && text.ends_with("an operator canceled it."), "{text}");
     }
 
@@ -285,7 +283,7 @@ mod tests {
     fn every_status_is_described_in_a_sentence() {
         for (name, status) in sample::statuses("Dev-1") {
             let mut decisions = Decisions::default();
-            decisions.push(decided(Some(Because::Stays), DecisionOutcome::Pending));
+            decisions.push(decided(Some(Because::Stays), None));
             let registration = Registration { status, decisions, ..sample::registration("Dev-1") };
             let sentences = describe(&registration, None);
             assert_eq!(sentences.len(), 2, "{name}");

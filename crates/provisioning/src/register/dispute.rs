@@ -56,7 +56,7 @@ impl Provisioning {
             }
         };
         let Some(failure) = self.dispute(scope, id, &hub_device).await? else { return Ok(plan) };
-        let (outcome, ended) = (DecisionOutcome::Failed(failure.clone()), Some(self.clock.now()));
-        Ok(Plan::Fail(failure, Decision { outcome, ended, ..decision.clone() }))
+        let outcome = DecisionOutcome::failed(self.clock.now(), failure.clone());
+        Ok(Plan::Fail(failure, Decision { outcome, ..decision.clone() }))
     }
 }

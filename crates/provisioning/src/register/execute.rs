@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, Attribution, CleanupCause, DecisionOutcome, DeviceSpec, Failure, FailureReason, Job,
-    LogOperation, OperationKind, PendingStep, Registration, Residue, Status, Tries,
+    Assignment, Attribution, CleanupCause, Decision, DecisionEnd, DecisionOutcome, DecisionResult,
+    DeviceSpec, Failure, FailureReason, Job, LogOperation, OperationKind, PendingStep, Registration, Residue,
+    Status, Tries,
 };
 
 use super::{
@@ -210,7 +211,7 @@ impl Provisioning {
             status: Status::Assigned(assignment.clone()),
             residue: abandoned::residue_of_move(spec, from, ensured.old_generation.as_ref()),
             cause: CleanupCause::Moved,
-            outcome: DecisionOutcome::Assigned,
+            result: DecisionResult::Assigned,
             took_over: ensured.took_over,
             operation: Some(kind),
         };
@@ -265,7 +266,7 @@ impl Provisioning {
     pub(super) fn ended(
         &self,
         before: &Registration,
-        decision: Option<model::Decision>,
+        decision: Option<Decision>,
         end: RunEnd,
         by: Attribution,
     ) -> Result<(Registration, RegistrationCommit), Error> {
@@ -273,9 +274,10 @@ impl Provisioning {
         let record = record::fresh(&*self.entropy, Some(&before.record), now)?;
         let mut ended = Registration { status: end.status, record, ..before.clone() };
         decision.into_iter().for_each(|decision| ended.decisions.push(decision));
-        if let Some(decision) = ended.decisions.latest_mut().filter(|decision| decision.ended.is_none()) {
-            (decision.outcome, decision.ended) = (end.outcome, Some(now));
-            decision.took_over = end.took_over;
+        let pending = |decision: &&mut Decision| decision.outcome == DecisionOutcome::Pending;
+        if let Some(decision) = ended.decisions.latest_mut().filter(pending) {
+            let RunEnd { result, took_over, .. } = end;
+            decision.outcome = DecisionOutcome::Ended(DecisionEnd { at: now, result, took_over });
             if let (Some(returning), Status::Assigned(at)) = (&mut decision.returning, &ended.status) {
                 returning.substatus = Some(at.substatus);
             }
@@ -345,7 +347,7 @@ pub(super) struct RunEnd {
     pub(super) residue: Option<Residue>,
     /// Why the residue must be removed.
     pub(super) cause: CleanupCause,
-    pub(super) outcome: DecisionOutcome,
+    pub(super) result: DecisionResult,
     /// Whether the hub had a device of this ID that the registration did not create.
     pub(super) took_over: bool,
     pub(super) operation: Option<OperationKind>,
@@ -375,7 +377,7 @@ impl RunEnd {
             status: Status::Failed { failure: failure.clone(), current },
             residue,
             cause: CleanupCause::Failed,
-            outcome: DecisionOutcome::Failed(failure),
+            result: DecisionResult::Failed(failure),
             took_over: false,
             operation: None,
         }

@@ -34,8 +34,10 @@ impl Provisioning {
         let elsewhere = device_spec(&spec.desired(), run.registration.assignment(), hub.clone());
         let failure = Failure { reason: FailureReason::HubFull, message: reason.clone() };
         let next = self.redirect(run, elsewhere, tries, |next| {
-            if let Some(last) = next.decisions.latest_mut().filter(|last| last.ended.is_none()) {
-                (last.outcome, last.ended) = (DecisionOutcome::Failed(failure), Some(now));
+            if let Some(outcome @ DecisionOutcome::Pending) =
+                next.decisions.latest_mut().map(|last| &mut last.outcome)
+            {
+                *outcome = DecisionOutcome::failed(now, failure);
             }
             next.decisions.push(decision);
         });
@@ -87,6 +89,7 @@ impl Provisioning {
 /// Returns the latencies from the device to the hubs that a decision was based on.
 fn latencies(decision: &Decision) -> Latencies {
     let Some(source) = &decision.latencies_from else { return Latencies::default() };
-    let known = decision.candidates.iter().filter_map(|it| Some((it.hub.clone(), it.latency?)));
+    let known =
+        decision.candidates.iter().filter_map(|it| Some((it.hub.clone(), it.link.as_ref()?.latency?)));
     Latencies::from(source.clone(), Arc::new(known.collect::<HashMap<_, _>>()))
 }

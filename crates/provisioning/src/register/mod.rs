@@ -32,8 +32,8 @@ mod waiting_run;
 use std::{net::IpAddr, time::Duration};
 
 use model::{
-    AttestationDigest, Decision, DeviceSpec, IdScope, KeyUse, LeaseToken, PendingStep, RawJson, Registration,
-    RegistrationId, Status, Tries,
+    AttestationDigest, Decision, DeviceSpec, IdScope, LastAttestation, LeaseToken, PendingStep, RawJson,
+    Registration, RegistrationId, Status, Tries,
 };
 
 pub use attempts::EarlyRefusal;
@@ -159,14 +159,10 @@ impl AssignmentRun {
         }
     }
 
-    /// Returns the confirmation of a device that used this key.
-    fn with_key(self, key: Option<&KeyUse>) -> AssignmentRun {
-        let updates_key = self.registration.key.as_ref() != key;
-        AssignmentRun {
-            registration: Registration { key: key.cloned(), ..self.registration },
-            updates_key,
-            ..self
-        }
+    /// Returns the confirmation of a device that attested thus.
+    fn after(self, attestation: LastAttestation) -> AssignmentRun {
+        let updates_key = self.registration.attestation != attestation;
+        AssignmentRun { registration: Registration { attestation, ..self.registration }, updates_key, ..self }
     }
 
     /// Whether it survives this process. A confirmation is not persisted before a device waits for it.

@@ -1,6 +1,6 @@
 //! Symmetric keys: kept by writes, regenerated, and used by devices.
 
-use model::{KeySlot, KeyUse, Registration};
+use model::{KeySlot, KeyUse, LastAttestation, Registration};
 use serde_json::{Value, json};
 use testkit::sample;
 
@@ -124,8 +124,8 @@ async fn registrations_show_the_key_that_the_device_used() {
     let given = json!({"primaryKey": ours.primary.to_base64(), "secondaryKey": ours.secondary.to_base64()});
     body["attestation"]["symmetricKey"] = given;
     world.put("/enrollments/dev-1", &body).send().await.ok();
-    let key = Some(KeyUse::of(&ours, KeySlot::Secondary));
-    world.register("one", Registration { key, ..sample::registration("dev-1") }).await;
+    let attestation = LastAttestation::SymmetricKey(Some(KeyUse::of(&ours, KeySlot::Secondary)));
+    world.register("one", Registration { attestation, ..sample::registration("dev-1") }).await;
     let seen = async || {
         let listed = world.get("/registrations?status=assigned").send().await.ok();
         let explained = world.get("/registrations/dev-1/explanation").send().await.ok();

@@ -133,7 +133,7 @@ fn attestation_member(state: &mut Map<String, Value>, registration: &Registratio
         EnrollmentRef::Group(group) => json!({"enrollmentGroupId": group}),
         EnrollmentRef::Individual => json!({}),
     };
-    let name = match registration.attested_by {
+    let name = match registration.attestation.mechanism() {
         AttestedBy::SymmetricKey => "symmetricKey",
         AttestedBy::X509 => "x509",
         // The key in `tpm` is created for a single reply to the device.
@@ -172,8 +172,8 @@ impl ErrorBody {
 mod tests {
     use certpath::Sha256Thumbprint;
     use model::{
-        DeviceId, DeviceSpec, Etag, Failure, HubCredentials, HubName, InitialTwin, Record, Substatus,
-        TwinSpec,
+        DeviceId, DeviceSpec, Etag, Failure, HubCredentials, HubName, InitialTwin, LastAttestation, Record,
+        Substatus, TwinSpec,
     };
 
     use super::*;
@@ -182,13 +182,11 @@ mod tests {
         Registration {
             registration_id: RegistrationId::parse("reg-1").unwrap(),
             enrollment: EnrollmentRef::Individual,
-            attested_by: AttestedBy::X509,
-            key: None,
+            attestation: LastAttestation::X509,
             status,
             operation_id: OperationId::parse("5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550")
                 .unwrap(),
             payload: None,
-            tpm: None,
             decisions: Default::default(),
             record: Record {
                 etag: Etag::parse("abc").unwrap(),

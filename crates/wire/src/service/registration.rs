@@ -1,7 +1,7 @@
 //! Unfinished assignments, cleanups, and the decisions that led to an assignment. All are additions of Muster.
 
 use model::{
-    Cleanup, CleanupHold, Decision, DecisionOutcome, KeyStanding, PendingStep, Registration, Status, Tries,
+    Cleanup, CleanupHold, Decision, DecisionResult, KeyStanding, PendingStep, Registration, Status, Tries,
 };
 use serde_json::{Map, Value, json};
 
@@ -76,16 +76,17 @@ fn decision_json(decision: &Decision) -> Value {
     let candidates = decision.candidates.iter().map(|candidate| {
         json!({
             "iotHub": candidate.hub,
-            "allocationWeight": candidate.weight,
-            "latencyMicroseconds": candidate.latency,
-            "excluded": candidate.excluded,
+            "allocationWeight": candidate.link.as_ref().map(|link| link.weight),
+            "latencyMicroseconds": candidate.link.as_ref().map(|link| link.latency),
+            "excluded": candidate.link.as_ref().map_or(json!("notLinked"), |link| json!(link.excluded)),
         })
     });
-    let (outcome, failure) = match &decision.outcome {
-        DecisionOutcome::Pending => ("pending", None),
-        DecisionOutcome::Assigned => ("assigned", None),
-        DecisionOutcome::Failed(failure) => ("failed", Some(failure)),
-        DecisionOutcome::Canceled => ("cancelled", None),
+    let end = decision.outcome.end();
+    let (outcome, failure) = match end.map(|end| &end.result) {
+        None => ("pending", None),
+        Some(DecisionResult::Assigned) => ("assigned", None),
+        Some(DecisionResult::Failed(failure)) => ("failed", Some(failure)),
+        Some(DecisionResult::Canceled) => ("cancelled", None),
     };
     json!({
         "dateTimeUtc": decision.at.to_string(),
@@ -99,11 +100,11 @@ fn decision_json(decision: &Decision) -> Value {
         "because": decision.chosen.as_ref().map(|chosen| chosen.because),
         "cameFrom": decision.returning.as_ref().map(|returning| &returning.from),
         "reprovision": decision.returning.as_ref().map(|returning| returning.reprovision),
-        "tookOverDevice": decision.took_over,
+        "tookOverDevice": end.is_some_and(|end| end.took_over),
         "outcome": outcome,
         "errorCode": failure.map(|failure| failure_code(failure.reason)),
         "errorMessage": failure.map(|failure| &failure.message),
-        "endedDateTimeUtc": decision.ended.map(|ended| ended.to_string()),
+        "endedDateTimeUtc": end.map(|end| end.at.to_string()),
     })
 }
 

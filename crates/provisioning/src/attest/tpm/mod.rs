@@ -19,7 +19,7 @@ pub use challenges::Challenges;
 pub(crate) use challenges::RegistrationRef;
 pub(crate) use named_keys::NamedKeys;
 
-use super::{Attested, Claimant, Refusal, symmetric_key::claim_for};
+use super::{Attested, Claimant, Means, Refusal, symmetric_key::claim_for};
 use crate::{Error, ports::Entropy};
 
 /// The public keys of a TPM, as a device sent them. They prove nothing: anyone may know them.
@@ -67,6 +67,12 @@ impl OpenedChallenge {
     /// Returns the symmetric keys of the device at its hub.
     pub fn hub_keys(&self) -> &SymmetricKeyPair {
         &self.hub_keys
+    }
+
+    /// Returns what the registration stores of a device with a TPM.
+    pub(super) fn handover(&self) -> TpmHandover {
+        let (identity, hub_keys) = (self.identity.clone(), self.hub_keys.clone());
+        TpmHandover { identity, hub_keys, challenge: Some(self.challenge) }
     }
 }
 
@@ -204,16 +210,10 @@ impl From<&TpmIdentity> for PresentedTpm {
 impl Attested {
     /// Returns the challenge that the TPM opened.
     pub fn opened(&self) -> Option<&OpenedChallenge> {
-        self.opened.as_ref()
-    }
-
-    /// Returns what the registration stores of a device with a TPM.
-    pub fn handover(&self) -> Option<TpmHandover> {
-        self.opened.as_ref().map(|OpenedChallenge { identity, hub_keys, challenge, .. }| TpmHandover {
-            identity: identity.clone(),
-            hub_keys: hub_keys.clone(),
-            challenge: Some(*challenge),
-        })
+        match &self.by {
+            Means::Tpm(opened) => Some(opened),
+            Means::SymmetricKey(_) | Means::X509 => None,
+        }
     }
 
     /// Returns the enrollment with the storage root key that the device proved to have, if none was known yet and the device is
@@ -221,7 +221,7 @@ impl Attested {
     /// operator writes the enrollment without it, the next one is learned.
     pub fn learned(&self) -> Option<IndividualEnrollment> {
         let Enrollment::Individual(enrollment) = &self.enrollment else { return None };
-        let proved = &self.opened.as_ref()?.identity.storage_root_key;
+        let proved = &self.opened()?.identity.storage_root_key;
         let mut learned = IndividualEnrollment::clone(enrollment);
         let IndividualAttestation::Tpm(TpmAttestation { storage_root_key: known @ None, .. }) =
             &mut learned.attestation

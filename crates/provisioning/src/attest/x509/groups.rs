@@ -4,13 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use certpath::{Anchor, Found, PresentedChain, nearest_path};
 use model::{
-    AttestedBy, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
-    GroupCertificates, HubCredentials, Pair, ProvisioningStatus, Trust,
+    CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation, GroupCertificates,
+    HubCredentials, Pair, ProvisioningStatus, Trust,
 };
 
 use super::{CertificateRefusal, DeviceLeaf, known};
 use crate::attest::{
-    AttestationTrace, Attested, Claimant, Considered, Refusal, ownership, trace::MAX_REFUSING,
+    AttestationTrace, Attested, Claimant, Considered, Means, Refusal, ownership, trace::MAX_REFUSING,
 };
 
 /// Finds the group that admits the device: the one that it is registered through, if that one admits it, else the one whose
@@ -42,7 +42,7 @@ pub(in crate::attest) fn evaluate<'s>(
         outcome: match found.path {
             Ok(path) => {
                 let credentials = HubCredentials::Certificate(leaf.thumbprint());
-                Ok(Attested::by_group(path.owner.group, credentials, AttestedBy::X509).into())
+                Ok(Attested::by_group(path.owner.group, credentials, Means::X509).into())
             }
             Err(refusal) => Err(refusal.into()),
         },

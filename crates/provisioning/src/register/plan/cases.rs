@@ -5,9 +5,9 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use certpath::CrlMaxAge;
 use model::{
-    AllocationPolicy, Assignment, AttestationDigest, AttestedBy, DeviceId, DeviceSpec, Enrollment,
-    EnrollmentRef, EnrollmentSettings, Failure, FailureReason, IndividualAttestation, IndividualEnrollment,
-    Instance, PendingStep, ProvisioningStatus, Registration, ReprovisionPolicy, SignedClaim, Status,
+    AllocationPolicy, Assignment, AttestationDigest, DeviceId, DeviceSpec, Enrollment, EnrollmentRef,
+    EnrollmentSettings, Failure, FailureReason, IndividualAttestation, IndividualEnrollment, Instance,
+    LastAttestation, PendingStep, ProvisioningStatus, Registration, ReprovisionPolicy, SignedClaim, Status,
     Timestamp, Tries, Trust,
 };
 use testkit::sample;
@@ -194,7 +194,7 @@ fn an_assigned_device_is_confirmed_only_if_nothing_differs() {
         ("it came through a group", |device| {
             device.record().enrollment = EnrollmentRef::Group(sample::group_id("line"));
         }),
-        ("it attested by another mechanism", |device| device.record().attested_by = AttestedBy::X509),
+        ("it attested by another mechanism", |device| device.record().attestation = LastAttestation::X509),
         ("the last run failed", |device| {
             let current = Some(device.assignment().clone());
             let failure = Failure { reason: FailureReason::Canceled, message: String::new() };

@@ -230,7 +230,7 @@ fn reprovision(policy: Option<ReprovisionPolicy>, without: DefaultReprovision) -
 
 /// Whether the registration names this enrollment and attestation mechanism.
 pub(super) fn came_through(registration: &Registration, attested: &Attested) -> bool {
-    registration.enrollment == attested.enrollment() && registration.attested_by == attested.by()
+    registration.enrollment == attested.enrollment() && registration.attestation.mechanism() == attested.by()
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ async fn a_device_gets_a_hub_its_credentials_and_its_twin() {
         (Substatus::InitialAssignment, "dev-1")
     );
     assert_eq!(registration.enrollment, EnrollmentRef::Individual);
-    assert_eq!(registration.attested_by, AttestedBy::SymmetricKey);
+    assert_eq!(registration.attestation.mechanism(), AttestedBy::SymmetricKey);
     assert_eq!(registration.operation_id, on_disk.operation_id);
     assert_eq!(registration.record.created, on_disk.record.created);
     assert_ne!(registration.record.etag, on_disk.record.etag);
@@ -90,7 +90,7 @@ async fn a_device_of_a_certificate_group_gets_its_thumbprint() {
     let begun = world.begin_with(SCOPE, "dev-1", evidence).await.unwrap();
     let RegisterOutcome::Running(run) = begun else { panic!("{begun:?}") };
     let registration = world.finish(&run).await;
-    assert_eq!(registration.attested_by, AttestedBy::X509);
+    assert_eq!(registration.attestation.mechanism(), AttestedBy::X509);
     let thumbprint = HubCredentials::Certificate(Sha256Thumbprint::of(leaf.der()));
     world.check_at_hub(&registration, &thumbprint, 1);
 }

@@ -1,8 +1,8 @@
 //! The key that a device used is recorded in its registration, without a write of its own.
 
 use model::{
-    EnrollmentRef, Fit, GroupAttestation, IfMatch, KeySelection, KeySlot, KeyStanding, Registration,
-    SymmetricKey, SymmetricKeyPair,
+    EnrollmentRef, Fit, GroupAttestation, IfMatch, KeySelection, KeySlot, KeyStanding, LastAttestation,
+    Registration, SymmetricKey, SymmetricKeyPair,
 };
 use provisioning::{Error, register::DeviceDescription};
 use testkit::sample;
@@ -33,7 +33,11 @@ async fn a_change_of_key_is_recorded_by_the_commit_that_counts_the_return() {
         let returned = world.register(device).await;
         assert_eq!(standing(&world, &returned).await, Some(KeyStanding::Current(slot)));
         assert_eq!(world.record("dev-1").await.as_ref(), Some(&returned), "as stored");
-        assert_eq!(Registration { key: first.key.clone(), ..returned }, first, "nothing else is written");
+        assert_eq!(
+            Registration { attestation: first.attestation.clone(), ..returned },
+            first,
+            "nothing else is written"
+        );
         assert_eq!(world.counted(SCOPE).await, (1, count));
     }
 }
@@ -55,7 +59,7 @@ async fn a_registration_of_an_older_version_records_the_key_when_its_device_retu
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
-    let unnoted = Registration { key: None, ..first.clone() };
+    let unnoted = Registration { attestation: LastAttestation::SymmetricKey(None), ..first.clone() };
     world.delete_registration("dev-1").await;
     world.enroll_in(SCOPE, provisioning::ports::Change::PutRegistration(Box::new(unnoted.clone()))).await;
     assert_eq!(standing(&world, &unnoted).await, None);

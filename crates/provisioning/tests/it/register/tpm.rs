@@ -158,7 +158,7 @@ async fn a_crash_changes_no_key() {
     };
     assert_eq!(same.registration.operation_id, operation_id);
     let ended = world.finish(&same).await;
-    assert_eq!(ended.tpm, run.registration.tpm);
+    assert_eq!(ended.attestation, run.registration.attestation);
     let key = handed(&world, &tpm, &ended);
     let world = world.restarted().await;
     let again = register(&world, &tpm).await;

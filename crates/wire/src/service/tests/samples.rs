@@ -119,12 +119,10 @@ pub fn registration() -> Registration {
     Registration {
         registration_id: RegistrationId::parse("Dev-1").unwrap(),
         enrollment: EnrollmentRef::Individual,
-        attested_by: AttestedBy::SymmetricKey,
-        key: None,
+        attestation: LastAttestation::SymmetricKey(None),
         status: Status::Assigned(spec.assignment()),
         operation_id: OperationId::parse("5.1").unwrap(),
         payload: None,
-        tpm: None,
         decisions: model::Decisions::default(),
         record: record(),
     }

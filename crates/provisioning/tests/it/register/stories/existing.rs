@@ -40,7 +40,8 @@ async fn made_by_hand(world: &World, hub: &str) -> FakeDevice {
 }
 
 async fn took_over(world: &World) -> bool {
-    world.record("dev-1").await.unwrap().decisions.latest().unwrap().took_over
+    let record = world.record("dev-1").await.unwrap();
+    record.decisions.latest().unwrap().outcome.end().is_some_and(|end| end.took_over)
 }
 
 #[tokio::test]

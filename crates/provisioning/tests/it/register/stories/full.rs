@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{DecisionOutcome, Exclusion, FailureReason, HubName, IndividualEnrollment, Substatus};
+use model::{Decision, DecisionResult, Exclusion, FailureReason, HubName, IndividualEnrollment, Substatus};
 use provisioning::{
     ports::HubError,
     register::{AssignmentRun, CleanupOutcome, Retry, RunOutcome},
@@ -37,6 +37,10 @@ async fn later(world: &World, run: &AssignmentRun) -> Retry {
     }
 }
 
+fn result(decision: &Decision) -> Option<&DecisionResult> {
+    decision.outcome.end().map(|end| &end.result)
+}
+
 #[tokio::test]
 async fn a_new_device_gets_another_hub_at_once() {
     let (world, _, run, hub) = being_assigned(individual("dev-1")).await;
@@ -48,14 +52,15 @@ async fn a_new_device_gets_another_hub_at_once() {
     assert_eq!(assigned(&registration).substatus, Substatus::InitialAssignment);
 
     let [first, second] = &registration.decisions.iter().collect::<Vec<_>>()[..] else { panic!("not two") };
-    let DecisionOutcome::Failed(failure) = &first.outcome else { panic!("{first:?}") };
+    let Some(DecisionResult::Failed(failure)) = result(first) else { panic!("{first:?}") };
     assert!(
         failure.reason == FailureReason::HubFull && failure.message.contains("no more devices"),
         "{failure:?}"
     );
     assert_eq!(second.skipped().collect::<Vec<_>>(), [&hub]);
-    let excluded = second.candidates.iter().find(|candidate| candidate.hub == hub).unwrap().excluded;
-    assert_eq!((excluded, &second.outcome), (Some(Exclusion::Full), &DecisionOutcome::Assigned));
+    let full = second.candidates.iter().find(|candidate| candidate.hub == hub).unwrap();
+    assert_eq!(full.link.as_ref().unwrap().excluded, Some(Exclusion::Full));
+    assert_eq!(result(second), Some(&DecisionResult::Assigned));
     assert_eq!(world.clean_up().await, [CleanupOutcome::Absent]);
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
 }

@@ -1,7 +1,7 @@
 //! Custom allocation: a webhook chooses the hub.
 
 use model::{
-    AllocationPolicy, Because, CustomAllocation, DecisionOutcome, FailureReason, HubDeviceRef,
+    AllocationPolicy, Because, CustomAllocation, DecisionResult, FailureReason, HubDeviceRef,
     IndividualEnrollment, InitialTwin, RawJson, Status, Substatus, WebhookAnswer,
 };
 use provisioning::{
@@ -45,7 +45,7 @@ async fn the_webhook_chooses_and_hands_over_a_payload() {
     assert_eq!(registration.payload, Some(RawJson::from(&json!({"line": 4}))));
     let decision = registration.decisions.latest().unwrap();
     assert_eq!(decision.chosen.as_ref().map(|chosen| chosen.because), Some(Because::Webhook));
-    assert_eq!(decision.outcome, DecisionOutcome::Assigned);
+    assert_eq!(decision.outcome.end().map(|end| &end.result), Some(&DecisionResult::Assigned));
     assert_eq!(world.counted(SCOPE).await, (1, 0));
     let [asked] = &world.webhook.requests()[..] else { panic!("asked more than once") };
     assert_eq!((asked.current.as_ref(), asked.linked_hubs.len()), (None, 2));
