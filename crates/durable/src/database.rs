@@ -22,7 +22,7 @@ use crate::{
     job::Write,
     lock::SingleProcess,
     log_size::LogSize,
-    readers::{MMAP_BYTES, Readers, STATEMENTS_KEPT},
+    readers::{MMAP_BYTES, Readers, keep_statements},
     schema::{self, OpenError, Schema},
     seal::Sealer,
     writer::{Message, Writer},
@@ -311,7 +311,7 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "temp_store", "MEMORY")?; // savepoints journal there
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    keep_statements(&connection)?;
     Ok(connection)
 }
 

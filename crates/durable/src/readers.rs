@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 /// The most idle connections. Reads run on the caller's thread, so there are never more connections than threads; the limit
 /// matters after a burst of blocking threads.
@@ -18,7 +18,7 @@ const CACHE_KIB: i64 = 2048;
 pub(crate) const MMAP_BYTES: i64 = 1 << 30;
 
 /// Prepared statements per connection: more than an application has, so that none is prepared twice.
-pub(crate) const STATEMENTS_KEPT: usize = 128;
+const STATEMENTS_KEPT: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Readers {
@@ -79,6 +79,13 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "mmap_size", MMAP_BYTES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    keep_statements(&connection)?;
     Ok(connection)
+}
+
+/// Keeps prepared statements, and their plans whatever values are bound: SQLite would plan a query again for each value of a
+/// `LIMIT` or a column of a partial index.
+pub(crate) fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }

@@ -20,6 +20,10 @@ use crate::{
     table::Table,
 };
 
+/// Rows of a page that are opened where it was asked for. A longer page would hold up the devices on that thread, and is opened
+/// on one that may block. Most pages are short: the reconciler and the cleanup job look every second, and find little.
+const SHORT_PAGE: usize = 8;
+
 /// A store of sealed documents over an engine. Clones share it.
 #[derive(Debug, Clone)]
 pub struct SealedStore<E> {
@@ -88,9 +92,10 @@ impl<E: Engine> SealedStore<E> {
         let (rows, more) = self.engine.scan(instance, listing).await?;
         let next = rows.last().filter(|_| more && continues).map(|row| row.id.clone());
         let (documents, scope) = (self.documents.clone(), scope.clone());
-        // On a thread that may block: a long page would hold up the devices on this one.
+        let is_short = rows.len() <= SHORT_PAGE;
         let open = move || documents.open_page(table, &scope, rows);
-        let (items, damaged) = task::spawn_blocking(open).await.map_err(broken)?;
+        let (items, damaged) =
+            if is_short { open() } else { task::spawn_blocking(open).await.map_err(broken)? };
         Ok(Page { items, next, damaged })
     }
 

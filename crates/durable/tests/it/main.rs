@@ -3,6 +3,7 @@
 
 mod crash;
 mod opening;
+mod reading;
 mod writing;
 
 use std::path::Path;
