@@ -10,7 +10,7 @@ const PAGE: &str = "docs/limits.md";
 const SETTINGS: &str = "crates/net/src/limits.rs";
 
 /// The crates that hold nothing for peers.
-const BESIDE: [&str; 4] = ["bench", "fleet", "muster", "testkit"];
+const BESIDE: [&str; 5] = ["bench", "fleet", "memory-engine", "muster", "testkit"];
 
 /// The types of bounds.
 const NUMBERS: [&str; 9] = ["i32", "i64", "u8", "u16", "u32", "u64", "usize", "Option<usize>", "Room"];

@@ -1,0 +1,463 @@
+//! A store engine in memory, for tests: all of an engine in one file, and the database of simulated clusters. Never part of the
+//! product.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use model::{
+    Actor, Attribution, Day, HubDeviceRef, LeaseToken, LogCursor, LogEntry, LogKind, LogPosition,
+    OperationKind, RegistrationId, Timestamp, UsageRow,
+};
+use provisioning::ports::{
+    ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, Clock, Lease, LeaseName, Leases, LogError, LogPage, LogQuery,
+    LogRetention, Outcome, RunnerId, StoreError,
+};
+use store::{
+    SystemClock,
+    batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
+    engine::{
+        AttemptRow, ConfigurationRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED,
+        PageRows, RowContent,
+    },
+    table::Table,
+};
+
+/// The writer of its log.
+const WRITER: u64 = 1;
+
+/// A database in memory. Clones share it.
+#[derive(Clone)]
+pub struct MemoryEngine {
+    content: Arc<Mutex<Content>>,
+    /// Measures leases.
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    /// How many batches were written.
+    batches: u64,
+    /// The position of the newest change of configuration.
+    version: u64,
+    /// Number and document by ID scope.
+    instances: BTreeMap<String, (i64, Vec<u8>)>,
+    rows: BTreeMap<(i64, RowKey), Row>,
+    attempts: Vec<(i64, AttemptRow)>,
+    usage: BTreeMap<(i64, Day, OperationKind), u64>,
+    /// With the number of the instance.
+    log: Vec<(i64, LogEntry)>,
+    /// With the end of each.
+    leases: Vec<(Lease, Timestamp)>,
+    last_token: u64,
+}
+
+impl Default for MemoryEngine {
+    fn default() -> Self {
+        MemoryEngine::new(Arc::new(SystemClock))
+    }
+}
+
+impl fmt::Debug for MemoryEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryEngine")
+    }
+}
+
+impl MemoryEngine {
+    /// Creates an empty database that measures leases by this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        MemoryEngine { content: Arc::default(), clock }
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Engine for MemoryEngine {
+    fn activity(&self) -> u64 {
+        self.content().batches
+    }
+
+    async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
+        let content = self.content();
+        let changed = since.and_then(|since| content.changed_since(since));
+        let (is_complete, keys) = match changed {
+            Some(keys) => (false, keys),
+            None => (true, content.all_keys()),
+        };
+        let row = |(instance, key)| content.configuration_row(instance, key);
+        Ok(ConfigurationRows {
+            version: content.version,
+            is_complete,
+            rows: keys.into_iter().filter_map(row).collect(),
+        })
+    }
+
+    async fn get(&self, instance: i64, key: &RowKey) -> Result<Option<Document>, StoreError> {
+        Ok(self.content().rows.get(&(instance, key.clone())).map(|row| Ok(row.document.clone())))
+    }
+
+    async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError> {
+        let content = self.content();
+        let mut page = PageRows::new(listing.limit());
+        for (id, document) in content.listed(instance, &listing) {
+            if page.is_full() {
+                return Ok((page.into_rows(), true));
+            }
+            page.push(FoundRow { id, document: Ok(document) });
+        }
+        Ok((page.into_rows(), false))
+    }
+
+    async fn owner(
+        &self,
+        device: &HubDeviceRef,
+        except: (i64, &str),
+    ) -> Result<Option<(String, String)>, StoreError> {
+        let content = self.content();
+        let Some((instance, id)) = content.owner(device, except) else { return Ok(None) };
+        let scope = content.instances.iter().find(|(_, (number, _))| *number == instance);
+        Ok(scope.map(|(scope, _)| (scope.clone(), id)))
+    }
+
+    async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {
+        let count =
+            self.content().rows.keys().filter(|(of, key)| *of == instance && key.table == table).count();
+        Ok(MAX_COUNTED.min(count as u64))
+    }
+
+    async fn usage(
+        &self,
+        instance: i64,
+        (from, to): (Day, Day),
+    ) -> Result<Vec<Result<UsageRow, String>>, StoreError> {
+        let content = self.content();
+        let rows =
+            content.usage.iter().filter(|((of, day, _), _)| *of == instance && (from..=to).contains(day));
+        Ok(rows
+            .map(|((_, day, kind), count)| Ok(UsageRow { day: *day, kind: *kind, count: *count }))
+            .collect())
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<Option<Vec<Outcome>>, StoreError> {
+        Ok(self.content().apply(&batch))
+    }
+
+    async fn keep_attempts(&self, instance: i64, rows: Vec<AttemptRow>) -> Result<(), StoreError> {
+        let attempts = &mut self.content().attempts;
+        for row in rows {
+            let id = row.id.clone();
+            attempts.push((instance, row));
+            keep_newest(attempts, ATTEMPTS_OF_ONE, |(of, it)| *of == instance && it.id == id);
+        }
+        for known in [false, true] {
+            let is_of_kind = |(of, it): &(i64, AttemptRow)| *of == instance && it.is_known == known;
+            keep_newest(attempts, ATTEMPTS_OF_A_KIND, is_of_kind);
+        }
+        Ok(())
+    }
+
+    async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
+        self.content().read_log(instance, &query)
+    }
+
+    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
+        let log = &mut self.content().log;
+        let newest = log.len().saturating_sub(1);
+        let kept = log.iter().enumerate().position(|(at, (_, entry))| {
+            at == newest || (log.len() - at) as u64 <= keep.rows && entry.attribution.at >= keep.since
+        });
+        log.drain(..kept.unwrap_or_default());
+        Ok(false)
+    }
+}
+
+/// Deletes the oldest of those that are meant, beyond this many.
+fn keep_newest<T>(all: &mut Vec<T>, count: usize, is_meant: impl Fn(&T) -> bool) {
+    let mut beyond = all.iter().filter(|it| is_meant(it)).count().saturating_sub(count);
+    all.retain(|it| {
+        let goes = beyond > 0 && is_meant(it);
+        beyond -= usize::from(goes);
+        !goes
+    });
+}
+
+impl Content {
+    fn oldest(&self) -> u64 {
+        self.log.first().map_or(1, |(_, entry)| entry.position.number())
+    }
+
+    fn newest(&self) -> u64 {
+        self.log.last().map_or(0, |(_, entry)| entry.position.number())
+    }
+
+    /// Returns the rows of configuration that were changed, instances first; `None` when the log does not say.
+    fn changed_since(&self, since: u64) -> Option<Vec<(i64, RowKey)>> {
+        if since > self.version || since + 1 < self.oldest() {
+            return None;
+        }
+        let after = self.log.iter().filter(|(_, entry)| entry.position.number() > since);
+        let changed = after.filter(|(_, entry)| entry.kind.is_configuration());
+        let key = |(instance, entry): &(i64, LogEntry)| {
+            let id = if entry.kind == LogKind::Instance { "" } else { &entry.key };
+            (*instance, RowKey { table: Table::of(entry.kind), id: id.to_owned() })
+        };
+        let mut keys: Vec<_> = changed.map(key).collect();
+        keys.sort_by_key(|(instance, key)| (key.table != Table::Instances, *instance, key.clone()));
+        keys.dedup();
+        Some(keys)
+    }
+
+    fn all_keys(&self) -> Vec<(i64, RowKey)> {
+        let instances = self.instances.values();
+        let instances =
+            instances.map(|(number, _)| (*number, RowKey { table: Table::Instances, id: String::new() }));
+        let others = self.rows.keys().filter(|(_, key)| Table::OF_CONFIGURATION.contains(&key.table));
+        instances.chain(others.cloned()).collect()
+    }
+
+    /// Returns `None` if there is no such instance.
+    fn configuration_row(&self, instance: i64, key: RowKey) -> Option<ConfigurationRow> {
+        let (scope, (_, own)) = self.instances.iter().find(|(_, (number, _))| *number == instance)?;
+        let document = match key.table {
+            Table::Instances => Some(own.clone()),
+            _ => self.rows.get(&(instance, key.clone())).map(|row| row.document.clone()),
+        };
+        let content = document.map_or(RowContent::Deleted, |document| RowContent::Document(Ok(document)));
+        Some(ConfigurationRow { instance, scope: scope.clone(), key, content })
+    }
+
+    /// Returns ID and document of the rows of a listing, in its order.
+    fn listed(&self, instance: i64, listing: &Listing) -> Vec<(String, Vec<u8>)> {
+        if let Listing::Attempts(id) = listing {
+            let of_one = self.attempts.iter().filter(|(of, row)| *of == instance && row.id == *id);
+            return of_one.rev().map(|(_, row)| (row.id.clone(), row.document.clone())).collect();
+        }
+        let after = listing.request().and_then(|page| page.after.as_ref());
+        let mut found = Vec::new();
+        for ((of, key), row) in &self.rows {
+            let is_after = after.is_none_or(|after| key.id > *after);
+            if *of == instance
+                && key.table == listing.table()
+                && is_after
+                && let Some(order) = order(listing, &row.columns)
+            {
+                found.push((order, key.id.clone(), row.document.clone()));
+            }
+        }
+        found.sort();
+        found.into_iter().map(|(_, id, document)| (id, document)).collect()
+    }
+
+    fn owner(&self, device: &HubDeviceRef, except: (i64, &str)) -> Option<(i64, String)> {
+        let has_it = |row: &Row| match &row.columns {
+            Columns::Registration { hub_devices: (at, to), .. } => [at, to].contains(&&Some(device.clone())),
+            _ => false,
+        };
+        let is_other = |(instance, key): &(i64, RowKey)| (*instance, key.id.as_str()) != except;
+        let found = self.rows.iter().find(|(key, row)| is_other(key) && has_it(row));
+        found.map(|((instance, key), _)| (*instance, key.id.clone()))
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Option<Vec<Outcome>> {
+        if batch.fence.is_some_and(|token| !self.is_current(token)) {
+            return None;
+        }
+        let instance = batch.instance.unwrap_or_else(|| self.instances.len() as i64 + 1);
+        let mut outcomes: Vec<_> = batch.guards.iter().map(|guard| self.check(instance, guard)).collect();
+        if outcomes.iter().any(|outcome| *outcome != Outcome::Applied) {
+            outcomes.resize(outcomes.len() + batch.changes.len(), Outcome::LeftOut);
+            return Some(outcomes);
+        }
+        let mut changes = Vec::new();
+        for change in &batch.changes {
+            let outcome = match change.is_left_out(changes.last()) {
+                true => Outcome::LeftOut,
+                false => self.change(instance, batch, change),
+            };
+            changes.push(outcome);
+        }
+        if let Some((kind, day)) = batch.counted(&changes) {
+            *self.usage.entry((instance, day, kind)).or_default() += 1;
+        }
+        self.batches += 1;
+        outcomes.extend(changes);
+        Some(outcomes)
+    }
+
+    fn check(&self, instance: i64, guard: &RowGuard) -> Outcome {
+        match guard {
+            RowGuard::Row(key, version) => {
+                let found = self.rows.get(&(instance, key.clone())).map(|row| row.etag.as_str());
+                RowGuard::outcome(version.as_ref(), found)
+            }
+            RowGuard::Unchanged(table, since) => {
+                let is_meant = |(of, key): &(i64, RowKey)| {
+                    key.table == *table && (*table == Table::Instances || *of == instance)
+                };
+                let is_unchanged = self.changed_since(*since).is_some_and(|keys| !keys.iter().any(is_meant));
+                if is_unchanged { Outcome::Applied } else { Outcome::OtherVersion }
+            }
+        }
+    }
+
+    fn change(&mut self, instance: i64, batch: &Batch, change: &RowChange) -> Outcome {
+        let (place, id) = ((instance, change.key.clone()), change.key.id.as_str());
+        let found = match change.key.table {
+            Table::Instances => self.instances.get(&batch.scope).map(|_| ""),
+            _ => self.rows.get(&place).map(|row| row.etag.as_str()),
+        };
+        let exists = found.is_some();
+        if let Some(refusal) = change.refusal(found) {
+            return refusal;
+        }
+        let Some(row) = &change.row else {
+            self.rows.remove(&place);
+            if exists {
+                self.note(instance, &batch.by, change);
+            }
+            return Outcome::Applied;
+        };
+        if self.is_taken((instance, id), &row.columns) {
+            return Outcome::Taken;
+        }
+        match change.key.table {
+            Table::Instances => {
+                drop(self.instances.insert(batch.scope.clone(), (instance, row.document.clone())))
+            }
+            _ => drop(self.rows.insert(place, row.clone())),
+        }
+        self.note(instance, &batch.by, change);
+        Outcome::Applied
+    }
+
+    /// Whether a device that the registration does not have yet belongs to another one.
+    fn is_taken(&self, (instance, id): (i64, &str), columns: &Columns) -> bool {
+        let Columns::Registration { hub_devices: (at, to), .. } = columns else { return false };
+        let key = (instance, RowKey { table: Table::Registrations, id: id.to_owned() });
+        let had: Vec<_> = match self.rows.get(&key).map(|row| &row.columns) {
+            Some(Columns::Registration { hub_devices: (at, to), .. }) => {
+                at.iter().chain(to).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let wanted = at.iter().chain(to).filter(|device| !had.contains(*device));
+        wanted.into_iter().any(|device| self.owner(device, (instance, id)).is_some())
+    }
+
+    fn note(&mut self, instance: i64, by: &Attribution, change: &RowChange) {
+        let actor = match &by.actor {
+            Actor::Device { registration_id, address } => Actor::Device {
+                registration_id: RegistrationId::parse(registration_id.key())
+                    .unwrap_or_else(|_| registration_id.clone()),
+                address: *address,
+            },
+            other => other.clone(),
+        };
+        let position = LogPosition::new(WRITER, self.newest() + 1);
+        let kind = change.key.table.log_kind();
+        let version = change.row.as_ref().map(|row| row.etag.clone()).filter(|etag| !etag.is_empty());
+        let attribution = Attribution { actor, ..by.clone() };
+        let entry = LogEntry { position, attribution, kind, key: change.log_key().to_owned(), version };
+        self.log.push((instance, entry));
+        if kind.is_configuration() {
+            self.version = position.number();
+        }
+    }
+
+    fn read_log(&self, instance: i64, query: &LogQuery) -> Result<LogPage, LogError> {
+        let after = match query.after.positions() {
+            [] => self.oldest() - 1,
+            [at] if at.writer() == WRITER => at.number(),
+            _ => return Err(LogError::Foreign),
+        };
+        if after + 1 < self.oldest() {
+            return Err(LogError::Trimmed);
+        }
+        if after > self.newest() {
+            return Err(LogError::Foreign);
+        }
+        let (mut entries, mut last) = (Vec::new(), after);
+        for (of, entry) in self.log.iter().filter(|(_, entry)| entry.position.number() > after) {
+            last = entry.position.number();
+            if *of == instance && query.filter.admits(entry) {
+                entries.push(entry.clone());
+            }
+            if entries.len() >= query.limit.max(1) {
+                break;
+            }
+        }
+        let mut next = LogCursor::default();
+        next.advance(LogPosition::new(WRITER, last));
+        Ok(LogPage { entries, next, more: last < self.newest() })
+    }
+
+    fn is_current(&self, token: LeaseToken) -> bool {
+        self.leases.iter().any(|(lease, _)| lease.token == token)
+    }
+}
+
+/// Returns what a row comes by in a listing, before its ID; `None` when it does not belong there.
+fn order(listing: &Listing, columns: &Columns) -> Option<i64> {
+    match (listing, columns) {
+        (Listing::RegistrationsOf(wanted, _), Columns::Registration { group, .. }) => {
+            (group.as_ref() == Some(wanted)).then_some(0)
+        }
+        (Listing::RegistrationsIn(wanted, _), Columns::Registration { status, .. }) => {
+            (wanted.name() == *status).then_some(0)
+        }
+        (Listing::Expiring(until, _), Columns::Individual { expires }) => {
+            expires.filter(|expires| *expires <= until.unix_seconds())
+        }
+        (Listing::Due(wanted, now, _), Columns::Cleanup { hub, due }) => {
+            (wanted.to_string() == *hub && *due <= now.ticks()).then_some(*due)
+        }
+        _ => Some(0),
+    }
+}
+
+#[async_trait]
+impl Leases for MemoryEngine {
+    async fn claim(
+        &self,
+        name: &LeaseName,
+        holder: &RunnerId,
+        time: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        let now = self.clock.now();
+        let (mut content, until) = (self.content(), now.plus(time));
+        if let Some((lease, end)) = content.leases.iter_mut().find(|(lease, _)| lease.name == *name) {
+            if lease.holder == *holder {
+                *end = until;
+                return Ok(Some(Lease { left: time, ..lease.clone() }));
+            }
+            if *end > now {
+                return Ok(None);
+            }
+        }
+        content.leases.retain(|(lease, _)| lease.name != *name);
+        content.last_token += 1;
+        let token = LeaseToken::new(content.last_token);
+        let lease = Lease { name: name.clone(), holder: holder.clone(), token, left: time };
+        content.leases.push((lease.clone(), until));
+        Ok(Some(lease))
+    }
+
+    async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
+        self.content().leases.retain(|(lease, _)| lease.token != token);
+        Ok(())
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        let now = self.clock.now();
+        let left = |(lease, end): &(Lease, Timestamp)| Lease { left: end.since(now), ..lease.clone() };
+        Ok(self.content().leases.iter().map(left).collect())
+    }
+}
