@@ -239,6 +239,28 @@ mod tests {
         }
     }
 
+    /// Attempts of unknown registration IDs leave half of the buffer to those of known ones.
+    #[test]
+    fn a_full_buffer_drops_attempts_and_counts_them() {
+        let (buffer, scope) = (RefusalBuffer::default(), IdScope::parse("0neA").unwrap());
+        for known in [false, true] {
+            let before = buffer.lock().attempts.get(&scope).map_or(0, Vec::len);
+            let room = if known { MAX_WAITING } else { MAX_UNKNOWN_WAITING };
+            for number in before..room {
+                assert!(buffer.accept(&scope, known), "{number}");
+                buffer.put(&scope, attempt(number));
+            }
+            assert!(!buffer.accept(&scope, known), "{known}");
+        }
+        assert_eq!(buffer.lock().dropped, 2);
+        assert!(
+            buffer.accept(&IdScope::parse("0neB").unwrap(), false),
+            "another instance has a buffer of its own"
+        );
+        let other = RegistrationId::parse("dev-2").unwrap();
+        assert_eq!(buffer.of(&scope, &other), []);
+    }
+
     #[test]
     fn attempts_that_cannot_be_written_stay_and_the_oldest_are_dropped() {
         let buffer = RefusalBuffer::default();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod attest;
+mod enroll;
 mod register;
 
 /// The environment variable by which long properties run a tenth of their cases: `make mutants` sets it.

@@ -7,8 +7,8 @@ use certpath::CrlMaxAge;
 use model::{
     AllocationPolicy, Assignment, AttestationDigest, DeviceId, DeviceSpec, Enrollment, EnrollmentRef,
     EnrollmentSettings, Failure, FailureReason, IndividualAttestation, IndividualEnrollment, Instance,
-    LastAttestation, PendingStep, ProvisioningStatus, Registration, ReprovisionPolicy, SignedClaim, Status,
-    Timestamp, Tries, Trust,
+    LastAttestation, PendingStep, ProvisioningStatus, Registration, ReprovisionAction, ReprovisionPolicy,
+    Returning, SignedClaim, Status, Timestamp, Tries, Trust,
 };
 use testkit::sample;
 
@@ -238,6 +238,22 @@ fn a_run_under_way_is_joined_only_if_nothing_differs() {
         webhook.webhook_url.push('2');
     };
     check("another webhook", &asking.with(another), "ask");
+}
+
+#[test]
+fn a_decision_names_the_hub_that_the_device_returns_from() {
+    let returning = |device: &Device| match device.plan() {
+        Plan::Confirm(_, decision) | Plan::Assign(_, decision) | Plan::Fail(_, decision) => {
+            decision.returning
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(returning(&Device::new()), None);
+    let mut assigned = Device::assigned();
+    let from = assigned.assignment().hub.clone();
+    let expected = Some(Returning { from, reprovision: ReprovisionAction::Migrate, substatus: None });
+    assert_eq!(returning(&assigned), expected);
+    assert_eq!(returning(&assigned.with(unlink_all)), expected);
 }
 
 fn disable(device: &mut Device) {

@@ -17,4 +17,4 @@ mod random;
 mod stories;
 pub mod token;
 mod tpm;
-mod world;
+pub mod world;
