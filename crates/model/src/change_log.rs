@@ -168,6 +168,10 @@ stable! {
         Maintenance = 4 "maintenance",
         /// Counts operations.
         Metering = 5 "metering",
+        /// Warns of certificates that expire.
+        Expiry = 6 "expiry",
+        /// Deletes old entries of the change log.
+        ChangeLog = 7 "changeLog",
     }
 }
 

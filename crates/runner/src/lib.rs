@@ -2,10 +2,10 @@
 //!
 //! A [`Runner`] claims a lease for itself and one for each of its jobs, and renews them. [`AssignmentRunner`] executes assignment
 //! runs under the first, and retries them until they end; the reconciler finds those that nothing executes. Decisions are in
-//! `provisioning`: here is when, how often, and by which process.
+//! `provisioning`: here is when, how often, and by which process. IO is behind ports.
 
 mod assignments;
-mod cleanups;
+mod jobs;
 mod lease;
 mod memory;
 mod rate;
@@ -14,4 +14,5 @@ mod runner;
 mod shares;
 
 pub use assignments::{AssignmentRunner, RunLimits};
+pub use jobs::{ExpiringCount, ExpiringCounts, JobPorts};
 pub use runner::Runner;

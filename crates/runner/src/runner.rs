@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use model::Job;
 use provisioning::{
     Error, Provisioning,
@@ -10,21 +11,23 @@ use provisioning::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AssignmentRunner, RunLimits,
-    cleanups::CleanupJob,
-    lease::{LeaseHandle, LeaseKeeper},
+    AssignmentRunner, ExpiringCounts, JobPorts, RunLimits,
+    jobs::{ChangeLogJob, CleanupJob, ExpiryJob, LeasedJob, LeasedTask, RevocationListJob, flush_refusals},
+    lease::LeaseKeeper,
     reconciler::Reconciler,
 };
 
 /// Everything that a process does without a request.
 pub struct Runner {
+    provisioning: Arc<Provisioning>,
     keeper: LeaseKeeper,
     assignments: AssignmentRunner,
-    cleanups: LeaseHandle,
+    jobs: Vec<LeasedJob>,
+    expiring: ExpiringCounts,
 }
 
 impl Runner {
-    /// Creates the runner with this name. It does nothing before [`Runner::start`].
+    /// Creates the runner with this ID, which executes runs and cleanups. It does nothing before [`Runner::start`].
     pub fn new(provisioning: Arc<Provisioning>, leases: Arc<dyn Leases>, id: RunnerId) -> Runner {
         Runner::with_limits(provisioning, leases, id, RunLimits::default())
     }
@@ -37,14 +40,44 @@ impl Runner {
         limits: RunLimits,
     ) -> Runner {
         let mut keeper = LeaseKeeper::new(leases, id);
-        let assignments = AssignmentRunner::new(provisioning, keeper.own_lease(), limits);
-        let cleanups = keeper.lease(LeaseName::Job(Job::Cleanups));
-        Runner { keeper, assignments, cleanups }
+        let assignments = AssignmentRunner::new(Arc::clone(&provisioning), keeper.own_lease(), limits);
+        let cleanups = CleanupJob { runner: assignments.clone() };
+        let runner = Runner {
+            provisioning,
+            keeper,
+            assignments,
+            jobs: Vec::new(),
+            expiring: ExpiringCounts::default(),
+        };
+        runner.with_job(Job::Cleanups, cleanups)
     }
 
-    /// Returns what executes assignment runs.
+    /// Adds the jobs that need more than the verbs: revocation lists, the expiry watch, and trimming of the change log.
+    #[must_use]
+    pub fn with_jobs(self, ports: JobPorts) -> Runner {
+        let verbs = || Arc::clone(&self.provisioning);
+        let lists = RevocationListJob { provisioning: verbs(), source: ports.lists };
+        let expiry = ExpiryJob { provisioning: verbs(), counts: self.expiring.clone() };
+        let change_log = ChangeLogJob { provisioning: verbs(), limits: ports.change_log };
+        self.with_job(Job::RevocationLists, lists)
+            .with_job(Job::Expiry, expiry)
+            .with_job(Job::ChangeLog, change_log)
+    }
+
+    fn with_job(mut self, job: Job, work: impl LeasedTask + 'static) -> Runner {
+        let lease = self.keeper.lease(LeaseName::Job(job));
+        self.jobs.push(LeasedJob { lease, work: Box::new(work) });
+        self
+    }
+
+    /// Returns the executor of assignment runs.
     pub fn assignments(&self) -> &AssignmentRunner {
         &self.assignments
+    }
+
+    /// Returns the numbers of certificates that expire soon, which the expiry watch updates.
+    pub fn expiring_certificates(&self) -> &ExpiringCounts {
+        &self.expiring
     }
 
     /// Claims the leases and resumes the runs that nothing executes; returns how many there are. Fails when the store cannot be
@@ -63,15 +96,11 @@ impl Runner {
     /// Does all jobs until `shutdown`.
     pub async fn work(&self, shutdown: CancellationToken) {
         let reconciler = Reconciler { runner: self.assignments.clone() };
-        let cleanups = shutdown.run_until_cancelled(self.clean_up());
-        tokio::join!(reconciler.run(shutdown.clone()), cleanups);
-    }
-
-    async fn clean_up(&self) {
-        let job = CleanupJob { runner: self.assignments.clone() };
-        loop {
-            let token = self.cleanups.held().await;
-            self.cleanups.while_held(token, job.run(token)).await;
-        }
+        let jobs = join_all(self.jobs.iter().map(LeasedJob::run));
+        tokio::join!(
+            reconciler.run(shutdown.clone()),
+            shutdown.run_until_cancelled(jobs),
+            flush_refusals(&self.provisioning, shutdown.clone()),
+        );
     }
 }

@@ -7,23 +7,22 @@ use device_api::{DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
 use hub::{
-    Connectors, HubProberPorts,
+    Connectors, HubProberPorts, RevocationListClient,
     webhook::{WebhookClient, WebhookSettings},
 };
 use model::{HubName, Instance, SymmetricKey};
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, Transport, tls};
 use provisioning::{
     Provisioning,
-    ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
+    ports::{AssignmentRuns, Clock, Entropy, Hubs, LogLimits, RunnerId, Store},
 };
-use runner::Runner;
+use runner::{JobPorts, Runner};
 use service_api::ServiceApi;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    attempts, change_log,
     compute::ComputeThreads,
-    config::{ChangeLogConfig, Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
+    config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
     continuity::{EpochKeeper, hold_reason},
     file_check, links,
     metrics::{self, Metrics},
@@ -32,7 +31,6 @@ use crate::{
     reload::Reloader,
     server_certificates::{self, ServerCertificates},
     storage::Storage,
-    trust::AuthorityWatch,
     watch::Watch,
     web,
 };
@@ -60,7 +58,7 @@ pub struct Plan {
     /// The limits of connections.
     pub limits: Limits,
     /// The retention of the change log.
-    pub change_log: ChangeLogConfig,
+    pub change_log: LogLimits,
 }
 
 /// Bound listeners. They are bound first, so that a port in use is reported before a database is opened.
@@ -111,8 +109,6 @@ pub struct App {
     hubs: Vec<(Hub, Sockets)>,
     connectors: Arc<dyn Hubs>,
     watch: Watch,
-    trust: AuthorityWatch,
-    provisioning: Arc<Provisioning>,
     runner: Runner,
     router: axum::Router,
     device_api: DeviceApi,
@@ -120,7 +116,6 @@ pub struct App {
     metrics: Option<(TcpListener, axum::Router)>,
     limiter: ConnectionLimiter,
     reloader: Reloader,
-    change_log: ChangeLogConfig,
 }
 
 impl App {
@@ -156,8 +151,9 @@ impl App {
             topology: watch.topology(),
         };
 
-        let trust = AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
-        let runner = Runner::new(Arc::clone(&provisioning), store.clone(), RunnerId::random(&*entropy));
+        let jobs = JobPorts { lists: Arc::new(RevocationListClient::default()), change_log: plan.change_log };
+        let id = RunnerId::random(&*entropy);
+        let runner = Runner::new(Arc::clone(&provisioning), store.clone(), id).with_jobs(jobs);
         let runs: Arc<dyn AssignmentRuns> = Arc::new(runner.assignments().clone());
         let ports = Ports { clock: Arc::clone(&clock), entropy };
         let device_api =
@@ -173,7 +169,7 @@ impl App {
             device_api: device_api.clone(),
             runs: runner.assignments().clone(),
             limiter: limiter.clone(),
-            expirations: trust.expirations(),
+            expiring: runner.expiring_certificates().clone(),
             file_problems,
             certificates,
         };
@@ -184,8 +180,6 @@ impl App {
             hubs,
             connectors,
             watch,
-            trust,
-            provisioning,
             runner,
             router,
             device_api,
@@ -193,7 +187,6 @@ impl App {
             metrics,
             limiter,
             reloader,
-            change_log: plan.change_log,
         })
     }
 
@@ -214,7 +207,7 @@ impl App {
             tracing::info!(count = resumed, "resumed interrupted assignments");
         }
         let checks = links::check(&*self.connectors, self.store.snapshot().await?.instances());
-        let beside = [checks, self.watch.start(), self.trust.start()];
+        let beside = [checks, self.watch.start()];
         let mut tasks = JoinSet::new();
         if let Some((listener, router)) = self.metrics {
             let limiter = metrics::limiter(self.limiter.limits());
@@ -236,8 +229,6 @@ impl App {
         }
         let certificates = Arc::clone(&self.reloader.certificates);
         tasks.spawn(certificates.watch(Arc::new(SystemClock), shutdown.clone()));
-        tasks.spawn(attempts::keep(self.provisioning, shutdown.clone()));
-        tasks.spawn(change_log::trim(Arc::clone(&self.store), self.change_log, shutdown.clone()));
         let sockets = self.sockets;
         let tls = tls::server_config_with(self.reloader.certificates.identities(), sockets.tls)?;
         let api = self.device_api;
@@ -344,7 +335,7 @@ impl Plan {
             webhook: config.webhook.settings()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
-            change_log: config.change_log,
+            change_log: config.change_log.limits(),
         })
     }
 

@@ -1,13 +1,10 @@
 //! Configuration and wiring of the server, and the emulator. Contains no decisions of the domain.
 
 pub mod app;
-mod attempts;
-mod change_log;
 mod compute;
 pub mod config;
 mod continuity;
 pub mod dev;
-mod fetches;
 mod file_check;
 mod links;
 pub mod logging;
@@ -18,7 +15,6 @@ mod reconcile;
 pub mod reload;
 mod server_certificates;
 pub mod storage;
-mod trust;
 mod watch;
 mod web;
 

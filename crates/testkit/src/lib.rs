@@ -6,6 +6,7 @@
 //! * [`ca`]: certificate authorities and device certificates, also unusual ones.
 //! * [`server_certificate`]: certificates of servers.
 //! * [`crl`]: revocation lists of the certificate authorities.
+//! * [`revocation_lists`]: fake servers that publish them.
 //! * [`documents`]: the encodings of certificates, revocation lists and keys in files.
 //! * [`tpm`]: a TPM in software; [`swtpm`]: the TPM emulator swtpm, in a process of its own.
 //! * [`postgres`]: PostgreSQL servers, in processes of their own.
@@ -27,6 +28,7 @@ pub mod entropy;
 pub mod hub;
 pub mod log;
 pub mod postgres;
+pub mod revocation_lists;
 pub mod sample;
 pub mod server_certificate;
 pub mod store_suite;

@@ -14,6 +14,10 @@ const IO: &[&str] = &["axum", "hyper", "hyper-util", "rusqlite", "rustls", "toki
 const IO_AND_HTTP: &[&str] =
     &["axum", "http", "hyper", "hyper-util", "rusqlite", "rustls", "tokio", "tokio-rustls"];
 
+/// The crates for network and storage, which the runner has behind ports.
+const NETWORK_AND_STORAGE: &[&str] =
+    &["axum", "http", "hyper", "hyper-util", "rusqlite", "rustls", "tokio-rustls"];
+
 /// The crates that all tests may use: test support, and the real store and runner instead of mocks.
 const FOR_TESTS: [&str; 5] = ["testkit", "memory-engine", "store", "durable", "runner"];
 
@@ -131,7 +135,7 @@ const FLOORS: [Floor; 20] = [
     // upper
     floor("device-api", &["codec", "model", "wire", "net", "provisioning"]),
     floor("service-api", &["certpath", "model", "wire", "provisioning"]),
-    floor("runner", &["model", "provisioning"]),
+    pure("runner", &["model", "provisioning"], NETWORK_AND_STORAGE),
     floor("store", &["certpath", "model", "provisioning", "durable"]),
     floor("hub", &["certpath", "model", "wire", "net", "provisioning", "embedded-hub"]),
     floor("embedded-hub", &["certpath", "codec", "model", "wire", "durable", "net"]),

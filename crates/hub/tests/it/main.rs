@@ -6,6 +6,7 @@ mod circuit;
 mod connectors;
 mod faults;
 mod link;
+mod revocation_lists;
 mod script;
 mod topology;
 mod webhook;

@@ -6,7 +6,7 @@ use model::{Day, HostName, Instance, UsageRow};
 
 use crate::{
     Error, Provisioning,
-    ports::{LogError, LogPage, LogQuery},
+    ports::{LogError, LogLimits, LogPage, LogQuery, LogRetention},
 };
 
 /// How many days one usage report covers: with every kind of operation on every day it stays under 1 MB.
@@ -21,6 +21,13 @@ impl Provisioning {
     /// Returns a page of the change log of an instance. The call is not metered.
     pub async fn read_log(&self, instance: &Instance, query: LogQuery) -> Result<LogPage, LogError> {
         self.store.read_log(&instance.id_scope, query).await
+    }
+
+    /// Deletes some thousands of the oldest entries of the change log, of all instances, that need not be kept. Returns whether
+    /// there are more.
+    pub async fn trim_log(&self, limits: LogLimits) -> Result<bool, Error> {
+        let since = self.clock.now().plus_seconds(-86_400 * i64::from(limits.days));
+        Ok(self.store.trim_log(LogRetention { since, rows: limits.rows }).await?)
     }
 
     /// Returns operations by day and kind, from the first to the last day, both included. The call is not metered.

@@ -87,6 +87,15 @@ pub enum LogError {
     Store(#[from] StoreError),
 }
 
+/// How much of the log is to be kept: the bound that is reached first applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// The age of the oldest entry, in days.
+    pub days: u32,
+    /// The number of entries.
+    pub rows: u64,
+}
+
 /// How much of the log is kept. The newest entry always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRetention {

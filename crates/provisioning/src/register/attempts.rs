@@ -1,6 +1,7 @@
 //! Keeps refused registration attempts for operators.
 //!
-//! Refusals are buffered, so that the caller never waits for the disk; [`Provisioning::flush_refusals`] writes them. The
+//! Refusals are buffered, so that the caller never waits for the disk; [`Provisioning::flush_refusals`] writes them about every
+//! second. Their loss is bounded and harms no device: a process that is killed loses those that it has not written. The
 //! buffer of each instance is bounded, and so is what the store keeps of one registration ID and of all. Attempts of unknown
 //! registration IDs are kept as well, because a missing enrollment is the most frequent reason. They have a share of
 //! their own, so that an attacker who tries many IDs displaces no attempts of known ones.

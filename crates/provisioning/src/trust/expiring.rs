@@ -1,5 +1,7 @@
 //! Expiring certificates: CA certificates, groups' signing certificates, and the leaves of individual enrollments.
 
+use std::fmt;
+
 use model::{
     CaReference, Certificate, EnrollmentGroupId, GroupAttestation, GroupCertificates, IndividualAttestation,
     IndividualCertificates, Instance, Pair, RegistrationId, Timestamp,
@@ -42,6 +44,16 @@ pub enum Holder {
     Group(EnrollmentGroupId),
     /// An individual enrollment, by its leaf.
     Individual(RegistrationId),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Ca(name) => write!(f, "CA certificate {name}"),
+            Holder::Group(id) => write!(f, "enrollment group {id}"),
+            Holder::Individual(id) => write!(f, "enrollment {id}"),
+        }
+    }
 }
 
 impl Provisioning {

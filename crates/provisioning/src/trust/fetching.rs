@@ -7,7 +7,8 @@ use std::{
 
 use certpath::Crl;
 use model::{
-    Actor, CaCertificate, CaReference, CrlAddress, IdScope, Instance, Job, RevocationList, Timestamp,
+    Actor, CaCertificate, CaReference, CrlAddress, IdScope, Instance, Job, LeaseToken, RevocationList,
+    Timestamp,
 };
 
 use crate::{Error, Provisioning};
@@ -70,16 +71,22 @@ impl Provisioning {
         Ok(due.collect())
     }
 
-    /// Stores a list that was fetched, and records the result, which is also the error.
+    /// Stores a list that was fetched under this lease, and records the result, which is also the error.
     pub async fn take_fetched_list(
         &self,
         instance: &Instance,
         (name, from): (&CaReference, CrlAddress),
         fetched: Result<Crl, String>,
+        fence: LeaseToken,
     ) -> Result<RevocationList, String> {
         let stored = match fetched {
             Ok(crl) => self
-                .store_revocation_list(instance, &Actor::System(Job::RevocationLists), name, crl)
+                .store_revocation_list(
+                    instance,
+                    (&Actor::System(Job::RevocationLists), Some(fence)),
+                    name,
+                    crl,
+                )
                 .await
                 .map_err(|error| error.to_string()),
             Err(problem) => Err(problem),

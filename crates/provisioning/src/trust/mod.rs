@@ -8,6 +8,7 @@ mod ca_certificates;
 mod expiring;
 mod fetching;
 mod possession;
+mod report;
 mod revocation;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use fetching::Fetch;
 pub(crate) use fetching::Fetches;
 use model::{Attribution, CaCertificate, CaReference, Instance, Trust};
 pub use possession::PossessionRefusal;
+pub use report::TrustReport;
 pub use revocation::{Fetching, ListRefusal, MAX_LISTS, MAX_REVOCATION_BYTES, RevocationChange};
 
 use crate::{

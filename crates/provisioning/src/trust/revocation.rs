@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use certpath::{Crl, Time, is_list_signed_by, is_same_name, may_sign_lists};
 use model::{
-    Actor, CaCertificate, CaReference, Certificate, CrlAddress, CrlAddresses, IfMatch, Instance, ListId,
-    LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, Trust,
+    Actor, CaCertificate, CaReference, Certificate, CrlAddress, CrlAddresses, IfMatch, Instance, LeaseToken,
+    ListId, LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, Trust,
 };
 use x509_parser::{
     certificate::X509Certificate,
@@ -101,7 +101,7 @@ impl Provisioning {
         change: RevocationChange,
     ) -> Result<(), Error> {
         if let Some(list) = change.list {
-            self.store_revocation_list(instance, by, name, list).await?;
+            self.store_revocation_list(instance, (by, None), name, list).await?;
         }
         if change.policy.is_none() && change.fetching.is_none() {
             return Ok(());
@@ -122,11 +122,11 @@ impl Provisioning {
     }
 
     /// Stores a list of a CA, if the CA signed it and no stored list that covers the same is newer. Lists that cover no more than
-    /// this one and are not newer are deleted.
-    pub async fn store_revocation_list(
+    /// this one and are not newer are deleted. A job does so under its lease.
+    pub(super) async fn store_revocation_list(
         &self,
         instance: &Instance,
-        by: &Actor,
+        (by, fence): (&Actor, Option<LeaseToken>),
         name: &CaReference,
         crl: Crl,
     ) -> Result<RevocationList, Error> {
@@ -161,7 +161,7 @@ impl Provisioning {
             // It must not outlive its CA certificate, which may be deleted meanwhile.
             let record = Guarded::Certificate(ca.name.clone());
             let guards = vec![Guard::Record { record, version: Some(ca.record.etag.clone()) }];
-            let commit = Commit { guards, changes, ..Commit::by(by) };
+            let commit = Commit { fence, guards, changes, ..Commit::by(by) };
             let outcomes = self.store.commit(&instance.id_scope, commit).await?;
             if outcomes.iter().all(|outcome| *outcome == Outcome::Applied) {
                 return Ok(list);

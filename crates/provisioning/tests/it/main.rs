@@ -5,6 +5,7 @@
 mod attest;
 mod enroll;
 mod register;
+mod trust;
 
 /// The environment variable by which long properties run a tenth of their cases: `make mutants` sets it.
 const FEW_CASES: &str = "MUSTER_FEW_CASES";

@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use provisioning::ports::LogLimits;
 use serde::Deserialize;
 
 pub use hub::EmbeddedHubConfig;
@@ -106,6 +107,13 @@ pub struct ChangeLogConfig {
 impl Default for ChangeLogConfig {
     fn default() -> Self {
         ChangeLogConfig { keep_days: 30, keep_rows: 2_000_000 }
+    }
+}
+
+impl ChangeLogConfig {
+    /// Returns the limits of the change log.
+    pub(crate) fn limits(self) -> LogLimits {
+        LogLimits { days: self.keep_days, rows: self.keep_rows.into() }
     }
 }
 

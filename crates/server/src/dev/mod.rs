@@ -105,7 +105,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         latency: LatencyConfig::default().sources()?,
         webhook: webhook_settings(&certificates.ca_file)?,
         timing: Timing::default(),
-        change_log: ChangeLogConfig::default(),
+        change_log: ChangeLogConfig::default().limits(),
         limits: Limits::default(),
     })
     .await?;

@@ -3,7 +3,6 @@
 //!
 //! Labels contain only names of instances, hubs and CA certificates, whose number is bounded, and never devices.
 
-mod expirations;
 mod text;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,11 +21,9 @@ use provisioning::{
     link::Link,
     ports::{Circuit, Clock, KnownDamage, Store},
 };
-use runner::AssignmentRunner;
+use runner::{AssignmentRunner, ExpiringCounts};
 
 use crate::{file_check::FileProblems, server_certificates::ServerCertificates};
-use expirations::KINDS;
-pub(crate) use expirations::{Counts, Expirations, count};
 use text::{Family, Kind, MEDIA_TYPE, Text};
 
 /// The concurrent connections to the listener, of which one address may have half.
@@ -41,7 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) runs: AssignmentRunner,
     /// The limiter of the endpoint's listeners.
     pub(crate) limiter: ConnectionLimiter,
-    pub(crate) expirations: Arc<Expirations>,
+    pub(crate) expiring: ExpiringCounts,
     pub(crate) file_problems: FileProblems,
     pub(crate) certificates: Arc<ServerCertificates>,
 }
@@ -190,8 +187,9 @@ impl Metrics {
         let help = "Certificates that expire within 30 days or have expired, as of the last daily check.";
         let mut family = text.family(Kind::Gauge, "muster_certificates_expiring", help);
         for seen in all {
-            let counts = self.expirations.of(&seen.instance.id_scope);
-            for (kind, count) in KINDS.into_iter().zip(counts.into_iter().flatten()) {
+            let Some(count) = self.expiring.of(&seen.instance.id_scope) else { continue };
+            for (kind, count) in [("ca", count.ca), ("group", count.group), ("individual", count.individual)]
+            {
                 seen.sample(&mut family, &[("kind", kind)], count);
             }
         }

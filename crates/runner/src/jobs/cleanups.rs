@@ -1,17 +1,19 @@
 //! The cleanup job: removes what devices left at hubs, until each cleanup is done.
 //!
-//! Each linked hub has a task of its own, so that one that is down delays no cleanup at another. What is to be removed from a
-//! hub that is not linked waits until it is linked again.
+//! Each linked hub has a task of its own, so that one that is down delays no cleanup at another. Cleanups at a hub that is not
+//! linked wait until it is linked again.
 
 use std::{collections::HashMap, time::Duration};
 
+use async_trait::async_trait;
 use model::{Cleanup, HubName, IdScope, LeaseToken};
 use provisioning::{Error, register::CleanupOutcome};
 use tokio::{task::JoinSet, time::sleep};
 
+use super::LeasedTask;
 use crate::AssignmentRunner;
 
-/// Between two looks at what is due.
+/// Between two searches for due cleanups.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Cleanups of one hub that are read at once.
@@ -20,14 +22,14 @@ const MAX_CLEANUPS: usize = 100;
 /// One hub of one instance.
 type InstanceHub = (IdScope, HubName);
 
-/// Does cleanups. One runner does those of all.
+/// Does cleanups.
 pub(crate) struct CleanupJob {
     pub(crate) runner: AssignmentRunner,
 }
 
-impl CleanupJob {
-    /// Has due cleanups done under this lease. Never ends; dropping it ends them.
-    pub(crate) async fn run(&self, fence: LeaseToken) {
+#[async_trait]
+impl LeasedTask for CleanupJob {
+    async fn run(&self, fence: LeaseToken) {
         let (mut tasks, mut busy) = (JoinSet::new(), HashMap::new());
         loop {
             sleep(INTERVAL).await;
@@ -42,11 +44,13 @@ impl CleanupJob {
                         busy.insert(task.id(), hub);
                     }
                 }
-                Err(error) => tracing::warn!(%error, "what is to be cleaned up could not be read"),
+                Err(error) => tracing::warn!(%error, "the cleanups that are due could not be read"),
             }
         }
     }
+}
 
+impl CleanupJob {
     /// Returns the cleanups that are due at hubs without a task.
     async fn due(&self, busy: Vec<&InstanceHub>) -> Result<Vec<(InstanceHub, Vec<Cleanup>)>, Error> {
         let provisioning = self.runner.provisioning();

@@ -1,0 +1,12 @@
+//! Revocation lists where CAs publish them.
+
+use async_trait::async_trait;
+use certpath::Crl;
+use model::CrlAddress;
+
+/// Fetches revocation lists.
+#[async_trait]
+pub trait RevocationListSource: Send + Sync {
+    /// Fetches the list at an address, within a deadline of the source. The error says to operators why there is none.
+    async fn fetch(&self, address: &CrlAddress) -> Result<Crl, String>;
+}

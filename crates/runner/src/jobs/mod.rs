@@ -1,0 +1,54 @@
+//! The jobs: periodic work that no request causes.
+//!
+//! Most of them one runner does for all processes, under a lease; the buffer of refused attempts is of each process.
+
+mod change_log;
+mod cleanups;
+mod expiry;
+mod refusals;
+mod revocation_lists;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::LeaseToken;
+use provisioning::ports::{LogLimits, RevocationListSource};
+
+use crate::lease::LeaseHandle;
+pub(crate) use change_log::ChangeLogJob;
+pub(crate) use cleanups::CleanupJob;
+pub(crate) use expiry::ExpiryJob;
+pub use expiry::{ExpiringCount, ExpiringCounts};
+pub(crate) use refusals::flush_refusals;
+pub(crate) use revocation_lists::RevocationListJob;
+
+/// What the jobs need besides the verbs.
+pub struct JobPorts {
+    /// Fetches revocation lists.
+    pub lists: Arc<dyn RevocationListSource>,
+    /// How much of the change log is kept.
+    pub change_log: LogLimits,
+}
+
+/// Work that one runner does for all processes.
+#[async_trait]
+pub(crate) trait LeasedTask: Send + Sync {
+    /// Works under this lease, which its commits carry. Never ends; it is dropped once the lease is lost.
+    async fn run(&self, fence: LeaseToken);
+}
+
+/// A job that one runner does for all processes.
+pub(crate) struct LeasedJob {
+    pub(crate) lease: LeaseHandle,
+    pub(crate) work: Box<dyn LeasedTask>,
+}
+
+impl LeasedJob {
+    /// Works whenever this process has the lease. Never ends.
+    pub(crate) async fn run(&self) {
+        loop {
+            let token = self.lease.held().await;
+            self.lease.while_held(token, self.work.run(token)).await;
+        }
+    }
+}

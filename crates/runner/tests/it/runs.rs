@@ -1,0 +1,46 @@
+//! Assignment runs, which another runner takes over.
+
+use std::time::Duration;
+
+use provisioning::ports::Leases;
+use tokio::time::sleep;
+
+use crate::world::{World, reach};
+
+#[tokio::test]
+async fn a_second_runner_takes_over_what_the_first_one_released() {
+    let world = World::new().await;
+    let one = world.start(1).await;
+    let hub = world.hub().await;
+    let held = hub.hold().await;
+    world.assign(&one).await;
+    reach(async || one.in_flight() == 1).await;
+    let two = world.start(2).await;
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!(two.in_flight(), 0, "the first one has it");
+    one.ended.cancel();
+    reach(async || two.in_flight() == 1).await;
+    drop(held);
+    reach(async || world.is_assigned().await).await;
+    reach(async || one.in_flight() + two.in_flight() == 0).await;
+    assert_eq!(world.counted().await, 1, "what the first one wrote was refused");
+}
+
+/// A process that is killed lets go of nothing, but it was the only one: its successor opens the file.
+#[tokio::test]
+async fn a_restart_resumes_runs_at_once() {
+    let world = World::new().await;
+    let one = world.start(1).await;
+    let hub = world.hub().await;
+    let held = hub.hold().await;
+    world.assign(&one).await;
+    reach(async || one.in_flight() == 1).await;
+    for lease in world.store.leases().await.unwrap() {
+        world.store.release(lease.token).await.unwrap();
+    }
+    let two = world.start(2).await;
+    assert_eq!(two.in_flight(), 1);
+    drop(held);
+    reach(async || world.is_assigned().await).await;
+    assert_eq!(world.counted().await, 1);
+}

@@ -1,0 +1,163 @@
+//! A store with one instance, and processes on handles of their own.
+
+use std::{sync::Arc, time::Duration};
+
+use durable::Sealer;
+use model::{
+    Attribution, Day, DeviceSpec, HubName, IndividualEnrollment, Instance, LinkedHub, PendingStep,
+    ProvisioningStatus, Registration, Status,
+};
+use provisioning::{
+    Ports, Provisioning,
+    ports::{
+        AssignmentRuns, Change, Clock, Commit, Commits, Expect, InstanceWriter, Instances, LogLimits,
+        Registrations, RunnerId, Unknown, Usage,
+    },
+};
+use runner::{JobPorts, Runner};
+use store::EmbeddedStore;
+use tempfile::TempDir;
+use testkit::{
+    clock::SteppedClock,
+    entropy::SeededEntropy,
+    hub::{FakeHub, FakeHubs},
+    revocation_lists::FakeListSource,
+    sample,
+    webhook::FakeWebhook,
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+pub const SCOPE: &str = "one";
+const ID: &str = "dev-1";
+
+/// A store with one linked hub.
+pub struct World {
+    pub store: EmbeddedStore,
+    pub hubs: Arc<FakeHubs>,
+    pub lists: Arc<FakeListSource>,
+    /// The clock of the processes and of the store's leases.
+    pub clock: Arc<SteppedClock>,
+    pub change_log: LogLimits,
+    _directory: TempDir,
+}
+
+/// A process with its runner.
+pub struct Process {
+    pub provisioning: Arc<Provisioning>,
+    pub runner: Arc<Runner>,
+    /// Ends it as a process does that is stopped: it releases its leases.
+    pub ended: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl World {
+    pub async fn new() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SteppedClock::default());
+        let store = EmbeddedStore::open(&directory.path().join("store.db"), Sealer::from_key([7; 32]));
+        let store = store.unwrap().with_lease_clock(clock.clone());
+        let instance = sample::instance(SCOPE);
+        let hub = LinkedHub { takes_new_devices: true, ..instance.linked_hubs[0].clone() };
+        let hubs = Arc::new(FakeHubs::new([hub.name.clone()]));
+        // The oldest entry of the change log.
+        let by = Attribution { at: clock.now().plus_seconds(-20 * 86_400), ..sample::by() };
+        store.put_instance(Instance { linked_hubs: vec![hub], ..instance }, by).await.unwrap();
+        let change_log = LogLimits { days: 30, rows: 1_000 };
+        World { store, hubs, lists: Arc::default(), clock, change_log, _directory: directory }
+    }
+
+    pub async fn instance(&self) -> Arc<Instance> {
+        self.store.instance(&sample::scope(SCOPE)).await.unwrap().unwrap()
+    }
+
+    async fn hub_name(&self) -> HubName {
+        self.instance().await.linked_hubs[0].name.clone()
+    }
+
+    pub async fn hub(&self) -> Arc<FakeHub> {
+        self.hubs.hub(&self.hub_name().await).unwrap()
+    }
+
+    /// Writes down a run that is to be executed under the lease of this process.
+    pub async fn assign(&self, process: &Process) {
+        let mut enrollment: IndividualEnrollment = sample::individual(ID);
+        enrollment.settings.provisioning_status = ProvisioningStatus::Enabled;
+        let mut registration: Registration = sample::while_assigning(sample::registration(ID));
+        let hub = self.hub_name().await;
+        if let Status::Assigning { step, runner, .. } = &mut registration.status {
+            *step = PendingStep::Ensure(Box::new(DeviceSpec { hub, ..sample::device_spec(ID) }));
+            *runner = process.runner.assignments().lease();
+            assert!(runner.is_some());
+        }
+        let changes = vec![
+            (Expect::Absent, Change::PutIndividual(Box::new(enrollment))),
+            (Expect::Absent, Change::PutRegistration(Box::new(registration))),
+        ];
+        let commit = Commit { changes, ..Commit::by(sample::by()) };
+        self.store.commit(&sample::scope(SCOPE), commit).await.unwrap();
+    }
+
+    /// Returns the verbs over a handle of their own.
+    pub fn verbs(&self, number: u64) -> Arc<Provisioning> {
+        Arc::new(Provisioning::new(Ports {
+            store: Arc::new(self.store.beside().unwrap()),
+            hubs: self.hubs.clone(),
+            webhook: Arc::new(FakeWebhook::default()),
+            topology: Arc::new(Unknown),
+            clock: self.clock.clone(),
+            entropy: Arc::new(SeededEntropy::new(number)),
+        }))
+    }
+
+    /// Starts a process.
+    pub async fn start(&self, number: u64) -> Process {
+        let (provisioning, leases) = (self.verbs(number), Arc::new(self.store.beside().unwrap()));
+        let jobs = JobPorts { lists: self.lists.clone(), change_log: self.change_log };
+        let id = RunnerId::random(&SeededEntropy::new(number));
+        let runner = Arc::new(Runner::new(Arc::clone(&provisioning), leases, id).with_jobs(jobs));
+        runner.start().await.unwrap();
+        let (ended, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (keeper, worker) = (Arc::clone(&runner), Arc::clone(&runner));
+        let (kept, worked) = (ended.clone(), ended.clone());
+        tasks.spawn(async move { keeper.keep_leases(kept).await });
+        tasks.spawn(async move { worker.work(worked).await });
+        Process { provisioning, runner, ended, tasks }
+    }
+
+    pub async fn is_assigned(&self) -> bool {
+        let found = self.store.registration(&sample::scope(SCOPE), &sample::registration_id(ID)).await;
+        matches!(found.unwrap().unwrap().status, Status::Assigned(_))
+    }
+
+    pub async fn counted(&self) -> u64 {
+        let days = (Day::from_number(0), Day::from_number(1_000_000));
+        let rows = self.store.usage(&sample::scope(SCOPE), days.0, days.1).await.unwrap();
+        rows.iter().map(|row| row.count).sum()
+    }
+}
+
+impl Process {
+    pub fn in_flight(&self) -> usize {
+        self.runner.assignments().in_flight()
+    }
+
+    /// Ends the process without notice, and passes the time until its leases are over.
+    pub async fn kill(mut self, world: &World) {
+        self.tasks.shutdown().await;
+        world.clock.advance(Duration::from_secs(16));
+    }
+}
+
+/// Waits until something is so.
+pub async fn reach(is_so: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), wait).await.unwrap();
+}
