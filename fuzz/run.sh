@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for so many seconds: fuzz/run.sh SECONDS [TARGET…]
+# Runs every fuzz target for a number of seconds: fuzz/run.sh SECONDS [TARGET…]
 #
 # Fails when a target crashes, hangs or eats memory; the input is then in fuzz/artifacts and goes to the target's binary
 # as its argument. What is found on the way goes to target/fuzz-corpus, so that the seeds in fuzz/corpus stay what was

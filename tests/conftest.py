@@ -16,14 +16,14 @@ def dev(tmp_path_factory):
         try:
             running = stack.enter_context(muster_dev.running_dev(directory))
         except muster_dev.DevFailure as failure:
-            # Without it no test can run; one message says so better than one error for each.
+            # Without it no test can run: one message instead of one error for each test.
             pytest.exit(f"error: {failure}", returncode=pytest.ExitCode.TESTS_FAILED)
         os.environ.update(muster_dev.sdk_environment(running))
         yield running
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """A test that did not run has shown nothing."""
+    """Fails the run if a test was skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     unrun = [kind for kind in ("skipped", "xfailed", "xpassed") if reporter.stats.get(kind)]
     if unrun and exitstatus == pytest.ExitCode.OK:

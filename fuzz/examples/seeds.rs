@@ -1,4 +1,4 @@
-//! Writes the seeds that nobody can type, packets and certificates, into `corpus/`:
+//! Writes the seeds that cannot be typed, packets and certificates, into `corpus/`:
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`. The others are text, kept by hand.
 
 #[path = "seeds/amqp.rs"]
@@ -9,6 +9,10 @@ mod hub_amqp;
 use std::{fs, path::Path};
 
 use bytes::{Bytes, BytesMut};
+use codec::mqtt::{
+    ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
+    Unsubscribe, Will, encode,
+};
 use model::Timestamp;
 use muster_fuzz::{
     certificates::{DEVICE, framed},
@@ -21,10 +25,6 @@ use rcgen::{
     KeyPair, NameConstraints, SanType,
 };
 use testkit::ca::{Authority, Form, KeyKind, Profile};
-use codec::mqtt::{
-    ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
-    Unsubscribe, Will, encode,
-};
 
 fn main() {
     amqp::write();

@@ -3,8 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use codec::{
+    amqp::{Protocol, SaslFrame, decode_frame, decode_protocol, decode_sasl},
+    mqtt::{Packet, decode},
+};
 use net::{
-    AmqpLimits, CancellationToken, ListenerContext, Limits, MqttLimits, Peer,
+    AmqpLimits, CancellationToken, Limits, ListenerContext, MqttLimits, Peer,
     amqp::{self, AmqpEndpoint},
     mqtt::{self, MqttEndpoint},
 };
@@ -12,7 +16,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::timeout,
 };
-use codec::{amqp::{Protocol, SaslFrame, decode_frame, decode_protocol, decode_sasl}, mqtt::{Packet, decode}};
 
 use crate::packets::MAX_PACKET;
 
@@ -32,7 +35,7 @@ pub async fn converse(
     let limits =
         Limits { mqtt: MqttLimits { outbox: 4, in_flight: 2, ..MqttLimits::default() }, ..Limits::default() };
     let (near, far) = tokio::io::duplex(MAX_PACKET);
-    let server = mqtt::drive(far, peer(), entrance(endpoint, limits));
+    let server = mqtt::drive(far, peer(), listener_context(endpoint, limits));
     let ((), heard) = tokio::join!(server, talk(near, input, meanwhile));
     check_packets(heard);
 }
@@ -46,7 +49,7 @@ pub async fn converse_in_frames(
     let limits =
         Limits { amqp: AmqpLimits { outbox: 4, unsettled: 2, ..AmqpLimits::default() }, ..Limits::default() };
     let (near, far) = tokio::io::duplex(MAX_PACKET);
-    let server = amqp::drive(far, peer(), entrance(endpoint, limits));
+    let server = amqp::drive(far, peer(), listener_context(endpoint, limits));
     let ((), heard) = tokio::join!(server, talk(near, input, meanwhile));
     check_frames(heard);
 }
@@ -55,7 +58,7 @@ fn peer() -> Peer {
     Peer::new(([127, 0, 0, 1], 1).into(), Arc::default())
 }
 
-fn entrance<E: ?Sized>(endpoint: Arc<E>, limits: Limits) -> ListenerContext<E> {
+fn listener_context<E: ?Sized>(endpoint: Arc<E>, limits: Limits) -> ListenerContext<E> {
     ListenerContext { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() }
 }
 
@@ -69,7 +72,7 @@ async fn talk(stream: DuplexStream, input: &[u8], meanwhile: impl AsyncFnOnce(&m
 }
 
 impl Client {
-    /// Hears the server out, until it has been silent for a moment. Whether it is still there.
+    /// Reads from the server until it has been silent for a moment; returns whether it is still connected.
     pub async fn listen(&mut self) -> bool {
         while let Ok(read) = timeout(SILENCE, self.stream.read_buf(&mut self.heard)).await {
             if !matches!(read, Ok(1..)) {

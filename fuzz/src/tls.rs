@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
         assert_eq!(server.peer_certificates(), Some(&chain[..]));
         let key = CLIENT_KEY.public_key().expect("the client's key");
         let point = key.last_chunk::<POINT>().expect("a point of P-256");
-        assert!(leaf.windows(POINT).any(|part| part == point), "a leaf of somebody else");
+        assert!(leaf.windows(POINT).any(|part| part == point), "a leaf with another key");
     }
 }
 

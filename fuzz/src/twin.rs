@@ -1,6 +1,6 @@
 //! A twin's life: changes by operators and reports by the device, and what the device hears of them.
 
-use embedded_hub::twin::{Mode, MetadataDetail, Twin};
+use embedded_hub::twin::{MetadataDetail, Mode, Twin};
 use model::Timestamp;
 use serde_json::{Map, Value};
 use wire::hub::TwinChange;

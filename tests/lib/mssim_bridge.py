@@ -66,7 +66,7 @@ def serve_commands(client: socket.socket, tpm: Swtpm) -> None:
 
 
 def serve_signals(client: socket.socket, _tpm: Swtpm) -> None:
-    """Power and the like: swtpm is on."""
+    """Answers commands of the platform, such as power: swtpm is on."""
     while True:
         read(client, 4)
         client.sendall(DONE)

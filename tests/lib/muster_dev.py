@@ -27,7 +27,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 # A first start makes a CA, server keys and two hub databases with a debug binary.
 START_SECONDS = 60
-# Longer than the grace the server gives to requests that are still running.
+# Longer than the grace period of the server for pending requests.
 STOP_SECONDS = 30
 # The SDKs hard-code these two; 127.0.0.1 is the service, .11 and .12 its embedded hubs.
 STANDARD_PORTS = (443, 8883)
@@ -35,7 +35,7 @@ ADDRESSES = ("127.0.0.1", "127.0.0.11", "127.0.0.12")
 
 
 class DevFailure(Exception):
-    """`muster dev` did not start, or did not end, as it should."""
+    """`muster dev` did not start or did not end as expected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ def binary() -> pathlib.Path:
 
 
 def require_standard_ports() -> None:
-    """Fails with a reason an operator can act on when 443 or 8883 cannot be had."""
+    """Fails with instructions if port 443 or 8883 cannot be bound."""
     for address in ADDRESSES:
         for port in STANDARD_PORTS:
             with socket.socket() as listener:
@@ -111,7 +111,7 @@ def require_standard_ports() -> None:
 
 
 def port_advice(error: OSError) -> str:
-    """What to do about a port that does not bind."""
+    """Returns instructions for a port that cannot be bound."""
     if error.errno == errno.EACCES:
         return (
             "not permitted. Run the tests as root, through tests/lib/with_ports.py, "
@@ -136,7 +136,7 @@ def running_dev(directory: pathlib.Path, ports: str = "standard", hubs: int = 2)
 
 
 def allow_many_sockets() -> None:
-    """Lifts the soft limit on open files to the hard one, for the thousands of idle connections."""
+    """Raises the soft limit on open files to the hard one, for thousands of idle connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -192,7 +192,7 @@ def parse_facts(process: subprocess.Popen, directory: pathlib.Path, facts: dict)
 
 
 def stop(process: subprocess.Popen, directory: pathlib.Path) -> None:
-    """SIGTERM must end it by itself, in time, with exit status 0."""
+    """Stops it by SIGTERM, and requires exit status 0 in time."""
     if process.poll() is not None:
         raise DevFailure(f"muster dev died during the tests with {process.returncode}:\n{log_tail(directory)}")
     process.send_signal(signal.SIGTERM)
@@ -213,7 +213,7 @@ def log_tail(directory: pathlib.Path) -> str:
 
 
 def sdk_environment(dev: MusterDev) -> dict[str, str]:
-    """What makes SDKs without a CA option of their own trust this server, and reach it directly."""
+    """Returns environment variables by which SDKs without an option for CAs trust this server, and use no proxy."""
     return {
         "NODE_EXTRA_CA_CERTS": dev.ca_file,
         "REQUESTS_CA_BUNDLE": dev.ca_file,

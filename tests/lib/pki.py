@@ -26,7 +26,7 @@ KEY_KINDS = {
     "ed25519": ed25519.Ed25519PrivateKey.generate,
 }
 
-# Device clocks are rarely exact, and so are those of test machines.
+# Clocks of devices and of test machines are rarely exact.
 BACKDATED = datetime.timedelta(hours=1)
 VALID_FOR = datetime.timedelta(days=1)
 
@@ -40,12 +40,12 @@ class Credentials:
 
     @property
     def certificate_pem(self) -> str:
-        """The own certificate alone."""
+        """The certificate without its issuers."""
         return pem(self.certificates[0])
 
     @property
     def chain_pem(self) -> str:
-        """The own certificate and its issuers up to, but without, the root."""
+        """The certificate and its issuers, without the root."""
         return "".join(pem(certificate) for certificate in self.certificates)
 
     @property
@@ -114,7 +114,7 @@ def build(common_name, public_key, issuer, issuer_key, constraints) -> x509.Cert
     )
     if constraints is not None:
         builder = builder.add_extension(constraints, critical=True)
-    # Ed25519 signs without a digest of its own choosing.
+    # Ed25519 defines its digest.
     digest = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(issuer_key, digest)
 

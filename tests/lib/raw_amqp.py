@@ -12,7 +12,7 @@ OPEN, BEGIN, ATTACH, FLOW, TRANSFER, DISPOSITION, DETACH, END, CLOSE = range(0x1
 MECHANISMS, INIT, CHALLENGE, RESPONSE, OUTCOME = range(0x40, 0x45)
 ACCEPTED, REJECTED = 0x24, 0x25
 
-# Well above anything the server may take on a loaded two-core machine.
+# Longer than the server takes on a loaded machine with two cores.
 REPLY_SECONDS = 15
 
 
@@ -82,7 +82,7 @@ def encode(value) -> bytes:
 
 
 def decode(data: bytes):
-    """The first value, and the rest. Symbols become strings: nothing here tells them apart."""
+    """Returns the first value, and the rest. Symbols become strings: no test distinguishes them."""
     code, data = data[0], data[1:]
     if code == 0:
         descriptor, data = decode(data)
@@ -224,7 +224,7 @@ class AmqpConnection:
         return verdict, self.expect(TRANSFER) if accepted else None
 
     def closing_condition(self) -> str:
-        """The server must close with an error and end the stream; returns the condition."""
+        """Requires that the server closes with an error and ends the stream; returns the condition."""
         while True:
             received = self.receive()
             if received.kind == CLOSE:
@@ -232,7 +232,7 @@ class AmqpConnection:
                 return received.fields[0].value[0]
 
     def assert_ended(self) -> None:
-        """The server must end the stream without sending anything more."""
+        """Requires that the server ends the stream without another frame."""
         try:
             received = self._exactly(1)
         except Closed:

@@ -11,7 +11,7 @@ CONNECT, CONNACK, PUBLISH, PUBACK = 1, 2, 3, 4
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 8, 9, 10, 11
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 
-# Well above anything the server may take on a loaded two-core machine.
+# Longer than the server takes on a loaded machine with two cores.
 REPLY_SECONDS = 15
 
 
@@ -133,14 +133,14 @@ class MqttConnection:
         return reply.body[2]
 
     def receive_message(self) -> Message:
-        """The next packet, which must be a PUBLISH; it is acknowledged when it wants to be."""
+        """Returns the next packet, which must be a PUBLISH, and acknowledges it if it has QoS 1."""
         message = as_message(self.receive())
         if message.packet_id is not None:
             self.send(packet(PUBACK, struct.pack(">H", message.packet_id)))
         return message
 
     def assert_closed(self, seconds: float = REPLY_SECONDS) -> None:
-        """The server must close without sending anything more."""
+        """Requires that the server closes without another packet."""
         try:
             reply = self.receive(seconds)
         except Closed:
@@ -168,7 +168,7 @@ class MqttConnection:
 
 
 def register(connection: MqttConnection, device) -> None:
-    """Connects and registers a device, whatever the reply says of its assignment."""
+    """Connects and registers a device; the reply may have any status."""
     assert connection.connect(device.registration_id, device.username(), device.token(), keep_alive=0) == 0
     connection.send(publish_packet("$dps/registrations/PUT/iotdps-register/?$rid=1", b"{}", qos=0))
     reply = connection.receive_message()

@@ -24,13 +24,13 @@ class Relay:
         return len(pairs)
 
     def close(self) -> None:
-        """Ends the listening and all connections."""
+        """Closes the listener and all connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
     def _accept(self) -> None:
-        # The listener's end is the end.
+        # The listener was closed.
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
@@ -40,7 +40,7 @@ class Relay:
         try:
             server = socket.create_connection(self._target)
         except OSError:
-            # Nothing listens there now; the next client may find it.
+            # Nothing listens there now; a later client may succeed.
             client.close()
             return
         pair = client, server
@@ -49,7 +49,7 @@ class Relay:
             threading.Thread(target=self._pass_on, args=(pair, source, sink), daemon=True).start()
 
     def _pass_on(self, pair: tuple[socket.socket, socket.socket], source: socket.socket, sink: socket.socket) -> None:
-        # A connection that breaks down is closed on both sides.
+        # A connection that fails is closed on both sides.
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)

@@ -48,14 +48,14 @@ class Webhook:
             return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
     def definition(self) -> dict:
-        """What an enrollment says to be allocated by it."""
+        """Returns the members of an enrollment that name this webhook."""
         definition = {"webhookUrl": self.url, "apiVersion": "2021-10-01"}
         return {"allocationPolicy": "custom", "customAllocationDefinition": definition}
 
 
 @contextlib.contextmanager
 def serving(dev, *answers: tuple[int, dict]):
-    """Serves a webhook on a free port for as long as the context lasts."""
+    """Serves a webhook on a free port until the context ends."""
     with tempfile.TemporaryDirectory() as directory:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*_identity(dev, pathlib.Path(directory)))

@@ -14,10 +14,10 @@ import pki
 import sas
 
 # Every api-version that a published or old device SDK is known to send.
-# A client that is known to read the result from the first reply; the hosted service and unknown clients begin otherwise.
+# A client that is known to read the result from the first reply; other clients get `assigning` first, as in Azure.
 CLIENT = "azure-iot-provisioning-device/1.9.1"
 OLD_VERSIONS = ("2017-11-15", "2018-11-01", "2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview")
-# From here on the newest client insists on `assigning` first.
+# From this version on, clients require `assigning` first.
 NEW_VERSIONS = (
     "2025-07-01-preview",
     "2026-07-01-preview",
@@ -39,7 +39,7 @@ class Reply:
     body: object
 
     def assert_error(self, status: int, code: int) -> None:
-        """The answer must be the error body of the protocol."""
+        """Requires the error body of the protocol."""
         assert (self.status, self.body.get("errorCode")) == (status, code), self
         assert self.body["message"] and self.body["trackingId"] and self.body["timestampUtc"].endswith("Z")
         assert self.headers["content-type"] == "application/json; charset=utf-8"
@@ -82,7 +82,7 @@ class Device:
 
     @property
     def resource(self) -> str:
-        """What its token is for."""
+        """The resource of its token."""
         return f"{self.id_scope}/registrations/{self.registration_id}"
 
     @property
@@ -91,7 +91,7 @@ class Device:
         return f"/{self.id_scope}/registrations/{urllib.parse.quote(self.registration_id, safe='')}"
 
     def token(self, **options) -> str:
-        """A valid token unless the options spoil it."""
+        """Returns a token, which is valid unless the options make it invalid."""
         return sas.token(self.resource, self.key, **options)
 
     def username(self, version: str = "2021-06-01") -> str:
@@ -111,7 +111,7 @@ class Device:
 
 
 class ServiceApi:
-    """The calls of the service API that set-up and checks need."""
+    """The calls of the service API that the tests use."""
 
     def __init__(self, dev):
         self._dev = dev

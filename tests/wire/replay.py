@@ -13,7 +13,7 @@ import muster_dev
 import pki
 import sas
 
-# What differs from run to run, by its placeholder.
+# Values that differ in each run, by placeholder.
 VOLATILE = {
     "<time>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z",
     "<seconds>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
@@ -29,7 +29,7 @@ ENDORSEMENT_KEY = bytes.fromhex(
     "013a0001000b000300b20020837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa"
     "00060080004300100800000000000100"
 )
-# Longer than a busy machine takes.
+# Longer than a busy machine needs.
 ASSIGNMENT_SECONDS = 60
 # How a step names the headers that matter.
 HEADERS = {"ifMatch": "If-Match", "maxItemCount": "x-ms-max-item-count"}
@@ -54,7 +54,7 @@ class Replay:
         }
 
     def run(self, steps: list[dict]) -> list[tuple[str, str]]:
-        """Where the answers differ from the recorded ones, by member, and how."""
+        """Returns the differences between the answers and the recorded ones, by member."""
         return [(where, f"{step.get('request', 'the device')}: {what}") for step in steps for where, what in self._step(self._filled(step))]
 
     def _step(self, step: dict) -> list[tuple[str, str]]:
@@ -149,7 +149,7 @@ def identifier(item) -> str:
 
 
 def new_modulus() -> bytes:
-    """2048 bits of an odd number."""
+    """Returns an odd number of 2048 bits."""
     number = int.from_bytes(os.urandom(256)) | 1 << 2047 | 1
     return number.to_bytes(256)
 

@@ -17,14 +17,14 @@ REGISTER = {"iotdps-operation-type": "iotdps-register"}
 
 
 def nested(depth):
-    """Lists in one another."""
+    """Returns nested lists."""
     value = b"\x45"
     for _ in range(depth):
         value = b"\xd0" + struct.pack(">II", len(value) + 4, 1) + value
     return value
 
 
-# What once made another implementation overflow its stack.
+# This overflowed the stack of another implementation.
 DEEP = nested(800)
 
 

@@ -9,7 +9,7 @@ import muster_dev
 import pytest
 import sas
 
-# Clients send header and body in two writes; a server that answers between them must still take the body.
+# Clients send header and body in two writes; a server that answers between them must still read the body.
 BETWEEN_WRITES_SECONDS = 0.2
 UNKNOWN_POLICY_TOKEN = "SharedAccessSignature sr=x&sig=AAAA&se=4000000000&skn=nobody"
 

@@ -1,4 +1,4 @@
-"""Clients of small devices, as their sources say what they send and take: coreMQTT (FreeRTOS), the Azure SDK for Embedded C and
+"""Clients of small devices, by their sources: coreMQTT (FreeRTOS), the Azure SDK for Embedded C and
 Microchip's AnyCloud firmware. None of them can be had from a package registry.
 """
 
@@ -47,7 +47,7 @@ class StrictClient:
 
 
 def provisioning(dev, device: endpoint.Device) -> StrictClient:
-    """A client without a name, to which the service says `assigning` first."""
+    """A client without a known name, which gets `assigning` first."""
     username = f"{device.resource}/api-version=2019-03-31"
     return StrictClient(dev, dev.device_endpoint, device.registration_id, username, device.token())
 
@@ -117,7 +117,7 @@ def test_messages_at_the_granted_qos(dev, service_api, connection, qos, any_devi
             assert hub_call(dev, host, "POST", "/messages/devicebound", text, **target).status == 201
             message = client.receive()
             assert (message.payload, message.qos) == (text, qos)
-        # Answers to requests come at QoS 0, whatever was granted; without `$rid` an empty one comes back.
+        # Answers to requests have QoS 0, whatever was granted; without `$rid` the answer has an empty one.
         client.subscribe("$iothub/twin/res/#", qos)
         client.publish("$iothub/twin/GET/?rid=7")
         assert client.receive().topic == "$iothub/twin/res/200/?$rid="

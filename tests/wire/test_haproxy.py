@@ -21,7 +21,7 @@ import sas
 
 KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
 DIRECT, METRICS = 18545, 19101
-# By the version of the protocol that the frontend's server line asks for.
+# By the option of the server line, which sets the version of the protocol.
 FRONTENDS = {"send-proxy": 18551, "send-proxy-v2": 18552}
 # TLS ends here, with a suite that Muster does not have.
 ENDING, CBC = 18553, "ECDHE-RSA-AES128-SHA256"
@@ -108,7 +108,7 @@ def served(tmp_path_factory):
 
 @contextlib.contextmanager
 def running(command, directory, log):
-    """A program until the end of the tests."""
+    """Runs a program until the end of the tests."""
     process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)
     try:
         yield process
@@ -128,7 +128,7 @@ def wait_for(port: int) -> None:
 
 
 def refused_registration(port: int, source: str) -> int:
-    """Sends a register call of a stranger from an address of its own; the log tells who was refused."""
+    """Sends a register call of an unknown device from its own address; returns the logged address of the refusal."""
     context = ssl._create_unverified_context()  # the certificate is of this test
     connection = http.client.HTTPSConnection(
         "127.0.0.1", port, timeout=30, context=context, source_address=(source, 0)
@@ -156,7 +156,7 @@ def refusals() -> dict[str, float]:
 def test_the_proxy_header_names_the_client(served, option):
     before = served.read_text().count(CLIENT)
     assert refused_registration(FRONTENDS[option], CLIENT) == 401
-    # Beside the proxy nothing is taken for a header, and none is wanted.
+    # A direct client sends no header, and none is required of it.
     assert refused_registration(DIRECT, "127.0.0.8") == 401
     deadline = time.monotonic() + 10
     while served.read_text().count(CLIENT) == before:
@@ -174,7 +174,7 @@ def test_health_checks_are_not_counted_as_refusals(served):
 
 
 def test_a_device_with_a_cbc_suite_registers_through_a_tls_proxy(served):
-    """As firmware that has no other suite must; certificates do not come through, keys do."""
+    """Firmware without other suites needs this; the proxy forwards symmetric keys, but no client certificates."""
     device = endpoint.Device("0neAAAAAAAA", "cbc-device", KEY)
     keys = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
     enrollment = json.dumps({"registrationId": "cbc-device", "attestation": keys}).encode()

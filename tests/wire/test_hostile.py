@@ -13,7 +13,7 @@ import pytest
 import raw_mqtt
 
 IDLE_CONNECTIONS = 2_000
-# The life of a connection that proves nothing, and a margin.
+# The lifetime of an unproven connection, and a margin.
 UNPROVEN_SECONDS = 90
 # Longer than any time limit for a first request, shorter than those for a kept connection.
 PATIENCE_SECONDS = 120
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 120
 
 @pytest.mark.timeout(PATIENCE_SECONDS + 60)
 def test_slow_clients_are_cut_off(dev, device):
-    """One client per stage stops half-way; all must be closed while honest ones are served."""
+    """One client stops in each stage: all are closed, and other clients are served meanwhile."""
     stalled = {
         "no handshake on 443": socket.create_connection((dev.device_endpoint, dev.https_port)),
         "no handshake on 8883": socket.create_connection((dev.device_endpoint, dev.mqtts_port)),
@@ -46,7 +46,7 @@ def test_slow_clients_are_cut_off(dev, device):
 
 @pytest.mark.timeout(300)
 def test_thousands_of_idle_connections(dev, device):
-    """A newcomer is served as if they were not there; they go by themselves, and who has registered stays."""
+    """A new client is served as usual, the idle connections end, and registered devices stay connected."""
     context = endpoint.tls(dev)
     with contextlib.ExitStack() as opened:
         registered = opened.enter_context(raw_mqtt.MqttConnection((dev.device_endpoint, dev.mqtts_port), context))
@@ -57,7 +57,7 @@ def test_thousands_of_idle_connections(dev, device):
         assert register(dev, device) == "assigned"
         assert time.monotonic() - started < 5
 
-        # All of them have shown a token that is none, and asked for no keep-alive.
+        # All of them have sent an invalid token, and no keep-alive interval.
         for connection in random.sample(idle, 100):
             connection.assert_closed(UNPROVEN_SECONDS)
         registered.send(raw_mqtt.packet(raw_mqtt.PINGREQ, b""))
@@ -65,7 +65,7 @@ def test_thousands_of_idle_connections(dev, device):
 
 
 def test_random_bytes(dev, device):
-    """Whatever arrives on any port, the service goes on."""
+    """Arbitrary input on any port does not stop the service."""
     noise = random.Random(20_240_229)
     for _ in range(200):
         port = noise.choice((dev.https_port, dev.mqtts_port, dev.amqps_port))
@@ -76,7 +76,7 @@ def test_random_bytes(dev, device):
 
 
 def test_connections_dropped_in_mid_request(dev, device):
-    """A client that leaves without reading its answer costs nothing but its own connection."""
+    """A client that leaves without reading its answer affects only its own connection."""
     for _ in range(100):
         connection = endpoint.https(dev)
         connection.putrequest("PUT", f"{device.path}/register?api-version=2021-06-01")
@@ -87,7 +87,7 @@ def test_connections_dropped_in_mid_request(dev, device):
 
 
 def idle_device(dev, context, number):
-    """A connected MQTT client that then does nothing."""
+    """Returns a connected MQTT client that sends nothing more."""
     connection = raw_mqtt.MqttConnection((dev.device_endpoint, dev.mqtts_port), context)
     stranger = endpoint.Device(dev.id_scope, f"idle-{number}", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
     assert connection.connect(stranger.registration_id, stranger.username(), stranger.token(), keep_alive=0) == 0
@@ -104,7 +104,7 @@ def stall(dev, port: int, data: bytes):
 
 
 def closed(client) -> bool:
-    """Whether the server closed this readable connection, possibly after a response."""
+    """Returns whether the server closed this readable connection, possibly after a response."""
     try:
         return client.recv(4096) == b""
     except OSError:
@@ -112,7 +112,7 @@ def closed(client) -> bool:
 
 
 def register(dev, device) -> str:
-    """An honest registration on a connection of its own."""
+    """Registers a device over a new connection."""
     connection = endpoint.https(dev)
     try:
         return device.register(connection).body["status"]

@@ -110,7 +110,7 @@ def test_malformed_body_is_refused(device, connection, service_api, body):
     assert service_api.call("GET", f"/registrations/{device.registration_id}").status == 404
 
 
-def test_tolerated_oddities(device, connection):
+def test_unusual_requests_are_accepted(device, connection):
     path = f"{device.path}/register?api-version=2021-06-01&forceRegistration=true&iothub-no-client-cert=true"
     oddities = {"Content-Encoding": "utf-8", "UserAgent": "prov_device_client/1.0", "X-Unknown": "1"}
     reply = endpoint.call(connection, "PUT", path, {}, device.token(), **oddities)
@@ -135,7 +135,7 @@ def test_every_spelling_of_a_token(device, connection, encode, options):
 
 
 class TestRefusals:
-    """Wrong credentials are 401 and leave nothing behind; unknown things are not found."""
+    """Wrong credentials get 401 and change nothing; unknown paths and operations get 404."""
 
     def test_bad_tokens(self, device, connection, service_api):
         other = endpoint.Device(device.id_scope, "another-device", device.key)

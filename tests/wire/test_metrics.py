@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
 ADDRESS = "127.0.0.1:19100"
-# A name that would end the label, and the line, if it were written as it is.
+# A name that would end the label and the line if it were not escaped.
 NAME = 'plant "7"\\n{}'
 CONFIGURATION = f"""
 data_dir = "data"
@@ -67,7 +67,7 @@ def families(tmp_path):
 
 
 def scrape() -> str:
-    """The text, as soon as there is one."""
+    """Returns the text when the server is up."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:

@@ -148,7 +148,7 @@ class TestConversation:
 
 
 class TestRefusals:
-    """Who may not register hears why; who breaks the protocol is cut off."""
+    """Refused devices get an error; connections that violate the protocol are closed."""
 
     @pytest.mark.parametrize("spoil", ["wrong key", "expired", "garbage"])
     def test_bad_token_gets_an_error_response(self, dev, device, spoil):
@@ -255,7 +255,7 @@ class TestRefusals:
 
 
 class TestKeepAlive:
-    """A silent client is dropped after one and a half keep-alive periods, a pinging one is kept."""
+    """A silent client is closed after one and a half keep-alive periods; a pinging one is not."""
 
     def test_silent_client(self, dev, device):
         with mqtt(dev) as opened:
@@ -275,7 +275,7 @@ class TestKeepAlive:
 
 
 def drained(plain: socket.socket) -> bool:
-    """Reads whatever alert the server sends until it closes."""
+    """Reads until the server closes, and ignores an alert."""
     try:
         while plain.recv(4096):
             pass

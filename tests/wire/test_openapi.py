@@ -36,7 +36,7 @@ def own_dev(tmp_path):
 
 
 def address(dev) -> str:
-    """Where the document is; the host name of the connection string has the port in it."""
+    """Returns the URL of the document; the host name of the connection string includes the port."""
     return f"https://{dev.service_credentials['HostName']}/openapi.json"
 
 

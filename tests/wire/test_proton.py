@@ -1,4 +1,4 @@
-"""Qpid Proton, an AMQP client that is not Microsoft's and knows nothing of the SDKs, against the device endpoint and a hub.
+"""Qpid Proton, an AMQP client that is independent of the SDKs, against the device endpoint and a hub.
 
 Proton settles, grants credit and describes its terminus as the standard lets it, where the SDKs have habits of their own.
 """
@@ -20,7 +20,7 @@ SECONDS = 30
 
 
 class Properties(LinkOption):
-    """What the attach of a link says besides its address."""
+    """The members of an attach besides its address."""
 
     def __init__(self, **properties):
         self._properties = {symbol(f"com.microsoft:{name.replace('_', '-')}"): text for name, text in properties.items()}
@@ -33,7 +33,7 @@ VERSIONED = Properties(api_version="2021-06-01", client_version="qpid-proton")
 
 
 def trusting(dev, credentials: pki.Credentials | None = None, directory=None) -> SSLDomain:
-    """TLS that checks whose certificate it is, but not its name: Proton knows none that are addresses."""
+    """TLS that verifies the issuer of the certificate, but not its name: Proton does not compare addresses."""
     domain = SSLDomain(SSLDomain.MODE_CLIENT)
     domain.set_trusted_ca_db(dev.ca_file)
     domain.set_peer_authentication(SSLDomain.VERIFY_PEER)
@@ -62,7 +62,7 @@ def by_token(dev, device):
 
 
 def links(connection, address):
-    """A link each way."""
+    """Attaches a link in each direction."""
     receiver = connection.create_receiver(address, credit=10, options=VERSIONED)
     return connection.create_sender(address, options=VERSIONED), receiver
 
@@ -106,7 +106,7 @@ def test_a_device_registers_and_polls(dev, service_api, device, correlation_id, 
         state = said(ask(sender, receiver, "iotdps-get-operationstatus", **asked))
         assert state["status"] == "assigned"
         assert state["registrationState"]["deviceId"] == device.registration_id
-        # Links may go and come again.
+        # Links may be detached and attached again.
         sender.close()
         receiver.close()
         again = registered(*links(connection, f"/{device.resource}"))
@@ -125,7 +125,7 @@ def test_a_device_registers_by_its_certificate(dev, service_api, tmp_path):
             assert registered(*both)["status"] == "assigned"
 
 
-def test_refusals_come_with_their_reason(dev, device):
+def test_refusals_include_their_reason(dev, device):
     with by_token(dev, device) as connection:
         sender, _ = links(connection, device.resource)
         request = Message(body=b"{", properties={"iotdps-operation-type": "iotdps-register"})
@@ -138,14 +138,14 @@ def test_refusals_come_with_their_reason(dev, device):
         assert detached.value.condition == "amqp:unauthorized-access"
 
 
-def test_a_large_payload_comes_in_many_frames(dev, device):
+def test_a_large_payload_is_received_in_many_frames(dev, device):
     with by_token(dev, device) as connection:
         both = links(connection, device.resource)
         body = json.dumps({"payload": {"x": "y" * 90_000}}).encode()
         assert registered(*both, body)["status"] == "assigned"
 
 
-def test_a_device_talks_to_its_hub(dev, service_api, device):
+def test_a_device_sends_telemetry_to_its_hub(dev, service_api, device):
     """Telemetry, with the credentials in SASL PLAIN as hubs take them."""
     with by_token(dev, device) as connection:
         state = registered(*links(connection, device.resource))["registrationState"]

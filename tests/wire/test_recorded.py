@@ -14,7 +14,7 @@ RECORDED = pathlib.Path(__file__).parent / "recorded"
 HOSTED = json.loads((RECORDED / "hosted_service.json").read_text(encoding="utf-8"))
 AZURE_CLI = json.loads((RECORDED / "azure_cli.json").read_text(encoding="utf-8"))
 
-# Where Muster answers otherwise than the hosted service, by the member, and why.
+# The members in which Muster differs from Azure, with the reason.
 DIFFERENCES = {
     "etag": "a quoted string, as HTTP has it; the hosted service's is the base64 of one",
     "provisioningStatus": "`enabled` where null was sent; the hosted service repeats the null",

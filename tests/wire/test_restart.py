@@ -15,7 +15,7 @@ FACTS = ("id_scope", "device_endpoint", "service_connection_string", "ca_pem", "
 
 @pytest.fixture
 def directory(tmp_path):
-    """A directory of its own; the high ports leave the standard ones to the other tests."""
+    """A separate directory; the high ports keep the standard ones free for other tests."""
     return tmp_path / "kept"
 
 
@@ -50,7 +50,7 @@ def test_open_connections_do_not_delay_the_shutdown(directory):
 
 
 def registered(device, connection):
-    """The operation, once it has ended: on a busy machine that takes longer than the reply to a register waits."""
+    """Polls until the operation ends: on a busy machine the register call replies earlier."""
     operation = device.register(connection).body
     deadline = time.monotonic() + 60
     while operation["status"] == "assigning" and time.monotonic() < deadline:

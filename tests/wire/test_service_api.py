@@ -117,7 +117,7 @@ def test_errors(ask):
 
 
 class TestTokens:
-    """Who may come in."""
+    """Accepted and refused tokens."""
 
     TARGET = "/enrollments/svc-token?api-version=2021-10-01"
 
@@ -136,7 +136,7 @@ class TestTokens:
         ask("GET", self.TARGET, policy_name="nobody").assert_error(401, 401002)
         ask("GET", self.TARGET, expiry=int(time.time()) - 3600).assert_error(401, 401002)
 
-    def test_device_token_does_not_open_the_service(self, dev, device, connection):
+    def test_device_token_is_refused_by_the_service(self, dev, device, connection):
         reply = endpoint.call(connection, "GET", self.TARGET, token=device.token(key_name="registration"))
         assert reply.status == 401
 
@@ -144,7 +144,7 @@ class TestTokens:
         assert endpoint.call(connection, "GET", self.TARGET).status == 401
 
 
-def test_metering_counts_what_succeeded_and_nothing_else(ask, service_api, connection):
+def test_metering_counts_only_successful_calls(ask, service_api, connection):
     before = operations(ask)
     device = service_api.enroll("svc-metered")
     service_api.call("GET", "/enrollments/svc-metered")

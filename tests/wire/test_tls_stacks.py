@@ -28,12 +28,12 @@ HOSTS = ("127.0.0.1", "127.0.0.11")  # the endpoint and an embedded hub
 
 
 def run(*command, said=b"") -> subprocess.CompletedProcess:
-    """A program to its end."""
+    """Runs a program to its end."""
     return subprocess.run([str(it) for it in command], input=said, capture_output=True, timeout=SECONDS, check=False)
 
 
 def request(host: str) -> bytes:
-    """Answered by the endpoint with 200, by a hub with 401."""
+    """Requires the answer: 200 by the endpoint, 401 by a hub."""
     return f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("ascii")
 
 
@@ -47,7 +47,7 @@ def s_client(dev, host, *options) -> subprocess.CompletedProcess:
 
 
 def answered(ended: subprocess.CompletedProcess) -> str:
-    """What a client printed that was answered."""
+    """Returns the output of a client that got an answer."""
     text = ended.stdout.decode(errors="replace")
     assert ended.returncode == 0 and re.search(r"HTTP/1.1 (200|401)", text), (text[-2000:], ended.stderr[-2000:])
     return text
@@ -72,7 +72,7 @@ def test_each_group(dev, group):
     answered(s_client(dev, HOSTS[0], "-groups", group))
 
 
-# The signature algorithms of modems that know RSA alone, of elements without PSS, and of stacks that want EC.
+# The signature algorithms of modems with RSA only, of secure elements without PSS, and of stacks that require EC.
 @pytest.mark.parametrize(
     ("options", "signature"),
     [
@@ -97,7 +97,7 @@ def test_no_ticket_and_no_root(dev, host, version):
 @pytest.mark.parametrize(
     ("options", "alert"),
     [
-        # It names no signature algorithms, which is what is looked at first.
+        # It names no signature algorithms, which are checked first.
         (("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"), "handshake failure"),
         (("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA256"), "handshake failure"),  # CBC
         (("-tls1_2", "-cipher", "AES128-GCM-SHA256"), "handshake failure"),  # RSA key exchange
@@ -117,7 +117,7 @@ def test_a_short_key_is_refused_with_its_reason(dev, tmp_path):
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (tmp_path / "key.pem").write_bytes(key.private_bytes(*form))
     identity = ("-cert", tmp_path / "chain.pem", "-key", tmp_path / "key.pem", "-cipher", "DEFAULT@SECLEVEL=0")
-    # Refusals of one address are summed up beyond a rate, and tests before this one may have used it up.
+    # Refusals of one address are summarized beyond a rate, which earlier tests may have reached.
     deadline = time.monotonic() + SECONDS
     while "weak-key" not in (dev.directory / "dev.log").read_text(errors="replace"):
         assert time.monotonic() < deadline, "the log has no reason"
@@ -135,7 +135,7 @@ def test_gnutls(dev, priority):
     command += ["--sni-hostname", "localhost", "--verify-hostname", "localhost", "127.0.0.1"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        # It leaves at the end of its input, whether or not there was an answer.
+        # It exits at the end of its input, with or without an answer.
         process.stdin.write(request("localhost"))
         process.stdin.flush()
         process.wait(SECONDS)

@@ -74,7 +74,7 @@ async fn register_all(logs: usize, size: Size) -> anyhow::Result<(Duration, u64)
     Ok((time / u32::try_from(size.devices)?, database_bytes(&path)? / size.devices as u64))
 }
 
-/// The size of a database without free pages, which the write-ahead log would hide.
+/// Returns the size of a database without free pages, which the write-ahead log would hide.
 fn database_bytes(path: &Path) -> anyhow::Result<u64> {
     let connection = Connection::open(path)?;
     connection.execute_batch("VACUUM")?;

@@ -117,7 +117,7 @@ impl Database {
         Ok(Database { shared: Arc::new(Shared { was_cut_off, readers, queue: None, commits, lock, thread }) })
     }
 
-    /// Whether the last process that had the file open ended without closing it: it was killed, or the machine stopped.
+    /// Returns whether the last process that had the file open ended without closing it: it was killed, or the machine stopped.
     pub fn was_cut_off(&self) -> bool {
         self.shared.was_cut_off
     }
@@ -283,7 +283,7 @@ fn gone<E>() -> WriteError<E> {
     WriteError::Lost("the database is closed".to_owned())
 }
 
-/// Whether there is a write-ahead log that was not checkpointed into the file, as a clean end does.
+/// Returns whether there is a write-ahead log that was not checkpointed into the file, as a clean end does.
 fn has_log(path: &Path) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");

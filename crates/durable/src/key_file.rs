@@ -85,7 +85,7 @@ fn create(path: &Path) -> io::Result<()> {
     directory::sync(directory)
 }
 
-/// Only a warning: containers mount secrets with modes of their own.
+/// Warns of a key file that others may read. It is no error: containers mount secrets with modes of their own.
 fn warn_if_exposed(path: &Path, file: &File) {
     let exposed = file.metadata().is_ok_and(|metadata| metadata.mode() & 0o077 != 0);
     if exposed {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn makes_a_key_once_and_loads_it_again() {
+    fn a_key_is_created_once_and_loaded_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys/seal.key");
         let sealed = Sealer::load_or_create(&path).unwrap().seal(b"c", b"value");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_key() {
+    fn an_invalid_key_file_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("seal.key");
         let long = STANDARD.encode([1; 33]);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn everyone_who_creates_at_once_gets_the_same_key() {
+    fn concurrent_creators_get_the_same_key() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("seal.key");
         let sealers: Vec<Sealer> = std::thread::scope(|scope| {

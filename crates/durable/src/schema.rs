@@ -28,7 +28,7 @@ pub enum OpenError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it seems to be.
+        /// The program that it seems to belong to.
         found: String,
         /// The application that tried to open it.
         expected: &'static str,
@@ -114,7 +114,7 @@ impl Schema {
         let foreign =
             |found: String| OpenError::Foreign { path: path.to_owned(), found, expected: self.application };
         match contents(connection).map_err(sqlite)? {
-            Contents::Nothing => return Err(foreign("nobody (it is empty)".to_owned())),
+            Contents::Nothing => return Err(foreign("no program (it is empty)".to_owned())),
             Contents::NoMeta => return Err(foreign("another program (it has no table meta)".to_owned())),
             Contents::Meta => {}
         }

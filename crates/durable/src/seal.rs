@@ -28,7 +28,7 @@ pub enum SealError {
 }
 
 impl Sealer {
-    /// A sealer with this key.
+    /// Creates a sealer with this key.
     #[expect(clippy::expect_used, reason = "a 32-byte array is the length AES-256 takes")]
     pub fn from_key(key: [u8; KEY_LEN]) -> Sealer {
         let key = UnboundKey::new(&AES_256_GCM, &key).expect("AES-256 takes 32 bytes");
@@ -56,7 +56,7 @@ impl Sealer {
         sealed
     }
 
-    /// The value that was sealed for `context`.
+    /// Returns the value that was sealed for `context`.
     pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (Some((&VERSION, rest)), true) = (sealed.split_first(), sealed.len() >= OVERHEAD) else {
             return Err(SealError::Format);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_what_it_sealed() {
+    fn a_sealed_value_is_opened() {
         for length in [0, 1, 15, 16, 17, 1000, 100_000] {
             let plain: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
             let sealed = sealer().seal(b"place", &plain);
@@ -108,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn same_value_never_looks_the_same() {
+    fn equal_values_are_sealed_differently() {
         assert_ne!(sealer().seal(b"place", b"value"), sealer().seal(b"place", b"value"));
     }
 
     #[test]
-    fn every_altered_bit_is_noticed() {
+    fn every_altered_bit_is_detected() {
         let sealed = sealer().seal(b"place", b"value");
         for bit in 0..sealed.len() * 8 {
             let mut altered = sealed.clone();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_is_noticed() {
+    fn every_truncation_is_detected() {
         let sealed = sealer().seal(b"place", b"value");
         for length in 0..sealed.len() {
             let expected = if length < OVERHEAD { SealError::Format } else { SealError::Mismatch };
@@ -133,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn another_place_or_key_does_not_open_it() {
+    fn another_context_or_key_does_not_open_a_value() {
         let sealed = sealer().seal(b"place", b"value");
         assert_eq!(sealer().open(b"elsewhere", &sealed), Err(SealError::Mismatch));
         assert_eq!(Sealer::from_key([8; 32]).open(b"place", &sealed), Err(SealError::Mismatch));
     }
 
     #[test]
-    fn the_key_is_not_printed() {
+    fn debug_output_hides_the_key() {
         assert_eq!(format!("{:?}", sealer()), "Sealer(key hidden)");
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Runs until every sender is gone or [`Message::Close`] arrives, then checkpoints and closes the file.
+    /// Runs until every sender is dropped or [`Message::Close`] arrives, then checkpoints and closes the file.
     pub(crate) fn run(mut self) {
         let mut messages = Vec::with_capacity(BATCH);
         let mut jobs = Vec::with_capacity(BATCH);

@@ -24,7 +24,7 @@ pub struct Policy {
     pub name: String,
     /// The primary key.
     pub primary_key: SymmetricKey,
-    /// The secondary key, if there is one; it is valid alike.
+    /// The secondary key, if there is one; it is equally valid.
     pub secondary_key: Option<SymmetricKey>,
     /// The rights of tokens that are signed with either key.
     pub rights: Vec<Right>,

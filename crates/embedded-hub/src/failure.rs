@@ -47,7 +47,7 @@ pub enum HubFailure {
 }
 
 impl HubFailure {
-    /// Returns its error code, for REST and MQTT alike.
+    /// Returns its error code, for REST and MQTT.
     pub fn code(&self) -> ErrorCode {
         match self {
             HubFailure::Broken(_) => ErrorCode::ServerError,

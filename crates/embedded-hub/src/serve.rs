@@ -46,7 +46,7 @@ pub fn limits(given: &Limits) -> Limits {
     Limits { request_timeout: LONGEST_CALL + Duration::from_secs(60), amqp, mqtt, ..given.clone() }
 }
 
-/// The time for a device to connect, then to answer.
+/// The longest method call: the time for a device to connect, and then to answer.
 const LONGEST_CALL: Duration = Duration::from_secs(2 * 300);
 /// Bytes of the longest topic that MQTT allows, with the packet's header.
 const MAX_TOPIC_BYTES: usize = 64 * 1024 + 16;

@@ -381,7 +381,7 @@ mod tests {
         /// In any order of events there are no more connections than permits, proven ones are never evicted and leave what
         /// is reserved, and only a network with most unproven connections loses one.
         #[test]
-        fn permits_hold_in_any_order(steps in proptest::collection::vec(step(), 1..200), per_network in 4..TOTAL) {
+        fn limits_hold_in_any_order_of_events(steps in proptest::collection::vec(step(), 1..200), per_network in 4..TOTAL) {
             let mut table = ConnectionTable::new(capacity(per_network));
             let (mut model, mut now) = (Model::new(), Instant::now());
             let mut refused = HashSet::new();

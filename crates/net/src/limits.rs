@@ -77,10 +77,10 @@ pub struct AmqpLimits {
     /// for each of its answers.
     pub login_timeout: Duration,
     /// Bytes of a SASL frame. Default 1 KiB: the standard's 512 (§5.3.1) are too few for the longest registration ID,
-    /// which stands in the user name and again in the token.
+    /// which is in the user name and again in the token.
     pub max_sasl_frame: usize,
-    /// Bytes of the frame that opens the connection; before it no size is agreed upon. Default 4 KiB: clients tell their
-    /// versions and capabilities in it.
+    /// Bytes of the frame that opens the connection; before it no size is agreed upon. Default 4 KiB: it has the
+    /// versions and capabilities of the client.
     pub max_frame_before_open: usize,
     /// Bytes of any frame afterwards, at least 512. Default 8 KiB: an unproven client may send one.
     pub max_frame: usize,

@@ -154,7 +154,7 @@ impl Frames {
 }
 
 impl<S: AsyncRead + Unpin> MeteredStream<S> {
-    /// Reads what has arrived, and holds the length of a long frame of an unproven client back, with what is behind it.
+    /// Reads the bytes that have arrived. Holds back the length of a long frame of an unproven client, and the bytes after it.
     fn poll_arrived(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.meter.poll_room(context));
         let before = buffer.filled().len();
@@ -260,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_cannot_be_is_long() {
+    fn an_impossible_length_counts_as_long() {
         assert_eq!(found(1000, &[0x82, 0xFF, 255, 255, 255, 255, 255, 255, 255, 255, 0], 11), Some(9));
     }
 
     proptest! {
         /// The bytes may be cut in any way: the same byte ends the first long length.
         #[test]
-        fn reads_of_any_size_find_the_same(lengths in prop::collection::vec(0_usize..70_000, 0..4), step in 1_usize..3000) {
+        fn a_length_is_found_in_reads_of_any_size(lengths in prop::collection::vec(0_usize..70_000, 0..4), step in 1_usize..3000) {
             let bytes: Vec<u8> = lengths.iter().flat_map(|&length| frame(length)).collect();
             let whole = found(5_000, &bytes, bytes.len().max(1));
             prop_assert_eq!(found(5_000, &bytes, step), whole);

@@ -53,7 +53,7 @@ fn starts_like(bytes: &[u8], start: &[u8]) -> bool {
     bytes[..common] == start[..common]
 }
 
-/// `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n`
+/// Parses a header of version 1: `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n`.
 fn parse_line(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let within = &bytes[..bytes.len().min(MAX_LINE_BYTES)];
     let Some(end) = within.iter().position(|byte| *byte == b'\n') else {
@@ -86,7 +86,7 @@ fn source<A: std::str::FromStr + Into<IpAddr>>(
     Ok(SocketAddr::new(address(from)?.into(), from_port.ok_or(ProxyError::Line)?))
 }
 
-/// Signature, version and command, family, length; then addresses, ports and extensions.
+/// Parses a header of version 2: signature, version and command, family, length; then addresses, ports and extensions.
 fn parse_binary(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let (version_and_command, family) = (bytes[SIGNATURE.len()], bytes[SIGNATURE.len() + 1]);
     let length = usize::from(u16::from_be_bytes([bytes[FIXED_BYTES - 2], bytes[FIXED_BYTES - 1]]));
@@ -105,7 +105,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     Ok(Parsed::Header { len, source })
 }
 
-/// Source and destination address of `A` bytes each, then their ports: `ALL` bytes.
+/// Parses source and destination address of `A` bytes each, then their ports: `ALL` bytes.
 fn addresses<const A: usize, const ALL: usize>(body: &[u8]) -> Result<SocketAddr, ProxyError>
 where
     IpAddr: From<[u8; A]>,
@@ -234,7 +234,7 @@ mod tests {
         [SIGNATURE, &[command, family], &length, body].concat()
     }
 
-    /// A header and the source that it names.
+    /// Generates a header and the source that it names.
     fn header() -> impl Strategy<Value = (Vec<u8>, Option<SocketAddr>)> {
         let v4 = (any::<[u8; 4]>(), any::<u16>());
         let v6 = (any::<[u8; 16]>(), any::<u16>());
@@ -278,7 +278,7 @@ mod tests {
 
         /// Each proper prefix is incomplete, and arbitrary bytes do not panic.
         #[test]
-        fn prefixes_wait_for_more((bytes, source) in header(), other in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn an_incomplete_header_waits_for_more((bytes, source) in header(), other in prop::collection::vec(any::<u8>(), 0..200)) {
             for len in 1..bytes.len() {
                 prop_assert_eq!(parse(&bytes[..len]), Ok(Parsed::Incomplete));
             }

@@ -228,7 +228,7 @@ impl State {
         (device, is_new)
     }
 
-    /// Returns what the order finds at its place.
+    /// Returns whose device the hub has under the device ID of a spec.
     fn before(&self, spec: &DeviceSpec) -> Result<Before, HubError> {
         match self.devices.get(&spec.device_id) {
             None => Ok(Before::Own),

@@ -60,13 +60,13 @@ pub fn instance(scope: &str) -> Instance {
     }
 }
 
-/// Who changes samples.
+/// Returns the attribution of changes of samples.
 pub fn by() -> Attribution {
     let (actor, at) = (operator(), Timestamp::from_unix_seconds(1_795_900_000));
     Attribution { actor, operation: LogOperation::EnrollmentPut, at }
 }
 
-/// An operator.
+/// Returns an operator.
 pub fn operator() -> Actor {
     let policy = PolicyName::parse("provisioningserviceowner").unwrap();
     Actor::Operator { policy, address: Some(IpAddr::from([192, 0, 2, 7])) }

@@ -303,7 +303,7 @@ mod tests {
     proptest! {
         /// The signed text consists of the resource and the expiry as sent, so a token cannot be accepted with others.
         #[test]
-        fn the_signed_text_is_of_the_token(
+        fn the_signed_text_is_part_of_the_token(
             text in "(sr=[a-z%0-9/]{0,10}&?|se=[0-9]{1,12}&?|sig=[a-zA-Z0-9%]{0,8}&?|skn=[a-z]{0,3}&?){3,5}|\\PC{0,200}",
         ) {
             if let Ok(claim) = parse(&format!("SharedAccessSignature {text}")) {

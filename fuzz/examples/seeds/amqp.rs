@@ -1,13 +1,13 @@
 //! Seeds of AMQP: what devices send, and what servers answer.
 
 use bytes::{Bytes, BytesMut};
-use muster_fuzz::service::{SCOPE, device_token};
-use testkit::sample;
 use codec::amqp::{
     AmqpError, Attach, Begin, Body, Close, DeliveryState, Detach, Disposition, End, Entries, Flow, Frame,
     LinkFlow, Message, MessageId, Open, Performative, Properties, Protocol, Role, SaslCode, SaslFrame,
     SaslInit, SettleMode, Terminus, Transfer, Value, encode_frame, encode_protocol, encode_sasl,
 };
+use muster_fuzz::service::{SCOPE, device_token};
+use testkit::sample;
 
 use crate::put;
 

@@ -1,9 +1,9 @@
 //! Seeds of AMQP at a hub: what devices send.
 
-use muster_fuzz::hub;
 use codec::amqp::{
     Body, Detach, Entries, Message, MessageId, Performative, Properties, Protocol, Role, Value,
 };
+use muster_fuzz::hub;
 
 use crate::{
     amqp::{attach, beginning, credit, frames, header, plain, sasl_frame, transfer},

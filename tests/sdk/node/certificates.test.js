@@ -47,7 +47,7 @@ const named = (primary, secondary) => ({ type: 'x509', x509: { caReferences: { p
 
 describe('enrollments that name CA certificates', () => {
   for (const [transport, { Provisioning }] of Object.entries(transports)) {
-    it(`let in chains of every length over ${transport}`, async () => {
+    it(`admit chains of every length over ${transport}`, async () => {
       const registrationId = `node-named-${transport.toLowerCase()}`;
       const { leaf, ...chain } = world.certificate('chain', registrationId);
       await upload(`${registrationId}-root`, chain.root, true);
@@ -64,7 +64,7 @@ describe('enrollments that name CA certificates', () => {
     });
   }
 
-  it('are read as they were written, and refuse while the CA is not verified', async () => {
+  it('are returned as stored, and admit no device while the CA is not verified', async () => {
     const registrationId = 'node-named-individual';
     const chain = world.certificate('chain', registrationId);
     await upload('node-unproved', chain.root, false);

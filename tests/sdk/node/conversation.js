@@ -1,5 +1,5 @@
 'use strict';
-// What a device and the operators of its hub have to say to each other.
+// Messages, twins and methods between a device and the operators of its hub.
 
 const assert = require('node:assert/strict');
 const { on } = require('node:events');
@@ -25,7 +25,7 @@ async function cloudToDevice(client, state, { abandons }) {
   if (abandons) await client.abandon(await next());
   const first = await next();
   assert.equal(first.data.toString(), 'open the valve');
-  // Node's HTTP transport leaves the name of the header.
+  // Node's HTTP transport keeps the name of the header.
   assert.equal(first.properties.getValue('level') ?? first.properties.getValue('iothub-app-level'), 'high');
   await client.complete(first);
   await world.sendToDevice(state, 'close it', {});

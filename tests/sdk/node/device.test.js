@@ -1,6 +1,6 @@
 'use strict';
-// azure-iot-provisioning-device over every transport with every attestation; then azure-iot-device goes on to the
-// assigned hub by the same transport.
+// azure-iot-provisioning-device over every transport with every attestation; then azure-iot-device connects to the
+// assigned hub over the same transport.
 
 const assert = require('node:assert/strict');
 const { describe, it } = require('node:test');
@@ -14,7 +14,7 @@ const world = require('./world');
 for (const [transport, { Provisioning, Hub, options, connected, abandons }] of Object.entries(transports)) {
   describe(`a device over ${transport}`, () => {
     for (const [name, attest] of Object.entries(world.attestations)) {
-      it(`with ${name} reaches its hub and talks to it`, async () => {
+      it(`with ${name} reaches its hub and exchanges messages with it`, async () => {
         const registrationId = `node-${transport.toLowerCase()}-${name.replace(/[^a-z]+/g, '-')}`;
         const device = await attest(registrationId);
 

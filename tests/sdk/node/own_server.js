@@ -1,6 +1,6 @@
 'use strict';
-// A `muster dev` that a test may end and start again. It listens on the high ports; the standard ports of its third hub,
-// whose address the shared `muster dev` does not have, are passed on to them, since the SDKs dial no others.
+// A `muster dev` that a test may restart. It listens on the high ports. The SDKs dial only the standard ports, so relays
+// forward those of its third hub, whose address the shared `muster dev` does not use.
 
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
@@ -18,7 +18,7 @@ const CA_FILES = ['ca.pem', 'ca.key', 'ca-rsa.pem', 'ca-rsa.key'];
 /** Starts the server; its hub is known to `world` from then on. Call `stop` at the end. */
 async function start() {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'muster-node-'));
-  // Node reads the CAs that it trusts when it starts, so that this server must have those of the shared one.
+  // Node reads its trusted CAs at the start, so this server must use the CA of the shared one.
   for (const file of CA_FILES) {
     fs.copyFileSync(path.join(path.dirname(process.env.MUSTER_DEV_JSON), file), path.join(directory, file));
   }

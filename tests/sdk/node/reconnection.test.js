@@ -1,5 +1,5 @@
 'use strict';
-// azure-iot-device goes on hearing of everything after its token was renewed, and after the server was ended and started again.
+// azure-iot-device still receives messages, calls and changes after its token was renewed, and after the server restarted.
 
 const assert = require('node:assert/strict');
 const { after, before, describe, it } = require('node:test');
@@ -12,7 +12,7 @@ const transports = require('./transports');
 const world = require('./world');
 
 const CONNECTED = Object.entries(transports).filter(([, { connected }]) => connected);
-// The SDK's pauses between its attempts to connect grow to some seconds.
+// The back-off of the SDK between attempts to connect grows to some seconds.
 const PATIENCE_MS = 60_000;
 /** How long a token is valid, and how long before its end the SDK renews it, in seconds. */
 const TOKENS = { renewed: { valid: 4, margin: 2 }, lasting: { valid: 3600, margin: 900 } };
@@ -35,7 +35,7 @@ class Device {
     const provider = SharedAccessKeyAuthenticationProvider.fromConnectionString(text, valid, margin);
     provider.on('newTokenAvailable', () => { this.renewals += 1; });
     this.client = DeviceClient.fromAuthenticationProvider(provider, transports[this.transport].Hub);
-    // Without a listener an error that the SDK gets over would end the process.
+    // Without a listener, an error that the SDK recovers from would end the process.
     this.client.on('error', () => {});
     this.client.on('message', (message) => {
       this.messages.push(message.data.toString());
@@ -52,7 +52,7 @@ class Device {
     await world.sendToDevice({ assignedHub: this.hostName, deviceId: this.deviceId }, value, {});
     await this.until('the message', () => this.messages.includes(value));
     await this.until('the method call', () => this.echoes(value));
-    // A hub pushes changes to connected devices alone, so that there may have to be several.
+    // A hub pushes changes only to connected devices, so several may be necessary.
     await this.until('the desired properties', async () => {
       await world.registryOf(this.hostName).updateTwin(this.deviceId, { properties: { desired: { value } } }, '*');
       await sleep(200);

@@ -1,5 +1,5 @@
 'use strict';
-// Devices that come back, as azure-iot-provisioning-device and azure-iothub see them.
+// Devices that register again, with azure-iot-provisioning-device and azure-iothub.
 
 const assert = require('node:assert/strict');
 const { describe, it } = require('node:test');

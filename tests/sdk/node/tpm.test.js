@@ -57,7 +57,7 @@ async function visitHub(security, state, Hub) {
 for (const transport of ['http', 'amqp', 'amqpWs']) {
   const { Provisioning, Hub } = transports[transport];
   describe(`a device with a TPM over ${transport}`, () => {
-    it('registers, goes on to its hub, and comes back', async () => {
+    it('registers, connects to its hub, and registers again', async () => {
       const tpm = await newTpm();
       const security = tpm();
       const registrationId = await enroll(security);
@@ -77,7 +77,7 @@ for (const transport of ['http', 'amqp', 'amqpWs']) {
   });
 }
 
-// Not over AMQP: the SDK does not notice that SASL is refused halfway, and waits for ever.
+// Not over AMQP: the SDK does not notice that SASL is refused halfway, and waits forever.
 it('a device with another TPM than the enrolled one is refused', async () => {
   const registrationId = 'node-wrong-tpm';
   const [tpm, other] = [await newTpm(), await newTpm()];

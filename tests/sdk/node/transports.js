@@ -1,5 +1,5 @@
 'use strict';
-// The transports of the Node SDK, each for provisioning and for the hub, with what they can do there.
+// The transports of the Node SDK for provisioning and for the hub, and what each supports.
 
 const hub = {
   ...require('azure-iot-device-amqp'),
@@ -14,7 +14,7 @@ const provisioning = {
 
 /** By name: the two classes, the options of the hub's, and whether the hub's keeps a connection and can abandon messages. */
 module.exports = {
-  // HTTP asks for messages; the SDK's default is every 25 minutes.
+  // HTTP polls for messages; the SDK's default is every 25 minutes.
   http: { Provisioning: provisioning.Http, Hub: hub.Http, options: { http: { receivePolicy: { interval: 1 } } }, abandons: true },
   mqtt: { Provisioning: provisioning.Mqtt, Hub: hub.Mqtt, connected: true },
   mqttWs: { Provisioning: provisioning.MqttWs, Hub: hub.MqttWs, connected: true },

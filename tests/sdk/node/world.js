@@ -1,5 +1,5 @@
 'use strict';
-// What every test file needs: the running `muster dev`, its service client, devices and certificates.
+// The parts that every test file uses: the running `muster dev`, its service client, devices and certificates.
 
 const assert = require('node:assert/strict');
 const { execFileSync } = require('node:child_process');

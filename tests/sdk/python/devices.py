@@ -1,4 +1,4 @@
-"""A device with azure-iot-device, as in firmware, and its enrollments."""
+"""Devices with azure-iot-device, used as firmware uses it, and their enrollments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sas
 from azure.iot.device import X509, IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device.common.evented_callback import EventedCallback
 
-# What every enrollment of these tests seeds the twin with.
+# The initial twin of every enrollment in these tests.
 INITIAL_TWIN = {
     "tags": {"site": "plant 7"},
     "properties": {"desired": {"interval": 30, "sensors": {"names": ["t1", "t2"]}}},
@@ -26,9 +26,9 @@ class Device:
     registration_id: str
     key: str | None = None
     x509: X509 | None = None
-    # What its hub must hold for it after registration.
+    # What its hub must have for it after registration.
     credentials: dict | None = None
-    # Whether it speaks MQTT over WebSockets on port 443, to the service and to its hub.
+    # Whether it uses MQTT over WebSockets on port 443, for the service and for its hub.
     websockets: bool = False
 
     def over(self, transport: str) -> Device:
@@ -36,7 +36,7 @@ class Device:
         return dataclasses.replace(self, websockets=transport == "websockets")
 
     def provisioning_client(self, dev) -> ProvisioningDeviceClient:
-        """The SDK's provisioning client; it serves one successful registration."""
+        """Returns the SDK's provisioning client, which can register successfully once."""
         endpoint = {
             "provisioning_host": dev.device_endpoint,
             "registration_id": self.registration_id,
@@ -54,7 +54,7 @@ class Device:
         try:
             return client.register()
         except Exception:
-            # The SDK closes after success only and offers no way to close after a refusal.
+            # The SDK closes only after success, and has no call to close after a refusal.
             closed = EventedCallback()
             client._pipeline.shutdown(callback=closed)
             closed.wait_for_completion()
@@ -84,7 +84,7 @@ class Device:
 
 
 def new_key() -> str:
-    """A symmetric key as the service itself makes them: 64 random bytes."""
+    """Returns a symmetric key like those that the service generates: 64 random bytes."""
     return base64.b64encode(os.urandom(64)).decode("ascii")
 
 
@@ -100,7 +100,7 @@ def certificate_device(registration_id: str, credentials: pki.Credentials, direc
     return Device(registration_id, x509=X509(cert_file=chain, key_file=key), credentials=expected)
 
 
-# How each attestation gets a device in: fn(service, registration id, directory) -> Device.
+# Enrolls a device for each attestation: fn(service, registration id, directory) -> Device.
 
 
 def individual_primary_key(service, registration_id, _directory) -> Device:
@@ -191,7 +191,7 @@ def enroll_key_group(service, registration_id: str) -> tuple[str, str]:
 
 
 def symmetric(primary: str | None = None, secondary: str | None = None) -> dict:
-    """A symmetric-key attestation; without keys the service makes them."""
+    """Returns a symmetric-key attestation; without keys the service generates them."""
     keys = {} if primary is None else {"primaryKey": primary, "secondaryKey": secondary}
     return {"type": "symmetricKey", "symmetricKey": keys}
 
@@ -202,7 +202,7 @@ def client_certificates(primary: pki.Credentials, secondary: pki.Credentials | N
 
 
 def signing_certificates(primary: pki.Credentials, secondary: pki.Credentials | None = None) -> dict:
-    """The attestation of everything below these authorities."""
+    """Returns the attestation of all certificates below these authorities."""
     return {"type": "x509", "x509": {"signingCertificates": certificate_slots(primary, secondary)}}
 
 

@@ -19,7 +19,7 @@ API_VERSION = "2022-02-05"
 
 @dataclasses.dataclass(frozen=True)
 class Certificates:
-    """The resource manager's calls for CA certificates, as a tool would make them by hand."""
+    """The calls of Azure Resource Manager for CA certificates, without an SDK."""
 
     dev: object
 
@@ -51,7 +51,7 @@ class Certificates:
         return self.call("PUT", self.path(name), {"certificate": credentials.certificate_pem, **more})
 
     def verify(self, name: str, authority: pki.Credentials):
-        """The whole proof of possession."""
+        """Proves possession of the key of a CA."""
         answer = self.call("POST", self.path(name, "/generateVerificationCode"), if_match="*")
         proof = authority.issue(answer["properties"]["verificationCode"])
         body = {"certificate": proof.certificate_pem}

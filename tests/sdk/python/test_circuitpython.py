@@ -17,7 +17,7 @@ import pytest
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from test_device import REPLY_SECONDS, send_to_device
 
-# What MicroPython has built in; for CPython, Adafruit's Blinka brings it.
+# Built into MicroPython; for CPython it comes with Adafruit's Blinka.
 sys.modules.setdefault("micropython", types.SimpleNamespace(const=lambda value: value))
 
 import adafruit_logging  # noqa: E402  pylint: disable=wrong-import-position
@@ -36,7 +36,7 @@ DONE = IoTResponse(200, '{"done": true}')
 
 @pytest.fixture
 def network(dev):
-    """What the library asks of a board: sockets, a TLS context and a log."""
+    """The functions of a board that the library needs: sockets, a TLS context and a log."""
     logger = adafruit_logging.getLogger("muster-tests")
     logger.setLevel(adafruit_logging.CRITICAL)
     return {"arguments": (socket, ssl.create_default_context(cafile=dev.ca_file)), "logger": logger}

@@ -28,7 +28,7 @@ def individual(service):
 
 
 def payload(state):
-    """What the webhook said to the device, which the SDK hands over as text."""
+    """Returns the payload of the webhook for the device, which the SDK returns as text."""
     return json.loads(state.response_payload)
 
 
@@ -145,7 +145,7 @@ NODE = "\nconst [,, ...given] = process.argv; process.exit(isFromMuster(given[0]
 
 
 def verified_in_node(header, body, key, scope, url):
-    """What the code that the documents show for Node says."""
+    """Runs the documented code for Node, and returns its verdict."""
     program = documented.snippet("allocation.md", "javascript", "isFromMuster") + NODE
     ended = subprocess.run(["node", "-", header, body, key, scope, url], input=program.encode(), check=False)
     assert ended.returncode in (0, 3)
@@ -153,7 +153,7 @@ def verified_in_node(header, body, key, scope, url):
 
 
 def signed(key, scope, url, body, at):
-    """The header of another sender who knows this key."""
+    """Returns the header of another sender that knows this key."""
     text = f"v2\n{at}\n{scope}\n{url}\n".encode() + body
     digest = hmac.new(base64.b64decode(key), text, hashlib.sha256).hexdigest()
     return f"t={at},scope={scope},v2={digest}"

@@ -1,4 +1,4 @@
-"""azure-iot-device over MQTT, plain and on WebSockets: every attestation, then a whole conversation with the assigned
+"""azure-iot-device over MQTT, plain and on WebSockets: every attestation, then messages, twins and methods at the assigned
 hub.
 """
 
@@ -21,7 +21,7 @@ from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 
 # A push or a method call crosses two TLS connections on one machine.
 REPLY_SECONDS = 15
-# Tells apart the devices of tests that need one each.
+# Numbers the devices of tests that need one each.
 NUMBERS = itertools.count()
 
 
@@ -49,7 +49,7 @@ def test_every_attestation_reaches_its_hub(dev, service, registries, tmp_path, a
     ids=["symmetric key", "certificate"],
 )
 class TestHubConversation:
-    """Each test registers a device of its own and talks to the hub it was given."""
+    """Each test registers its own device, which then uses its assigned hub."""
 
     @pytest.fixture
     def connection(self, dev, service, registries, tmp_path, attestation, transport):
@@ -132,7 +132,7 @@ class TestHubConversation:
             client.disconnect()
             client.connect()
             registry.update_twin(state.device_id, Twin(properties=TwinProperties(desired={"n": number})))
-            # When it comes back, the SDK may show all that is desired first.
+            # After reconnecting, the SDK may report all desired properties first.
             while patches.get(timeout=REPLY_SECONDS).get("n") != number:
                 pass
             send_to_device(dev, state, f"message {number}", {})
@@ -229,7 +229,7 @@ def test_registration_id_keeps_its_case_and_is_found_without_it(dev, service, tm
     assert assigned(lower.register(dev)).device_id == "Py-Mixed:Case_1.0"
 
 
-def test_group_member_keeps_the_case_it_first_came_with(dev, service):
+def test_group_member_keeps_the_case_of_its_first_registration(dev, service):
     key = devices.new_key()
     devices.enroll_group(service, "py-case-group", devices.symmetric(key, devices.new_key()))
     for registration_id in ("Py-Case", "py-case", "PY-CASE"):
@@ -288,7 +288,7 @@ def test_group_nearest_the_leaf_wins(dev, service, tmp_path):
 
 
 class TestRefusals:
-    """Whoever may not register hears so through the SDK's documented exception, and nothing remains."""
+    """A device that may not register gets the documented exception of the SDK, and leaves no registration."""
 
     @pytest.mark.parametrize("transport", devices.TRANSPORTS)
     def test_wrong_key(self, dev, service, tmp_path, transport):
@@ -308,7 +308,7 @@ class TestRefusals:
     def test_unknown_device(self, dev, service):
         self.refused(dev, service, devices.key_device("py-unknown", devices.new_key(), ()))
 
-    def test_certificate_that_only_has_the_name(self, dev, service, tmp_path):
+    def test_certificate_with_the_name_alone(self, dev, service, tmp_path):
         devices.enroll(service, "py-same-name", devices.client_certificates(pki.self_signed("py-same-name")))
         forged = devices.certificate_device("py-same-name", pki.self_signed("py-same-name"), tmp_path)
         self.refused(dev, service, forged)
@@ -361,7 +361,7 @@ class TestRefusals:
 
 
 def members(service, group_id) -> set[str]:
-    """Who registered through a group."""
+    """Returns the registrations of a group."""
     return {state["registrationId"] for state in service.device_registration_state.query(group_id)}
 
 
@@ -372,7 +372,7 @@ def assigned(result):
 
 
 def assert_initial_twin(twin):
-    """The twin equals the initial twin of the enrollment."""
+    """Checks that the twin equals the initial twin of the enrollment."""
     desired = {name: value for name, value in twin["desired"].items() if not name.startswith("$")}
     assert desired == devices.INITIAL_TWIN["properties"]["desired"]
     assert isinstance(twin["desired"]["$version"], int)
@@ -380,7 +380,7 @@ def assert_initial_twin(twin):
 
 
 def assert_hub_holds(registry, device):
-    """The hub's registry knows the device by the credentials it registered with, and its tags."""
+    """Checks that the hub has the device with the credentials of its registration, and its tags."""
     identity = registry.get_device(device.registration_id)
     assert identity.status == "enabled"
     authentication, expected = identity.authentication, device.credentials
@@ -394,7 +394,7 @@ def assert_hub_holds(registry, device):
 
 
 def send_to_device(dev, state, text, properties):
-    """Sends through the hub's own route: the service SDK speaks AMQP for this."""
+    """Sends by the REST route of embedded hubs: the service SDK uses AMQP for this."""
     host_name = state.assigned_hub
     policy = muster_dev.parse_connection_string(dev.hub(host_name).connection_string)
     headers = {
@@ -409,7 +409,7 @@ def send_to_device(dev, state, text, properties):
 
 
 def eventually(condition) -> bool:
-    """Whether the condition comes true within the reply time."""
+    """Returns whether the condition holds within the reply time."""
     deadline = time.monotonic() + REPLY_SECONDS
     while time.monotonic() < deadline:
         if condition():

@@ -131,7 +131,7 @@ class TestTwins:
         assert twin.properties.desired["$version"] == 3
         assert "$lastUpdated" in twin.properties.desired["$metadata"]["a"]
 
-    def test_replace_wipes_what_is_not_named(self, registry):
+    def test_replace_removes_omitted_members(self, registry):
         registry.create_device_with_sas("hub-twin-put", *KEYS, "enabled")
         patch(registry, "hub-twin-put", {"old": 1}, {"old": 1})
         body = Twin(tags={"new": 1}, properties=TwinProperties(desired={"new": 2}))
@@ -196,7 +196,7 @@ def test_hubs_are_isolated(dev, registries):
 
 
 def refused(status, operation, *arguments):
-    """The operation must fail with this HTTP status; returns the SDK's error."""
+    """Requires that the operation fails with this HTTP status; returns the SDK's error."""
     with pytest.raises(HttpOperationError) as refusal:
         operation(*arguments)
     assert refusal.value.response.status_code == status, refusal.value.response.text
@@ -215,7 +215,7 @@ def exported(device_id, mode):
 
 
 def with_device(registry, device_id):
-    """Makes sure that the device exists: a parametrized test meets it again."""
+    """Creates the device unless it exists: a parametrized test runs repeatedly."""
     try:
         registry.get_device(device_id)
     except HttpOperationError:
@@ -228,5 +228,5 @@ def patch(registry, device_id, tags, desired):
 
 
 def own(section):
-    """A twin section without the hub's own `$` members."""
+    """Returns a twin section without the `$` members of the hub."""
     return {name: value for name, value in (section or {}).items() if not name.startswith("$")}

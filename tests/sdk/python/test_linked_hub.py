@@ -13,7 +13,7 @@ from azure.iot.hub import IoTHubRegistryManager
 
 @pytest.fixture(scope="module")
 def neighbor(tmp_path_factory):
-    """Another Muster; its third hub has an address that `dev` has not, and is found there at the standard ports."""
+    """Another Muster, whose third hub has an address that `dev` does not use, with the standard ports."""
     with muster_dev.running_dev(tmp_path_factory.mktemp("neighbor"), "free", hubs=3) as other:
         address = other.hubs[2].host_name
         with tcp_relay.relay(address, 443, other.https_port), tcp_relay.relay(address, 8883, other.mqtts_port):
@@ -43,7 +43,7 @@ def test_devices_are_assigned_to_a_newly_linked_hub(dev, service, neighbor, monk
         state = device.register(dev).registration_state
         assert state.assigned_hub == hub.host_name
 
-        # At the hub it is met by the other Muster's certificates.
+        # The hub presents the other Muster's certificates.
         with device.connected(neighbor, state) as client:
             assert client.get_twin()["desired"]["interval"] == 30
         for name, value in muster_dev.sdk_environment(neighbor).items():
@@ -55,7 +55,7 @@ def test_devices_are_assigned_to_a_newly_linked_hub(dev, service, neighbor, monk
         assert (found.status, found.authentication.symmetric_key.primary_key) == ("enabled", keys[0])
         assert registry.get_twin("py-linked").tags == {"site": "plant 7"}
 
-        # A key that the hub does not know is noticed, and the right one puts it right.
+        # A wrong key is reported, and the right one is accepted again.
         refused = muster_hub(dev, "update", hub.host_name, "--key", devices.new_key())
         assert refused.returncode == 1 and "not accepted" in refused.stderr, refused.stderr
         updated = muster_hub(dev, "update", hub.host_name, "--key", credentials["SharedAccessKey"], "--weight", "2")

@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 40
 
 @dataclasses.dataclass
 class OwnServer:
-    """A `muster dev` of this module on the high ports, whose third hub is found at the standard ports through relays."""
+    """A `muster dev` on the high ports, with relays from the standard ports of its third hub."""
 
     dev: muster_dev.MusterDev
     relays: list[tcp_relay.Relay]
@@ -45,7 +45,7 @@ class OwnServer:
         self.dev = muster_dev.start(self.dev.directory, "high", 3)
 
     def ask(self, method: str, path: str, body=None, **headers) -> requests.Response:
-        """A request of the hub's owner."""
+        """Sends a request of the hub's owner."""
         policy = muster_dev.parse_connection_string(self.dev.hubs[2].connection_string)
         token = sas.token(self.host, policy["SharedAccessKey"], key_name=policy["SharedAccessKeyName"])
         url = f"https://{self.host}{path}?api-version={API_VERSION}"
@@ -80,7 +80,7 @@ class Device:
         self.client.send_method_response(MethodResponse(call.request_id, 200, call.payload))
 
     def hears(self, server: OwnServer, value: str) -> None:
-        """A message, a method call and a desired property must reach it."""
+        """Requires that a message, a method call and a desired property reach the device."""
         target = {"iothub-to": f"/devices/{self.device_id}/messages/devicebound"}
         assert server.ask("POST", "/messages/devicebound", value, **target).status_code == 201
         eventually(f"{self.device_id}: the message", lambda: f'"{value}"' in drained(self.messages))
@@ -93,7 +93,7 @@ class Device:
         eventually(f"{self.device_id}: the desired property", lambda: self._is_shown(server, value))
 
     def _is_shown(self, server: OwnServer, value: str) -> bool:
-        """A hub pushes changes to connected devices alone, so that there may have to be several."""
+        """Changes a property until the device gets it: a hub pushes changes only to connected devices."""
         changed = server.ask("PATCH", f"/twins/{self.device_id}", {"properties": {"desired": {"value": value}}})
         assert changed.status_code == 200, changed.text
         time.sleep(0.2)

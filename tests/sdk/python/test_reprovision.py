@@ -35,7 +35,7 @@ class Story:
         registry.update_twin(registration_id, Twin(tags={"by": "hand"}, properties=TwinProperties(desired={"interval": 5})))
 
     def enrollment(self, number):
-        """It names this hub."""
+        """Returns whether the registration names this hub."""
         return {
             "registrationId": self.registration_id,
             "attestation": devices.symmetric(*self.keys),
@@ -45,7 +45,7 @@ class Story:
         }
 
     def wanted_at(self, number):
-        """The enrollment names this hub from now on."""
+        """Changes the enrollment so that it names this hub."""
         self.service.enrollment.create_or_update(self.registration_id, self.enrollment(number), if_match="*")
 
     def register(self):
@@ -135,7 +135,7 @@ def test_migrate_on_the_same_hub(story):
 
     second = staying.register()
 
-    # Device API 2019-03-31 knows no other word; operators see the newer one.
+    # Device API 2019-03-31 has no other substatus; operators see the newer one.
     assert (second.assigned_hub, second.sub_status) == (staying.hubs[0], "initialAssignment")
     shown = staying.service.device_registration_state.get(staying.registration_id)
     assert shown["substatus"] == "reprovisionedToInitialAssignment"

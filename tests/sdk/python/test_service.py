@@ -203,7 +203,7 @@ class TestAttestation:
                 assert certificate["info"]["subjectName"] == "CN=described"
                 assert certificate["info"]["version"] == 3
 
-    def test_certificate_slot_can_be_dropped_by_what_was_read(self, service):
+    def test_certificate_slot_can_be_removed_in_the_returned_form(self, service):
         first, second = pki.self_signed("slots"), pki.self_signed("slots")
         devices.enroll(service, "slots", devices.client_certificates(first, second))
         read = service.enrollment.get("slots")
@@ -335,7 +335,7 @@ class TestRegistrations:
 
 
 class TestAccess:
-    """Only a signature made with the policy's own key opens the service."""
+    """Only a signature with a key of the policy is accepted."""
 
     @pytest.mark.parametrize(
         "change",

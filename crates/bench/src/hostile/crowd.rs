@@ -182,10 +182,10 @@ impl Strangers {
                     Load::WrongTokensBesides(_) => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
                     _ => None,
                 };
-                let work = || Work::WrongToken { kept: None, request: Arc::clone(&request), from };
+                let work = || StrangerTask::WrongToken { kept: None, request: Arc::clone(&request), from };
                 strangers.repeat(rate, endpoint, work);
             }
-            Load::NewConnections(rate) => strangers.repeat(rate, endpoint, || Work::NewConnection),
+            Load::NewConnections(rate) => strangers.repeat(rate, endpoint, || StrangerTask::NewConnection),
         }
         Ok(strangers)
     }
@@ -202,7 +202,7 @@ impl Strangers {
     }
 
     /// Repeats the work at a rate per second, distributed over workers.
-    fn repeat(&mut self, rate: usize, endpoint: &Endpoint, work: impl Fn() -> Work) {
+    fn repeat(&mut self, rate: usize, endpoint: &Endpoint, work: impl Fn() -> StrangerTask) {
         for worker in 0..WORKERS {
             let (mut work, endpoint) = (work(), endpoint.clone());
             let (done, ending) = (Arc::clone(&self.done), Arc::clone(&self.ending));
@@ -233,7 +233,7 @@ impl Strangers {
 }
 
 /// The repeated work of a stranger.
-enum Work {
+enum StrangerTask {
     /// Sends a token with an unknown key, reusing a connection while the server keeps it open; from one address, or from one
     /// of many.
     WrongToken { kept: Option<Box<TlsStream<TcpStream>>>, request: Arc<[u8]>, from: Option<IpAddr> },
@@ -241,10 +241,10 @@ enum Work {
     NewConnection,
 }
 
-impl Work {
+impl StrangerTask {
     async fn once(&mut self, endpoint: &Endpoint, number: usize) -> anyhow::Result<()> {
         match self {
-            Work::WrongToken { kept, request, from } => {
+            StrangerTask::WrongToken { kept, request, from } => {
                 let from = from.unwrap_or_else(|| stranger::address(number));
                 let (port, client) = (endpoint.https_port, endpoint.trust.anonymous());
                 let mut stream = match kept.take() {
@@ -258,7 +258,9 @@ impl Work {
                 anyhow::ensure!(answer.get(..read).is_some_and(|it| it.starts_with(b"HTTP/1.1 401")));
                 *kept = Some(stream);
             }
-            Work::NewConnection => drop(stranger::connect(endpoint, endpoint.https_port, number).await?),
+            StrangerTask::NewConnection => {
+                drop(stranger::connect(endpoint, endpoint.https_port, number).await?)
+            }
         }
         Ok(())
     }

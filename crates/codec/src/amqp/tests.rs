@@ -17,7 +17,7 @@ pub(super) fn framed(kind: u8, body: &[u8]) -> BytesMut {
     frame
 }
 
-/// A message whose value is so many lists in one another.
+/// Returns a message whose value is nested lists.
 pub(super) fn nested(depth: usize) -> Vec<u8> {
     let mut value = vec![0x45];
     for _ in 0..depth {
@@ -422,7 +422,7 @@ fn a_message_is_written_as_sdks_read_it() {
 
 /// What brokers add on the way, and annotations whose names are numbers.
 #[test]
-fn what_nobody_reads_is_skipped() {
+fn unused_values_are_skipped() {
     let payload = bytes(concat!(
         "00 53 70 c0 02 01 41 ",
         r#"00 53 71 c1 05 02 a3 01 "x" 43 "#,

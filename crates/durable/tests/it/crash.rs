@@ -11,7 +11,7 @@ use durable::Database;
 
 use crate::{add, ids, open};
 
-/// Tells the child process where the database is.
+/// The environment variable by which the child process gets the path of the database.
 const CHILD_PATH: &str = "DURABLE_CRASH_PATH";
 const ROUNDS: u64 = 6;
 const WRITERS: i64 = 16;
@@ -37,7 +37,7 @@ fn acknowledged_writes_survive_sigkill() {
     assert!(acknowledged.len() > 100, "only {} writes were acknowledged", acknowledged.len());
 }
 
-/// The numbers that a child acknowledged before it was killed.
+/// Starts a child, kills it, and returns the numbers that it acknowledged.
 fn run_and_kill(path: &Path, after: Duration) -> Vec<i64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::acknowledged_writes_survive_sigkill", "--nocapture"])
@@ -67,7 +67,7 @@ fn write_until_killed(path: &Path) {
     });
 }
 
-/// Each write is a pair of rows; the acknowledgement is printed only after it.
+/// Writes pairs of rows, and prints an acknowledgement after each.
 async fn write_pairs(database: Database, first: i64) {
     for id in (first..).step_by(WRITERS as usize) {
         let pair = move |connection: &rusqlite::Connection| {
@@ -93,7 +93,7 @@ async fn a_file_copied_after_close_is_complete() {
     assert_eq!(ids(&open(&copy)).len(), 50);
 }
 
-/// A line without its full stop was cut off by the kill.
+/// Parses an acknowledgement. A line without its full stop was cut off by the kill.
 fn acknowledgement(line: impl AsRef<str>) -> Option<i64> {
     line.as_ref().strip_prefix("ack ")?.strip_suffix('.')?.parse().ok()
 }

@@ -18,7 +18,7 @@ pub const NOTES: Schema = Schema {
                                       parent INTEGER REFERENCES note DEFERRABLE INITIALLY DEFERRED) STRICT"],
 };
 
-/// The notes in `path`.
+/// Opens the notes in `path`.
 pub fn open(path: &Path) -> Database {
     Database::open(path, &NOTES).unwrap()
 }
@@ -35,7 +35,7 @@ pub async fn add(database: &Database, id: i64) -> Result<(), durable::WriteError
         .await
 }
 
-/// The numbers of all notes, ascending.
+/// Returns the numbers of all notes, ascending.
 pub fn ids(database: &Database) -> Vec<i64> {
     database
         .read(|connection| {

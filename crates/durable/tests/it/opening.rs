@@ -24,7 +24,7 @@ fn refused(path: &Path, schema: &Schema) -> OpenError {
 }
 
 #[tokio::test]
-async fn contents_stay_across_open_and_files_are_private() {
+async fn contents_survive_reopening_and_files_are_private() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("made/for/it/db");
     let database = open(&path);
@@ -133,7 +133,7 @@ fn a_schema_must_count_its_migrations() {
 }
 
 #[test]
-fn a_second_handle_waits_for_no_one() {
+fn a_second_handle_is_refused_until_the_first_is_closed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     let first = open(&path);
@@ -172,7 +172,7 @@ fn a_second_process_is_refused() {
 }
 
 #[tokio::test]
-async fn the_first_key_is_the_database_s_key() {
+async fn the_key_of_the_first_start_is_required() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     let (right, wrong) = (Sealer::from_key([1; 32]), Sealer::from_key([2; 32]));
@@ -186,9 +186,9 @@ async fn the_first_key_is_the_database_s_key() {
     database.check_key(&right).unwrap();
 }
 
-/// A look changes nothing, not even beside a process that has the file open, and sees what is written there.
+/// An inspection changes nothing, even beside a process that has the file open, and sees what that process wrote.
 #[tokio::test]
-async fn a_file_is_looked_at_beside_its_process() {
+async fn a_file_is_inspected_beside_its_process() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     assert!(matches!(Database::look(&path, &NOTES), Err(OpenError::Io { .. })));
@@ -213,7 +213,7 @@ async fn a_file_is_looked_at_beside_its_process() {
 }
 
 #[tokio::test]
-async fn an_unclean_end_is_known_and_damage_is_found() {
+async fn an_unclean_shutdown_and_damage_are_detected() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     let database = open(&path);

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::{add, ids, open};
 
-/// Keeps the writer thread busy until the returned sender is dropped, so that what is written meanwhile is
+/// Keeps the writer thread busy until the returned sender is dropped, so that the writes meanwhile are
 /// one batch.
 async fn hold_writer(database: &Database) -> mpsc::Sender<()> {
     let (release, held) = mpsc::channel::<()>();
@@ -132,7 +132,7 @@ async fn a_failed_commit_loses_the_batch_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_the_batch_and_the_writer_goes_on() {
+async fn a_full_disk_loses_the_batch_and_the_writer_continues() {
     let directory = tempfile::tempdir().unwrap();
     let database = open(&directory.path().join("db"));
     let limit = |pages: i64| {
@@ -286,12 +286,12 @@ async fn closing_while_the_writer_waits_loses_nothing_that_was_acknowledged() {
     }
 }
 
-/// Bytes of the write-ahead log.
+/// Returns the bytes of the write-ahead log.
 fn log_bytes(path: &std::path::Path) -> u64 {
     std::fs::metadata(path.with_file_name("db-wal")).map_or(0, |log| log.len())
 }
 
-/// A file system in memory where there is one: thousands of commits are not about the disk here.
+/// Returns a directory on a file system in memory if there is one: thousands of commits are not about the disk here.
 fn fast_directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -320,9 +320,9 @@ async fn the_log_of_a_small_file_stays_small_and_grows_with_the_file() {
     assert!((14_000_000..18_000_000).contains(&largest), "a log of {largest} bytes");
 }
 
-/// Or a disk that has become full meanwhile would keep a service from starting.
+/// Otherwise a disk that has become full meanwhile would prevent the next start.
 #[tokio::test]
-async fn a_clean_end_leaves_the_place_that_the_next_start_needs() {
+async fn a_clean_shutdown_leaves_the_space_that_the_next_start_needs() {
     let directory = fast_directory();
     let path = directory.path().join("db");
     for start in 0..3 {

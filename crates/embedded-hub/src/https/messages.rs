@@ -23,14 +23,14 @@ pub struct Lock {
     lock: String,
 }
 
-/// `GET /devices/{id}/messages/devicebound`: the oldest queued message, or 204.
+/// `GET /devices/{id}/messages/devicebound`: returns the oldest queued message, or 204.
 pub async fn receive(State(hub): State<Hub>, AuthenticatedDevice(id): AuthenticatedDevice) -> Response {
     hub.note_activity_of(&id);
     let leased = hub.lease_message(&id).await;
     answer(&hub, leased.map(|leased| leased.map_or_else(nothing, response)))
 }
 
-/// `DELETE /devices/{id}/messages/devicebound/{lock}`, with `reject` in the query if it must not be sent again.
+/// `DELETE /devices/{id}/messages/devicebound/{lock}`: completes a message; with `reject` in the query, rejects it.
 pub async fn settle(
     State(hub): State<Hub>,
     AuthenticatedDevice(id): AuthenticatedDevice,
@@ -44,7 +44,7 @@ pub async fn settle(
     answer(&hub, hub.settle_leased(&id, &lock, settlement).await.map(|()| nothing()))
 }
 
-/// `POST /devices/{id}/messages/devicebound/{lock}/abandon`
+/// `POST /devices/{id}/messages/devicebound/{lock}/abandon`: requeues a message.
 pub async fn abandon(
     State(hub): State<Hub>,
     AuthenticatedDevice(id): AuthenticatedDevice,

@@ -28,7 +28,7 @@ struct BatchMessage {
     properties: Map<String, Value>,
 }
 
-/// `POST /devices/{id}/messages/events`
+/// `POST /devices/{id}/messages/events`: counts a message, or a batch of them.
 pub async fn send(
     State(hub): State<Hub>,
     AuthenticatedDevice(id): AuthenticatedDevice,

@@ -1,4 +1,4 @@
-//! Which queued messages devices hold now, so that none is delivered twice at once.
+//! The queued messages that devices hold, so that none is delivered twice at once.
 //!
 //! Only in memory: after a restart every message that was not settled is queued again.
 
@@ -37,12 +37,12 @@ impl Locks {
         self.filtered(id, |_| true)
     }
 
-    /// Returns those that a connection holds.
+    /// Returns the messages that a connection holds, by sequence.
     pub fn of_connection(&self, id: &DeviceId, number: u64) -> Vec<i64> {
         self.filtered(id, |holder| *holder == Holder::Connection(number))
     }
 
-    /// Returns those whose leases have expired.
+    /// Returns the messages whose leases have expired, by sequence.
     pub fn expired_leases(&self, id: &DeviceId, now: Timestamp) -> Vec<i64> {
         self.filtered(id, |holder| holder.is_expired(now))
     }

@@ -68,7 +68,7 @@ impl Hub {
         self.run_to_completion(sending).await
     }
 
-    /// Throws a device's waiting messages away; returns how many there were.
+    /// Deletes the queued messages of a device; returns their number.
     pub async fn purge_messages(&self, id: &DeviceId) -> Result<u64, HubFailure> {
         let id = id.clone();
         let write = self.core.storage.write(move |rows| {

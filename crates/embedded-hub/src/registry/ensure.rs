@@ -60,8 +60,8 @@ pub enum Deletion {
 impl Hub {
     /// Creates the device, or refreshes its credentials and capabilities and keeps the rest of it.
     ///
-    /// The order says what the twin of a new device starts with; with a seed so does that of a device
-    /// that was there, which then has reported nothing. A device that changed is disconnected.
+    /// `twin` is the content of the twin of a new device. A seed also replaces the twin of an existing device, with its
+    /// reported properties. A device that changed is disconnected.
     pub async fn ensure_device(
         &self,
         spec: &DeviceSettings,

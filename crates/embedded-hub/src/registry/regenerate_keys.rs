@@ -19,7 +19,7 @@ use crate::{
 pub struct KeyRegeneration {
     /// The devices that have new keys, with both keys.
     pub rotated: Vec<RotatedKeys>,
-    /// The devices that have not.
+    /// The devices without new keys, and the reasons.
     pub refusals: Vec<BulkRefusal>,
 }
 

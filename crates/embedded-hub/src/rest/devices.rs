@@ -26,7 +26,7 @@ const MAX_LISTED: usize = 1000;
 /// The header that the SDK for C# reads after a bulk request.
 const BULK_ERROR: HeaderName = HeaderName::from_static("iothuberrorcode");
 
-/// `GET /devices?top=`; a number out of range is replaced by the maximum.
+/// `GET /devices?top=`: lists devices; a number out of range is replaced by the maximum.
 pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
     let mut parameters = uri.query().unwrap_or_default().split('&');
     let top = parameters.find_map(|pair| pair.strip_prefix("top=")?.parse().ok());
@@ -34,7 +34,7 @@ pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
     answer(&hub, hub.devices("", top).map(|devices| json(StatusCode::OK, &devices)))
 }
 
-/// `POST /devices`
+/// `POST /devices`: applies a bulk request.
 pub async fn bulk(State(hub): State<Hub>, body: RequestBody) -> Response {
     let outcome = async {
         check_integers(&body.0)?;
@@ -49,7 +49,7 @@ pub async fn bulk(State(hub): State<Hub>, body: RequestBody) -> Response {
     answer(&hub, refusals.map(bulk_answer))
 }
 
-/// `POST /devices/keys/regenerate`
+/// `POST /devices/keys/regenerate`: makes new keys for devices.
 pub async fn regenerate_keys(State(hub): State<Hub>, body: RequestBody) -> Response {
     let outcome = async {
         let RegenerateKeys { policy_key, devices } = body.object()?;
@@ -72,13 +72,13 @@ fn bulk_error(refusal: BulkRefusal) -> BulkDeviceError {
     }
 }
 
-/// `GET /devices/{id}`
+/// `GET /devices/{id}`: returns a device.
 pub async fn read(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId) -> Response {
     let device = hub.device(&id).and_then(|device| device.ok_or_else(|| HubFailure::Unknown(id.to_string())));
     answer(&hub, device.map(|device| device_response(&device)))
 }
 
-/// `PUT /devices/{id}`
+/// `PUT /devices/{id}`: creates or replaces a device.
 pub async fn put(
     State(hub): State<Hub>,
     PathDeviceId(id): PathDeviceId,
@@ -97,13 +97,13 @@ pub async fn put(
     answer(&hub, outcome.await.map(|device| device_response(&device)))
 }
 
-/// `DELETE /devices/{id}`
+/// `DELETE /devices/{id}`: deletes a device.
 pub async fn delete(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId, headers: HeaderMap) -> Response {
     let outcome = hub.delete_matching(&id, if_match(&headers)).await;
     answer(&hub, outcome.map(|()| nothing()))
 }
 
-/// `GET /statistics/devices`
+/// `GET /statistics/devices`: returns the numbers of devices.
 pub async fn registry_statistics(State(hub): State<Hub>) -> Response {
     let counts = hub.counts().map(|counts| {
         json!({
@@ -115,7 +115,8 @@ pub async fn registry_statistics(State(hub): State<Hub>) -> Response {
     answer(&hub, counts.map(|counts| json(StatusCode::OK, &counts)))
 }
 
-/// `GET /statistics/service`. The telemetry count is an addition of this hub.
+/// `GET /statistics/service`: returns the numbers of connected devices and of telemetry messages; the latter is an
+/// addition of this hub.
 pub async fn service_statistics(State(hub): State<Hub>) -> Response {
     let counts = hub.counts().map(|counts| {
         json!({ "connectedDeviceCount": counts.connected, "telemetryMessageCount": counts.telemetry })

@@ -20,7 +20,7 @@ const MAX_PROPERTIES: usize = 64;
 /// Bytes of all properties' values.
 const MAX_PROPERTY_BYTES: usize = 8 * 1024;
 
-/// `POST /messages/devicebound`: the device is in `iothub-to`, as `/devices/{id}/messages/devicebound`.
+/// `POST /messages/devicebound`: queues a message for the device in `iothub-to` (`/devices/{id}/messages/devicebound`).
 pub async fn send(State(hub): State<Hub>, headers: HeaderMap, body: RequestBody) -> Response {
     let outcome = async {
         let to = addressee(&headers)?;
@@ -29,7 +29,7 @@ pub async fn send(State(hub): State<Hub>, headers: HeaderMap, body: RequestBody)
     answer(&hub, outcome.await.map(|id| json(StatusCode::CREATED, &json!({ "messageId": id }))))
 }
 
-/// `DELETE /devices/{id}/commands`
+/// `DELETE /devices/{id}/commands`: deletes the queued messages of a device.
 pub async fn purge(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId) -> Response {
     let purged = hub.purge_messages(&id).await.map(|purged| {
         json(

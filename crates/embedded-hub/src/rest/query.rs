@@ -44,7 +44,7 @@ struct Page {
     next: Option<String>,
 }
 
-/// `POST /devices/query`; no other device ID has a POST.
+/// `POST /devices/query`: answers a query. No other path of this form has a POST.
 pub async fn device_query(
     state: State<Hub>,
     PathDeviceId(id): PathDeviceId,

@@ -58,7 +58,7 @@ impl Route {
     }
 }
 
-/// Every route.
+/// Returns every route.
 pub fn table() -> Vec<Route> {
     use Method as M;
     let operators = [

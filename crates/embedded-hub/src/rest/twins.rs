@@ -16,13 +16,13 @@ use super::{
     response::{answer, if_match, json, versioned},
 };
 
-/// `GET /twins/{id}`
+/// `GET /twins/{id}`: returns a twin.
 pub async fn read(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId) -> Response {
     let twin = hub.twin(&id).and_then(|twin| twin.ok_or_else(|| HubFailure::Unknown(id.to_string())));
     answer(&hub, twin.map(|twin| versioned(&twin.etag, &twin)))
 }
 
-/// `PATCH /twins/{id}`
+/// `PATCH /twins/{id}`: merges a patch into a twin.
 pub async fn patch(
     State(hub): State<Hub>,
     PathDeviceId(id): PathDeviceId,
@@ -32,7 +32,7 @@ pub async fn patch(
     change(&hub, &id, &headers, &body, Mode::Patch).await
 }
 
-/// `PUT /twins/{id}`
+/// `PUT /twins/{id}`: replaces tags and desired properties of a twin.
 pub async fn replace(
     State(hub): State<Hub>,
     PathDeviceId(id): PathDeviceId,
@@ -42,7 +42,7 @@ pub async fn replace(
     change(&hub, &id, &headers, &body, Mode::Replace).await
 }
 
-/// `POST /twins/{id}/methods`
+/// `POST /twins/{id}/methods`: calls a method of a device.
 pub async fn call_method(
     State(hub): State<Hub>,
     PathDeviceId(id): PathDeviceId,

@@ -71,7 +71,7 @@ impl AmqpDevice {
         AmqpDevice::bare(world, None).await.let_in(world, id).await
     }
 
-    /// The same over a server that shuts down when `shutdown` is canceled.
+    /// Does the same over a server that shuts down when `shutdown` is canceled.
     pub async fn with_token_until(world: &World, id: &str, shutdown: CancellationToken) -> AmqpDevice {
         let mut device = AmqpDevice::dial_until(world, None, shutdown);
         device.enter().await;
@@ -287,7 +287,7 @@ impl AmqpDevice {
         delivery_id
     }
 
-    /// The next message over a link, and its delivery ID.
+    /// Receives the next message over a link; returns its delivery ID, too.
     pub async fn receive(&mut self, handle: u32) -> (u32, Message) {
         let mut payload = BytesMut::new();
         let mut delivery = None;
@@ -323,7 +323,7 @@ impl AmqpDevice {
         self.wait(|said| matches!(said, Performative::Detach(it) if it.handle == handle).then_some(())).await;
     }
 
-    /// The link that the hub detaches next, and the condition.
+    /// Waits until the hub detaches a link; returns the link and the condition.
     pub async fn detached(&mut self) -> (u32, String) {
         let (handle, error) = self
             .wait(|said| match said {
@@ -335,7 +335,7 @@ impl AmqpDevice {
         (handle, error.expect("an error").condition)
     }
 
-    /// The condition with which the hub ends the session, and that with which it closes the connection then.
+    /// Waits until the hub ends the session and closes the connection; returns the condition of each.
     pub async fn ended(&mut self) -> (String, Option<String>) {
         let end = self.wait(|said| match said {
             Performative::End(end) => Some(end.clone()),
@@ -349,7 +349,7 @@ impl AmqpDevice {
         (ended, close.await.error.map(|error| error.condition))
     }
 
-    /// The condition with which the hub closes the connection.
+    /// Waits until the hub closes the connection; returns the condition.
     pub async fn closed(&mut self) -> String {
         let close = self.wait(|said| match said {
             Performative::Close(close) => Some(close.clone()),
@@ -373,7 +373,7 @@ impl AmqpDevice {
         !self.pending.iter().any(concerns)
     }
 
-    /// The first frame that `found` accepts; keeps the others for later, except flows.
+    /// Receives frames up to the first that `found` accepts, and returns that; keeps the others for later, except flows.
     async fn wait<T>(&mut self, found: impl Fn(&Performative) -> Option<T>) -> T {
         for index in 0..self.pending.len() {
             if let Some(result) = found(&self.pending[index]) {
@@ -418,7 +418,7 @@ impl AmqpDevice {
     }
 }
 
-/// A message of bytes.
+/// Returns a message of bytes.
 pub fn data(body: &str) -> Message {
     Message { body: Body::of(body.to_owned()), ..Message::default() }
 }

@@ -124,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// The next packet, `None` when the connection is closed.
+    /// Receives the next packet; `None` when the connection is closed.
     pub async fn next(&mut self) -> Option<Packet> {
         loop {
             if let Some(packet) = decode(&mut self.buffer, 1 << 20).unwrap() {
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         }
     }
 
-    /// The next PUBLISH; acknowledges it if it has QoS 1.
+    /// Receives the next PUBLISH, and acknowledges it if it has QoS 1.
     pub async fn next_publish(&mut self) -> Publish {
         match self.next().await {
             Some(Packet::Publish(publish)) => {

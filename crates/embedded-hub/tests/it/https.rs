@@ -145,7 +145,7 @@ async fn other_methods_and_paths_are_refused() {
     }
 }
 
-/// A token that ends whatever waits for it at once.
+/// Returns a canceled token.
 fn cancelled() -> net::CancellationToken {
     let token = net::CancellationToken::new();
     token.cancel();

@@ -18,7 +18,7 @@ use crate::{
     world::{HOST, World},
 };
 
-/// A self-signed certificate and its key in PEM.
+/// Returns a self-signed certificate and its key in PEM.
 fn certificate(name: &str) -> (rcgen::Certificate, String) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -154,7 +154,7 @@ async fn a_message_is_delivered_over_one_transport_at_a_time() {
     assert!(device.is_silent().await, "it is out over HTTPS");
     assert_eq!(settle(&world, &format!("POST {QUEUE}/{lock}/abandon")).await, done());
     let Some(Packet::Publish(publish)) = device.next().await else { panic!("no message") };
-    assert_eq!(publish.payload, "one", "what comes back goes to whoever listens");
+    assert_eq!(publish.payload, "one", "an abandoned message is delivered again");
     assert_eq!(ask(&world).await.status, 204, "it is out over MQTT");
     device.send(Packet::Disconnect).await;
     assert!(device.is_closed().await);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::world::{HOST, World, key};
 
-/// Which of registryRead, registryReadWrite, service and device may use a route.
+/// Returns which of registryRead, registryReadWrite, service and device may use a route.
 fn allowed(method: &Method, path: &str) -> [bool; 4] {
     let registry = [true, true, false, false];
     let service = [false, false, true, false];

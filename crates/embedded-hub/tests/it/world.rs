@@ -41,7 +41,7 @@ impl World {
         World::in_directory(tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(NOW)))
     }
 
-    /// The same hub after a restart.
+    /// Restarts the hub.
     pub async fn reopened(self) -> World {
         let World { hub, router, clock, directory } = self;
         drop((hub, router));
@@ -55,7 +55,7 @@ impl World {
         panic!("the hub's file stays locked");
     }
 
-    /// The hub as it starts after this one was killed: on a copy of its files as they lie on the disk now.
+    /// Returns the hub as it starts after a kill: on a copy of the files that are on the disk now.
     pub fn killed(&self) -> World {
         let directory = tempfile::tempdir().unwrap();
         for file in std::fs::read_dir(self.directory.path()).unwrap() {
@@ -78,30 +78,30 @@ impl World {
         self.clock.load(Ordering::Relaxed)
     }
 
-    /// A request of the owner.
+    /// Sends a request of the owner.
     pub async fn ask(&self, request: &str, body: &str) -> Reply {
         self.ask_with(request, body, &[]).await
     }
 
-    /// A request of the owner with further headers. `request` is `METHOD /path`.
+    /// Sends a request of the owner with further headers. `request` is `METHOD /path`.
     pub async fn ask_with(&self, request: &str, body: &str, headers: &[(&str, &str)]) -> Reply {
         let token = self.token(HOST, 1, Some("iothubowner"));
         let headers = [&[("authorization", token.as_str())], headers].concat();
         self.send(request, body.as_bytes().to_vec(), &headers).await
     }
 
-    /// A request of the device `d`, by its token.
+    /// Sends a request of the device `d`, by its token.
     pub async fn ask_as_device(&self, request: &str, body: &str) -> Reply {
         let token = self.token(&format!("{HOST}/devices/d"), 7, None);
         self.send(request, body.as_bytes().to_vec(), &[("authorization", &token)]).await
     }
 
-    /// A request with just these headers.
+    /// Sends a request with just these headers.
     pub async fn send(&self, request: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Reply {
         self.call(build(request, body, headers)).await
     }
 
-    /// A request over a connection with this client certificate.
+    /// Sends a request over a connection with this client certificate.
     pub async fn send_with_certificate(&self, request: &str, leaf: &[u8]) -> Reply {
         let mut request = build(request, Vec::new(), &[]);
         let certificates = [leaf.to_vec().into()].into();
@@ -150,7 +150,7 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The status and the error's name, which header and body agree on; `-` when there is none.
+    /// Returns the status and the error's name, which header and body agree on; `-` when there is none.
     #[track_caller]
     pub fn verdict(&self) -> (u16, &str) {
         let name = self.header("iothub-errorcode").unwrap_or("-");
@@ -179,7 +179,7 @@ fn build(request: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Request<Body
     builder.body(Body::from(body)).unwrap()
 }
 
-/// A key of 32 equal bytes.
+/// Returns a key of 32 equal bytes.
 pub fn key(byte: u8) -> SymmetricKey {
     SymmetricKey::from_bytes(&[byte; 32]).unwrap()
 }

@@ -135,7 +135,7 @@ fn is_object(body: &Bytes) -> bool {
     serde_json::from_slice::<Map<String, Value>>(body).is_ok()
 }
 
-/// Whether the hub has as many devices, or has done as many operations today, as its tier allows.
+/// Returns whether the hub has as many devices, or has done as many operations today, as its tier allows.
 fn is_full(refusal: &HubRefusal) -> bool {
     starts_with_any(refusal, &["IotHubQuotaExceeded", "403002", "TooManyDevices", "413002"])
 }
@@ -144,7 +144,7 @@ fn is_throttling(refusal: &HubRefusal) -> bool {
     starts_with_any(refusal, &["429", "Throttl", "GenericTooManyRequests"])
 }
 
-/// Whether the failure of an entry in a bulk request is transient. The status of the whole answer does not say.
+/// Returns whether the failure of an entry in a bulk request is transient. The status of the whole answer does not say.
 fn is_transient(refusal: &HubRefusal) -> bool {
     starts_with_any(refusal, &["5", "ServerError", "ServiceUnavailable"])
 }

@@ -36,7 +36,7 @@ impl Found {
         found::generation(&self.device)
     }
 
-    /// Whether it has the credentials and capabilities of a spec.
+    /// Returns whether it has the credentials and capabilities of a spec.
     pub(super) fn matches(&self, spec: &DeviceSpec) -> bool {
         let Some(authentication) = &self.device.authentication else { return false };
         let same_credentials = match &spec.credentials {
@@ -121,12 +121,12 @@ pub(super) fn whole_twin(twin: &InitialTwin) -> Value {
     json!({ "tags": content(&twin.tags), "properties": { "desired": content(&twin.desired) } })
 }
 
-/// Whether an initial twin is that of any new device.
+/// Returns whether an initial twin is that of any new device.
 pub(super) fn is_blank(twin: &InitialTwin) -> bool {
     content(&twin.tags).is_empty() && content(&twin.desired).is_empty()
 }
 
-/// Whether a twin, as the service API returns it, has just these tags and desired properties; `None` if it is not valid. Reported
+/// Returns whether a twin, as the service API returns it, has just these tags and desired properties; `None` if it is not valid. Reported
 /// properties do not count, for only the device may write them.
 pub(super) fn holds(body: &[u8], twin: &InitialTwin) -> Option<bool> {
     let shown: Value = serde_json::from_slice(body).ok()?;

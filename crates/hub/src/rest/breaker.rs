@@ -140,7 +140,7 @@ fn opened(now: Timestamp, pauses: u32, event: Event, jitter: Jitter) -> State {
     State::Open { until: now.plus(jitter.stretch(pause, 0.25)), pauses: pauses + 1 }
 }
 
-/// Whether a pause is over, also because the clock was set back: it ends later than any pause can.
+/// Returns whether a pause is over, also because the clock was set back: it ends later than any pause can.
 fn is_over(until: Timestamp, now: Timestamp) -> bool {
     until <= now || until.since(now) > LONGEST_ASKED * 2
 }

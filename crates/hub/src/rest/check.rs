@@ -12,7 +12,7 @@ use super::{
 };
 
 impl RestConnector {
-    /// See [`provisioning::ports::HubConnector::lacking`].
+    /// Returns the rights that the key lacks: see [`provisioning::ports::HubConnector::lacking`].
     pub(super) async fn rights_lacking(&self) -> Result<Vec<HubRight>, HubError> {
         let body = json!({ "deviceId": PROBE });
         let write = Request { etag: Some(NO_ETAG), ..request(Method::PUT, DEVICE, &body) };

@@ -43,7 +43,7 @@ impl Estimate {
         Some(LatencyEstimate { latency: in_micros(smoothed), variation: in_micros(self.variation) })
     }
 
-    /// Whether the hub has not answered the last probes.
+    /// Returns whether the hub has not answered the last probes.
     pub(super) fn is_silent(&self) -> bool {
         self.misses >= SILENT_AFTER
     }

@@ -141,7 +141,7 @@ impl HubProber {
         Latencies::from(LatencySource::Probes, Arc::new(by_hub))
     }
 
-    /// Whether a hub has not answered the last probes.
+    /// Returns whether a hub has not answered the last probes.
     pub(super) fn is_silent(&self, hub: &LinkedHub) -> bool {
         self.known.load().of(hub).is_some_and(|known| known.estimate.is_silent())
     }
@@ -190,7 +190,7 @@ impl KnownHub {
     }
 }
 
-/// Whether both have the same port and trust the same certificates.
+/// Returns whether both have the same port and trust the same certificates.
 fn is_same_address(one: &HubEndpoint, other: &HubEndpoint) -> bool {
     match (one, other) {
         (HubEndpoint::Access(one), HubEndpoint::Access(other)) => {

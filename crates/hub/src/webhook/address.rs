@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_urls() {
+    fn urls_are_split_into_parts() {
         let check = |url: &str, expected: Option<(&str, u16, &str)>| {
             let found = Address::parse(url);
             let parts = found.as_ref().map(|it| (it.host.as_str(), it.port, it.path_and_query.as_str()));

@@ -34,7 +34,7 @@ struct Signatures {
     old: Option<String>,
 }
 
-/// How webhooks are called.
+/// The settings of calls to webhooks.
 #[derive(Clone)]
 pub struct WebhookSettings {
     /// The TLS configuration with the trusted CAs; with `None` no webhook is called.

@@ -41,7 +41,7 @@ mod tests {
 
     /// The values are Python's, such as `hmac.new(b"k" * 32, b'1700000000.{"a":1}', "sha256").hexdigest()`.
     #[test]
-    fn is_what_another_program_computes() {
+    fn signatures_equal_those_of_another_program() {
         let key = SymmetricKey::from_bytes(&[b'k'; 32]).unwrap();
         let at = Timestamp::from_unix_seconds(1_700_000_000);
         assert_eq!(

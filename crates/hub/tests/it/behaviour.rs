@@ -99,7 +99,7 @@ async fn a_device_is_created_with_its_twin_and_repeating_that_changes_nothing() 
         for _ in 0..2 {
             world.connector.ensure_device(&seed(id, keys(7, 8))).await.unwrap();
             let (mut device, mut twin) = world.shown(id);
-            assert_ne!(device["etag"], created.0["etag"], "a removal that is on its way does not find it");
+            assert_ne!(device["etag"], created.0["etag"], "a removal in flight does not match it");
             (device["etag"], twin["deviceEtag"]) = (created.0["etag"].clone(), created.0["etag"].clone());
             assert_eq!((device, twin), created);
         }
@@ -223,7 +223,7 @@ async fn a_device_keeps_its_generation_until_it_is_created_again() {
             let generation =
                 world.connector.ensure_device(first).await.unwrap().generation.expect("a generation");
             assert_eq!(world.shown("d").0["generationId"], generation.as_str());
-            assert!(seen.insert(generation.to_string()), "made anew, it is another device");
+            assert!(seen.insert(generation.to_string()), "a device that is created again is another one");
             let same = Some(generation);
             for spec in [keep("d", keys(7, 8)), keep("d", keys(7, 9)), seed("d", keys(7, 8)), blank.clone()] {
                 assert_eq!(world.connector.ensure_device(&spec).await.unwrap().generation, same);
@@ -281,7 +281,10 @@ async fn a_device_of_another_client_is_adopted_or_left_alone() {
             assert!(matches!(refused, Err(HubError::Occupied(_))), "{id}: {refused:?}");
             assert_eq!(world.shown(id), there, "{id}");
             assert!(tell(&foreign).await.unwrap().took_over, "{id}");
-            assert!(!tell(&refusing(foreign)).await.unwrap().took_over, "{id}: from now on it is its own");
+            assert!(
+                !tell(&refusing(foreign)).await.unwrap().took_over,
+                "{id}: afterwards the device belongs to the spec"
+            );
         }
     })
     .await;
@@ -370,11 +373,7 @@ async fn a_device_that_arrives_replaces_an_existing_one_and_may_arrive_again() {
             // Except that a device which an operator disabled here stays disabled.
             let stays = Carried { disabled: Some("stolen".to_owned()), ..carried.clone() };
             assert_eq!((&arrived.carried, &arrived.credentials), (&stays, &Some(keys(7, 8))));
-            assert_eq!(
-                removed(world, "d", &last.version).await,
-                Removed::Changed,
-                "a removal that was on its way"
-            );
+            assert_eq!(removed(world, "d", &last.version).await, Removed::Changed, "a removal in flight");
             twins.push(world.shown("d").1["etag"].clone());
             last = arrived;
         }
@@ -390,7 +389,7 @@ async fn a_device_whose_data_are_not_valid_is_refused() {
         let carried = Carried { desired: section(json!({"a.b": 1}), 2), ..used(None) };
         let refused = world.connector.receive_device(&carry("d", keys(7, 8)), &carried).await;
         assert!(matches!(refused, Err(HubError::Refused(_))), "{refused:?}");
-        assert_eq!(world.hub.counts().unwrap().devices, 0, "nor is it there without its twin");
+        assert_eq!(world.hub.counts().unwrap().devices, 0, "the device is not created without its twin");
     })
     .await;
 }

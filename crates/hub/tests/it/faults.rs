@@ -21,7 +21,7 @@ const EXISTS: &str = r#"{"Message":"ErrorCode:DeviceAlreadyExists;there"}"#;
 const GONE: &str = r#"{"Message":"ErrorCode:DeviceNotFound;no"}"#;
 const THROTTLED: &str = r#"{"Message":"ErrorCode:ThrottlingException;Wait 10 seconds and try again."}"#;
 
-/// A new device without a twin.
+/// Returns a new device without a twin.
 fn spec() -> DeviceSpec {
     DeviceSpec {
         twin: TwinSpec::Initialize(InitialTwin::default()),

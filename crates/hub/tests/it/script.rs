@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::world::{Site, certificates};
+use crate::world::{RestAddress, certificates};
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Step {
 }
 
 pub struct Script {
-    pub site: Site,
+    pub site: RestAddress,
     state: Arc<State>,
 }
 
@@ -77,7 +77,7 @@ impl Script {
                 tokio::spawn(async move { serve(acceptor, tcp, &state).await });
             }
         });
-        Script { site: Site { port, ca_pem }, state }
+        Script { site: RestAddress { port, ca_pem }, state }
     }
 
     /// Returns `METHOD path If-Match:…` of each request so far.

@@ -111,7 +111,7 @@ async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
     let misses = report.probes.iter().map(|probe| (probe.hub.as_str(), probe.last.as_ref().unwrap().misses));
     let misses: Vec<_> = misses.collect();
     assert_eq!(misses, [(HOST, 0), (GONE, 2)]);
-    assert_eq!(report.probes[0].devices, None, "nobody asked how many there are");
+    assert_eq!(report.probes[0].devices, None, "devices are counted only for a limit");
 }
 
 /// Failed calls for devices open the circuit before a probe fails.

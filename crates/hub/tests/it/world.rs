@@ -28,14 +28,14 @@ pub const CONNECTIONS: [Connection; 3] =
 pub struct World {
     pub hub: Hub,
     pub connector: Arc<dyn HubConnector>,
-    pub site: Site,
+    pub site: RestAddress,
     pub clock: Arc<SteppedClock>,
     shutdown: CancellationToken,
     _directory: TempDir,
 }
 
 /// The address of the hub's REST API.
-pub struct Site {
+pub struct RestAddress {
     pub port: u16,
     pub ca_pem: String,
 }
@@ -72,7 +72,7 @@ impl Drop for World {
     }
 }
 
-impl Site {
+impl RestAddress {
     /// Returns the access by a policy and the key of 32 such bytes.
     pub fn access(&self, policy: &str, key_byte: u8) -> HubAccess {
         HubAccess {
@@ -112,7 +112,7 @@ fn open(directory: &TempDir, clock: &Arc<SteppedClock>) -> Hub {
     Hub::open(config, Sealer::from_key([9; 32]), move || clock.now()).unwrap()
 }
 
-fn served(hub: &Hub, shutdown: &CancellationToken) -> Site {
+fn served(hub: &Hub, shutdown: &CancellationToken) -> RestAddress {
     let (ca_pem, identity) = certificates();
     let loopback = "127.0.0.1:0".parse().unwrap();
     let [https, amqps, mqtts] = [(); 3].map(|()| net::Listener::from(bind(loopback).unwrap()));
@@ -121,7 +121,7 @@ fn served(hub: &Hub, shutdown: &CancellationToken) -> Site {
     let tls = tls::server_config(vec![identity]).unwrap();
     let limiter = ConnectionLimiter::new(limits(&Limits::default()));
     tokio::spawn(serve(hub.clone(), listeners, tls, limiter, shutdown.clone()));
-    Site { port, ca_pem }
+    RestAddress { port, ca_pem }
 }
 
 /// Returns a CA's certificate, and the identity of a server at [`HOST`].

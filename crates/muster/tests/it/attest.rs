@@ -7,9 +7,9 @@ use testkit::{
     tpm::{Kind, SoftTpm},
 };
 
-use crate::program::{Ended, World};
+use crate::program::{ProgramOutput, World};
 
-async fn explain(world: &World, more: &[&str]) -> Ended {
+async fn explain(world: &World, more: &[&str]) -> ProgramOutput {
     world.muster(&["attest", "explain"], more).await
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use testkit::ca::{Authority, Form, Profile};
 
-use crate::program::{Ended, muster};
+use crate::program::{ProgramOutput, muster};
 
 /// A root, a factory below it, and a device's certificate, as files.
 struct Files {
@@ -32,7 +32,7 @@ impl Files {
     }
 
     /// Verifies, with file names in the arguments replaced by paths.
-    async fn verify(&self, arguments: &[&str]) -> Ended {
+    async fn verify(&self, arguments: &[&str]) -> ProgramOutput {
         let path = |name: &str| self.folder.path().join(name);
         let is_file = |name: &str| Path::new(name).extension().is_some();
         let arguments = arguments.iter().map(|one| if is_file(one) { path(one) } else { one.into() });

@@ -7,9 +7,9 @@ use testkit::{
     crl::{Point, Revocations, Scope, points},
 };
 
-use crate::program::{Ended, World};
+use crate::program::{ProgramOutput, World};
 
-async fn certificate(world: &World, arguments: &[&str]) -> Ended {
+async fn certificate(world: &World, arguments: &[&str]) -> ProgramOutput {
     let (command, more) = arguments.split_at(if arguments[0] == "crl" { 2 } else { 1 });
     world.muster(&[&["certificate"], command].concat(), more).await
 }
@@ -21,7 +21,7 @@ async fn ok(world: &World, arguments: &[&str]) -> Value {
 }
 
 /// Registers as `id` with these certificates.
-async fn register(world: &World, id: &str, chain: &str, leaf: &Identity) -> Ended {
+async fn register(world: &World, id: &str, chain: &str, leaf: &Identity) -> ProgramOutput {
     let (chain, key) = (world.write("chain.pem", chain), world.write("leaf.key", &leaf.key_pem()));
     let arguments = ["--registration-id", id, "--cert", &chain, "--cert-key", &key];
     world.muster(&["device", "register"], &arguments).await

@@ -3,15 +3,15 @@
 use serde_json::json;
 use testkit::ca::{Authority, Identity, Profile};
 
-use crate::program::{Ended, World};
+use crate::program::{ProgramOutput, World};
 
-async fn register(world: &World, id: &str, more: &[&str]) -> Ended {
+async fn register(world: &World, id: &str, more: &[&str]) -> ProgramOutput {
     let more = [&["--registration-id", id], more].concat();
     world.muster(&["device", "register"], &more).await
 }
 
 #[track_caller]
-fn check(ended: &Ended, id: &str) {
+fn check(ended: &ProgramOutput, id: &str) {
     assert_eq!(ended.code, 0, "{ended:?}");
     let state = ended.json();
     assert_eq!((&state["registrationId"], &state["status"]), (&json!(id), &json!("assigned")), "{ended:?}");

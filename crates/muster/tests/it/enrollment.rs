@@ -3,9 +3,9 @@
 use serde_json::json;
 use testkit::ca::Authority;
 
-use crate::program::{Ended, World};
+use crate::program::{ProgramOutput, World};
 
-async fn enrollment(world: &World, command: &[&str]) -> Ended {
+async fn enrollment(world: &World, command: &[&str]) -> ProgramOutput {
     world.muster(&[&["enrollment"], command].concat(), &[]).await
 }
 
@@ -57,7 +57,7 @@ async fn a_device_with_an_enrolled_key_registers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_rotated_and_their_use_is_listed() {
     let world = World::start().await;
-    let keys = |ended: &Ended| {
+    let keys = |ended: &ProgramOutput| {
         let keys = ended.json()["attestation"]["symmetricKey"].clone();
         ["primaryKey", "secondaryKey"].map(|name| keys[name].as_str().unwrap().to_owned())
     };

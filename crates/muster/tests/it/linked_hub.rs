@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use wire::sas::ConnectionString;
 
 use crate::{
-    program::{Ended, muster},
+    program::{ProgramOutput, muster},
     serve::{KEY, ServeFixture, certificates, device, enrollment, free_ports},
 };
 
@@ -101,7 +101,7 @@ impl LinkingServer {
     }
 
     /// Runs `muster hub` as an operator of the service.
-    pub async fn hub(&self, command: &[&str]) -> Ended {
+    pub async fn hub(&self, command: &[&str]) -> ProgramOutput {
         let ca = self.folder.path().join("ca.pem");
         std::fs::write(&ca, &self.ca_pem).unwrap();
         let (name, connection) = (command[0], self.connection_string());

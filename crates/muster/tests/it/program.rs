@@ -13,13 +13,13 @@ use wire::sas::ConnectionString;
 
 /// The exit status and the output of a finished program.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProgramOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Ended {
+impl ProgramOutput {
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|_| unreachable!("no JSON: {self:?}"))
@@ -31,7 +31,7 @@ impl Ended {
 }
 
 /// Runs `muster` to its end, without the variables of the environment that affect it.
-pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
+pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> ProgramOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_muster"))
         .args(arguments)
         .env_remove("MUSTER_LOG")
@@ -42,7 +42,7 @@ pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item
         .output()
         .await
         .unwrap();
-    Ended {
+    ProgramOutput {
         code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Runs a command with `--dev` and further arguments.
-    pub async fn muster(&self, command: &[&str], more: &[&str]) -> Ended {
+    pub async fn muster(&self, command: &[&str], more: &[&str]) -> ProgramOutput {
         let dir = self.dir();
         muster([command, &["--dev", dir.to_str().unwrap()], more].concat()).await
     }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::program::{Ended, World};
+use crate::program::{ProgramOutput, World};
 
 /// The address of a hub without a listener.
 const DOWN: &str = "127.0.0.2";
 
-async fn registration(world: &World, command: &[&str]) -> Ended {
+async fn registration(world: &World, command: &[&str]) -> ProgramOutput {
     world.muster(&[&["registration"], command].concat(), &[]).await
 }
 

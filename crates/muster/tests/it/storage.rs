@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
-    program::{Ended, World, muster},
+    program::{ProgramOutput, World, muster},
     serve::{KEY, ServeFixture, device, enrollment},
 };
 
@@ -19,7 +19,7 @@ pub async fn stop(mut service: Child) {
 }
 
 /// Runs `muster serve` with arguments that make it exit.
-async fn serve(fixture: &ServeFixture, more: &[&str]) -> Ended {
+async fn serve(fixture: &ServeFixture, more: &[&str]) -> ProgramOutput {
     let config = fixture.config();
     let output = Command::new(env!("CARGO_BIN_EXE_muster"))
         .args(["serve", "--config", config.to_str().unwrap()])
@@ -28,14 +28,14 @@ async fn serve(fixture: &ServeFixture, more: &[&str]) -> Ended {
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(std::time::Duration::from_secs(20), output).await.unwrap().unwrap();
-    Ended {
+    ProgramOutput {
         code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
-async fn check_store(fixture: &ServeFixture, more: &[&str]) -> Ended {
+async fn check_store(fixture: &ServeFixture, more: &[&str]) -> ProgramOutput {
     let config = fixture.config();
     muster([&["store", "check", "--config", config.to_str().unwrap()], more].concat()).await
 }

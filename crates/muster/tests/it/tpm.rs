@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testkit::swtpm::Swtpm;
 use wire::sas::{ConnectionString, UnsignedToken};
 
-use crate::program::{Ended, World, muster};
+use crate::program::{ProgramOutput, World, muster};
 
 const KINDS: [&str; 2] = ["rsa", "ecc"];
 
@@ -28,12 +28,12 @@ async fn enroll(world: &World, id: &str, identity: &Value) {
     world.service().create_enrollment(&enrollment).await.unwrap();
 }
 
-async fn register(world: &World, tpm: &Swtpm, more: &[&str]) -> Ended {
+async fn register(world: &World, tpm: &Swtpm, more: &[&str]) -> ProgramOutput {
     world.muster(&["device", "register"], &[&["--tpm", &tpm.address(), "--json"], more].concat()).await
 }
 
 #[track_caller]
-fn assigned(ended: &Ended) -> Value {
+fn assigned(ended: &ProgramOutput) -> Value {
     assert_eq!((ended.code, &ended.json()["status"]), (0, &json!("assigned")), "{ended:?}");
     ended.json()
 }

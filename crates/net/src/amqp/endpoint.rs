@@ -21,7 +21,7 @@ pub trait AmqpEndpoint: Send + Sync + 'static {
     /// Begins a SASL exchange with one of the peer's mechanisms.
     async fn sasl(&self, peer: &Peer, init: SaslInit) -> SaslStep;
 
-    /// Decides on a peer that connects without SASL, and is identified by its certificate, if at all. An `Err` closes the
+    /// Decides on a peer that connects without SASL, and may have a certificate. An `Err` closes the
     /// connection.
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError>;
 }
@@ -34,7 +34,7 @@ pub enum SaslStep {
     /// The client is refused. The reason is for the log and for observers of refusals; `None` if the endpoint has reported it
     /// where it judged the client.
     Refused(SaslCode, Option<Cow<'static, str>>),
-    /// The client is let in.
+    /// The client is admitted.
     Welcome(Box<dyn AmqpConnection>),
 }
 

@@ -1,4 +1,4 @@
-//! From the first byte to an open connection: what the endpoint decides in a login.
+//! The login, from the first byte to an open connection.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// The connection that the endpoint made of the client, or why it is to be closed.
 type Admission = Result<Box<dyn AmqpConnection>, AmqpError>;
 
-/// Lets the client in, in time.
+/// Admits the client, or refuses it at the deadline.
 pub(super) async fn log_in<S: ByteStream>(
     stream: &mut Buffered<S>,
     peer: &Peer,
@@ -39,7 +39,7 @@ pub(super) async fn log_in<S: ByteStream>(
     within(context, context.limits.amqp.login_timeout, "the client to log in", steps).await
 }
 
-/// Reads until the endpoint has decided on the client. One without SASL learns of a refusal only after its open.
+/// Reads until the endpoint has decided on the client. A client without SASL gets its refusal only after its open.
 async fn authenticate<S: ByteStream>(
     stream: &mut Buffered<S>,
     peer: &Peer,

@@ -1,6 +1,6 @@
 //! The server side of AMQP 1.0 connections.
 //!
-//! An [`AmqpEndpoint`] lets clients in: through SASL, in as many steps as the mechanism takes, or without it, by their TLS
+//! An [`AmqpEndpoint`] admits clients: through SASL, in as many steps as the mechanism takes, or without it, by their TLS
 //! certificate alone. It returns an [`AmqpConnection`], which handles what the client does: it attaches links, and sends
 //! messages over them. Messages to the client go through its [`Outbox`], from any task. [`drive`] runs one connection over
 //! any byte stream; [`serve_amqp`] runs a TLS listener with it.

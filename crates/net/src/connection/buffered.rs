@@ -24,14 +24,14 @@ const LARGE_OUTPUT: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_READS: usize = 64;
 
-/// A byte stream with what has arrived and what is to be written.
+/// A byte stream with its input and output buffers.
 pub(crate) struct Buffered<S> {
     stream: S,
-    /// What has arrived and was not decoded yet.
+    /// Bytes that have arrived and are not decoded yet.
     pub(crate) input: BytesMut,
     /// Whether the input buffer has been larger than an idle connection should keep.
     has_grown: bool,
-    /// What the next flush writes.
+    /// Bytes that the next flush writes.
     pub(crate) output: BytesMut,
     /// When the first byte of the frame arrived that is not complete yet.
     frame_started: Option<Instant>,
@@ -65,7 +65,7 @@ impl<S> Buffered<S> {
         }
     }
 
-    /// Notes that a frame was taken out of the input; what is left of it begins another.
+    /// Notes that a frame was taken out of the input; the rest of the input begins another.
     pub(crate) fn mark_frame_complete(&mut self) {
         self.frame_started = None;
     }

@@ -33,15 +33,17 @@ pub(crate) enum End<R> {
 
 /// A reason of one protocol to end a connection.
 pub(crate) trait CloseReason: Display + Send + Sync {
-    /// Returns as what a refusal is counted and reported; `None` if the client was not refused, or a service judged it.
+    /// Returns the reason under which the refusal is counted and reported; `None` if the client was not refused, or a
+    /// service judged it.
     fn refused(&self) -> Option<Refused>;
 
-    /// Returns whether the client was not let in.
+    /// Returns whether the login of the client was refused.
     fn is_login_refusal(&self) -> bool;
 }
 
 impl<R: CloseReason> End<R> {
-    /// Returns as what a refusal is counted and reported; `None` if the client was not refused, or a service judged it.
+    /// Returns the reason under which the refusal is counted and reported; `None` if the client was not refused, or a
+    /// service judged it.
     pub(super) fn refused(&self) -> Option<Refused> {
         match self {
             End::Broken(Broken::Slow) => Some(Refused::PacketTimeout),
@@ -55,7 +57,7 @@ impl<R: CloseReason> End<R> {
         }
     }
 
-    /// Returns whether the client was not let in.
+    /// Returns whether the login of the client was refused.
     pub(super) fn is_login_refusal(&self) -> bool {
         matches!(self, End::Protocol(reason) if reason.is_login_refusal())
     }

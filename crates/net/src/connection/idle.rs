@@ -13,7 +13,7 @@ pub(crate) struct IdleTimeouts {
     pub(crate) heartbeat: Option<Duration>,
 }
 
-/// Tells when a connection has been silent for too long.
+/// Measures the silence of a connection, in both directions.
 #[derive(Debug)]
 pub(super) struct IdleTimer {
     timeouts: IdleTimeouts,
@@ -37,7 +37,7 @@ impl IdleTimer {
         self.last_sent = Instant::now();
     }
 
-    /// Bounds what is left of the connection by `grace`, however much is received.
+    /// Bounds the rest of the connection by `grace`, however much is received.
     pub(super) fn shut_down(&mut self, grace: Duration) {
         self.shutdown_deadline = Some(Instant::now() + grace);
     }

@@ -1,6 +1,6 @@
 //! What every MQTT and AMQP connection has in common: reading into a bounded buffer, deadlines, shutdown, refusals.
 //!
-//! [`drive`] runs a connection of any [`Protocol`]; the protocol says what its frames are and what they mean.
+//! [`drive`] runs a connection of any [`Protocol`]; the protocol decodes and handles its frames.
 
 mod buffered;
 mod end;
@@ -108,7 +108,7 @@ pub(crate) trait Protocol: Sized + Send {
         Ok(())
     }
 
-    /// Closes the outbox, notifies the service, and adds the last words to the output.
+    /// Closes the outbox, notifies the service, and adds the final frames to the output.
     fn close(&mut self, end: &End<Self::Reason>, output: &mut BytesMut) -> impl Future<Output = ()> + Send;
 }
 

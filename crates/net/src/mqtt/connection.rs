@@ -20,7 +20,7 @@ use crate::{
     transport::Transport,
 };
 
-/// A client that is let in.
+/// A client that is logged in.
 pub(crate) struct MqttConnection {
     session: Box<dyn MqttSession>,
     queue: MessageQueue,
@@ -84,7 +84,7 @@ impl Protocol for MqttConnection {
         IdleTimeouts { client: self.max_silence, heartbeat: None }
     }
 
-    /// A packet that is too large for an unproven client is accepted if the client can prove who it is.
+    /// Decodes the next packet. One that is too large for an unproven client is accepted if the client can prove who it is.
     async fn next_frame(&mut self, input: &mut BytesMut) -> Result<Option<Packet>, End<Reason>> {
         if self.standing.may_send_large() {
             return Ok(decode(input, self.max_packet)?);
@@ -160,7 +160,7 @@ impl Protocol for MqttConnection {
         self.session.prove().await
     }
 
-    /// MQTT 3.1.1 has no packet that says why.
+    /// Closes the session without a packet: MQTT 3.1.1 has none that says why.
     async fn close(&mut self, _end: &End<Reason>, _output: &mut BytesMut) {
         self.queue.end();
         self.session.closed().await;

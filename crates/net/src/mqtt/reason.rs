@@ -18,7 +18,7 @@ pub(crate) enum Reason {
     Disconnected,
     #[error(transparent)]
     Malformed(DecodeError),
-    /// The client was not let in.
+    /// The login of the client was refused.
     #[error("refused: {0}")]
     Refused(ConnectRefusal),
     #[error("a packet to the client has no form on the wire: {0}")]

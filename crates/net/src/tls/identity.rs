@@ -168,8 +168,8 @@ impl ResolvesServerCert for ChooseIdentity {
         let schemes = hello.signature_schemes();
         let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
         let keys = &self.identities.load().keys;
-        // Without one rustls would answer `access_denied`; with one that does not suit it finds out what is not in common,
-        // and answers `handshake_failure` (RFC 8446 §4.1.1).
+        // Without a certificate rustls would answer `access_denied`; with an unsuitable one it determines which parameter is
+        // not in common, and answers `handshake_failure` (RFC 8446 §4.1.1).
         keys.iter().find(usable).or(keys.first()).cloned()
     }
 }

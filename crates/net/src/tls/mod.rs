@@ -151,7 +151,7 @@ fn read(ca: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Passed explicitly: the process-wide default would depend on who sets it first.
+/// Returns the provider, which is passed explicitly: the process-wide default would depend on the code that sets it first.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     // A stable sort: within AES-128 and the rest the provider's order stays.

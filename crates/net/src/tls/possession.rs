@@ -82,7 +82,7 @@ impl ClientCertVerifier for ProofOfPossession {
         false
     }
 
-    /// No hints: clients drop certificates of issuers that are not on the list.
+    /// Returns no hints: clients drop certificates of issuers that are not on the list.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -97,8 +97,7 @@ impl ClientCertVerifier for ProofOfPossession {
         accepted.map(|()| ClientCertVerified::assertion())
     }
 
-    /// In TLS 1.2 the scheme leaves the curve open (RFC 5246 §7.4.1.4.1), so every algorithm of the scheme is
-    /// tried.
+    /// Verifies with every algorithm of the scheme: in TLS 1.2 the scheme leaves the curve open (RFC 5246 §7.4.1.4.1).
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -109,7 +108,7 @@ impl ClientCertVerifier for ProofOfPossession {
         verified.inspect_err(|_| note_refused_leaf(leaf))
     }
 
-    /// In TLS 1.3 the scheme names the curve (RFC 8446 §4.2.3), and PKCS#1 v1.5 is not for handshakes.
+    /// Verifies with the algorithm of the scheme: in TLS 1.3 the scheme names the curve (RFC 8446 §4.2.3), and PKCS#1 v1.5 is not for handshakes.
     fn verify_tls13_signature(
         &self,
         message: &[u8],
@@ -126,7 +125,7 @@ impl ClientCertVerifier for ProofOfPossession {
     }
 }
 
-/// Refuses a chain that is too long or whose leaf's key nothing can be verified with.
+/// Refuses a chain that is too long, and a leaf whose RSA key is too short for rustls.
 fn acceptable(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
     let lengths = std::iter::once(leaf).chain(others).map(|certificate| certificate.len());
     if let Some(too_long) = ChainTooLong::of(lengths) {

@@ -77,7 +77,7 @@ fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 mod tests {
     use super::*;
 
-    /// A handshake as SDKs send it, but for `replaced`; a header replaced with "" is left out.
+    /// Returns a handshake as SDKs send it, but for `replaced`; a header replaced with "" is left out.
     fn request(replaced: &[(&'static str, &str)]) -> Request<Body> {
         let usual = [
             ("connection", "Upgrade"),

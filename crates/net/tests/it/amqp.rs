@@ -93,7 +93,7 @@ fn body_of(transfer: &Transfer) -> Bytes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_connection_from_login_to_close() {
+async fn a_connection_works_from_login_to_close() {
     let mut bench = bench();
     bench.client.send_protocol(Protocol::Amqp).await;
     bench.send([open()]).await;
@@ -167,7 +167,7 @@ fn challenge(text: &'static str) -> SaslFrame {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sasl_in_one_step_and_in_several() {
+async fn sasl_takes_one_step_or_several() {
     let mut bench = Bench::started_sasl().await;
     assert_eq!(bench.exchange(init("PLAIN", "\0user\0secret")).await, Some(OK));
     bench.client.enter().await;

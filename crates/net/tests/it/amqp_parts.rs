@@ -32,17 +32,17 @@ impl Notes {
         std::mem::take(&mut self.notes.lock().unwrap())
     }
 
-    /// The outbox of the latest client.
+    /// Returns the outbox of the latest client.
     pub fn outbox(&self) -> Outbox {
         self.outboxes.lock().unwrap().last().expect("a client").clone()
     }
 
-    /// The latest link to a client.
+    /// Returns the latest link to a client.
     pub fn link(&self) -> LinkId {
         *self.links.lock().unwrap().last().expect("a link to the client")
     }
 
-    /// The oldest delivery without a verdict.
+    /// Returns the oldest delivery without a verdict.
     pub fn later(&self) -> DeliveryRef {
         self.later.lock().unwrap().remove(0)
     }
@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.try_send_bytes(bytes).await.unwrap();
     }
 
-    /// An error means that the server has closed the connection.
+    /// Sends bytes. An error means that the server has closed the connection.
     pub async fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes).await
     }
@@ -238,12 +238,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.next(|input| decode_sasl(input, 512).unwrap()).await
     }
 
-    /// The next frame; `None` at the end of the stream.
+    /// Receives the next frame; `None` at the end of the stream.
     pub async fn receive_frame(&mut self) -> Option<Frame> {
         self.next(|input| decode_frame(input, 1 << 20).unwrap()).await
     }
 
-    /// The performative of the next frame.
+    /// Receives the next frame, and returns its performative.
     pub async fn receive(&mut self) -> Option<Performative> {
         Some(self.receive_frame().await?.performative.expect("no heartbeat"))
     }
@@ -279,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The condition of the close, which must be the last frame.
+    /// Receives the close, which must be the last frame, and returns its condition.
     pub async fn closed_with(&mut self) -> Option<String> {
         loop {
             match self.receive().await {
@@ -323,7 +323,7 @@ pub fn begin() -> Performative {
     })
 }
 
-/// `address` is that of the server.
+/// Returns an attach; `address` is that of the server's end.
 pub fn attach(handle: u32, role: Role, address: &str) -> Performative {
     let far = Some(Terminus { address: Some(address.into()) });
     let near = Some(Terminus::default());

@@ -24,7 +24,7 @@ use crate::pki::{Pki, connect, listen};
 
 const QUICK: Duration = Duration::from_millis(250);
 
-/// All other limits are long.
+/// Starts a server whose other limits are long.
 fn start(pki: &Pki, limits: Limits) -> (SocketAddr, ConnectionLimiter) {
     let router = Router::new()
         .route("/", get(|| async { "hello" }))

@@ -58,7 +58,7 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_connection_from_login_to_close() {
+async fn a_connection_works_from_login_to_close() {
     let mut bench = bench(MqttLimits::default());
     let client = &mut bench.client;
     client.enter(60).await;

@@ -27,7 +27,7 @@ impl Notes {
         std::mem::take(&mut self.notes.lock().unwrap())
     }
 
-    /// The outbox of the latest client.
+    /// Returns the outbox of the latest client.
     pub fn outbox(&self) -> Outbox {
         self.outboxes.lock().unwrap().last().expect("a client").clone()
     }
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.stream.write_all(&bytes).await.unwrap();
     }
 
-    /// The next packet; `None` when the server has closed the connection.
+    /// Receives the next packet; `None` when the server has closed the connection.
     pub async fn receive(&mut self) -> Option<Packet> {
         loop {
             if let Some(packet) = decode(&mut self.input, usize::MAX).unwrap() {
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.enter_as("device", keep_alive_secs).await;
     }
 
-    /// The same with another client ID.
+    /// Logs in with another client ID.
     pub async fn enter_as(&mut self, client_id: &str, keep_alive_secs: u16) {
         self.send(&[Packet::Connect(Connect { keep_alive_secs, ..connect(client_id) })]).await;
         assert_eq!(self.receive().await, Some(conn_ack(ConnectReturnCode::Accepted)));
@@ -177,7 +177,7 @@ pub fn conn_ack(code: ConnectReturnCode) -> Packet {
     Packet::ConnAck(ConnAck { session_present: false, code })
 }
 
-/// QoS 1 with an identifier, QoS 0 without.
+/// Returns a PUBLISH: QoS 1 with an identifier, QoS 0 without.
 pub fn publish(topic: &str, packet_id: Option<u16>, payload: &'static str) -> Packet {
     let qos = packet_id.map_or(QoS::AtMostOnce, |_| QoS::AtLeastOnce);
     let (topic, payload) = (topic.to_owned(), Bytes::from_static(payload.as_bytes()));

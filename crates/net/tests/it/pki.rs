@@ -42,7 +42,7 @@ impl Pki {
         Credentials { chain_pem: certificate.pem() + &self.ca.pem(), key_pem: key.serialize_pem() }
     }
 
-    /// P-256 credentials of a device.
+    /// Returns P-256 credentials of a device.
     pub fn device(&self) -> Credentials {
         self.credentials(device(), &rcgen::PKCS_ECDSA_P256_SHA256)
     }
@@ -73,31 +73,31 @@ impl Credentials {
     }
 }
 
-/// The usual parameters of a device certificate.
+/// Returns the usual parameters of a device certificate.
 pub fn device() -> CertificateParams {
     CertificateParams::new(["device".to_owned()]).unwrap()
 }
 
-/// A listener on a free port, and its address.
+/// Opens a listener on a free port; returns its address, too.
 pub fn listen() -> (TcpListener, SocketAddr) {
     let listener = net::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)
 }
 
-/// A TCP connection from 127.0.0.`last`.
+/// Opens a TCP connection from 127.0.0.`last`.
 pub async fn dial_from(last: u8, addr: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, last], 0).into())?;
     socket.connect(addr).await
 }
 
-/// A finished TLS handshake.
+/// Completes a TLS handshake.
 pub async fn connect(addr: SocketAddr, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
     handshake(TcpStream::connect(addr).await?, config).await
 }
 
-/// The client's side of a handshake.
+/// Performs the client's side of a handshake.
 pub async fn handshake(tcp: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
     TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), tcp).await
 }

@@ -70,7 +70,7 @@ impl Server {
         Server { pki, https: https_addr, mqtt: mqtt_addr, amqp: amqp_addr, limiter }
     }
 
-    /// The first bytes of a client over each transport, and the address.
+    /// Returns the first bytes of a client over each transport, and the address.
     fn exchanges(&self, client_id: &str) -> Vec<(&'static str, SocketAddr, Vec<u8>)> {
         let mqtt = mqtt(client_id);
         let amqp = amqp();
@@ -85,7 +85,7 @@ impl Server {
     }
 }
 
-/// A CONNECT, and a message that is acknowledged when it is complete.
+/// Returns a CONNECT, and a message that is acknowledged when it is complete.
 fn mqtt(client_id: &str) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     let connect = Connect { keep_alive_secs: u16::MAX, ..mqtt_connect(client_id) };
@@ -94,7 +94,7 @@ fn mqtt(client_id: &str) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// From the protocol header to a message, without SASL.
+/// Returns what a client sends from the protocol header to a message, without SASL.
 fn amqp() -> Vec<u8> {
     let mut bytes = BytesMut::new();
     codec::amqp::encode_protocol(codec::amqp::Protocol::Amqp, &mut bytes);
@@ -105,7 +105,7 @@ fn amqp() -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// The bytes in one masked message, after the handshake.
+/// Returns the handshake, and the bytes in one masked message.
 fn over_websocket(protocol: &str, bytes: &[u8]) -> Vec<u8> {
     let handshake = format!(
         "GET /$iothub/websocket HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\

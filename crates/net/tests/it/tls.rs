@@ -66,7 +66,7 @@ async fn ask(addr: SocketAddr, config: Arc<ClientConfig>) -> io::Result<(String,
     Ok((body, stream.get_ref().1.handshake_kind().unwrap()))
 }
 
-/// A client whose chain and key need not belong together.
+/// Returns a client whose chain and key need not belong together.
 fn client(
     pki: &Pki,
     provider: CryptoProvider,
@@ -244,7 +244,7 @@ async fn the_first_usable_server_certificate_is_chosen() {
     }
 }
 
-/// A server's identity; its chain ends with the root.
+/// Returns a server's identity; its chain ends with the root.
 fn server(pki: &Pki, algorithm: &'static rcgen::SignatureAlgorithm) -> Identity {
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     pki.credentials(params, algorithm).identity()

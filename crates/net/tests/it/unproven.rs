@@ -45,7 +45,7 @@ impl Server {
         Server { pki, addr, limiter }
     }
 
-    /// A client from 127.0.0.`last` with the longest keep-alive that there is.
+    /// Returns a client from 127.0.0.`last` with the longest keep-alive that there is.
     async fn device(&self, last: u8, client_id: &str) -> std::io::Result<Device> {
         let tcp = dial_from(last, self.addr).await?;
         let mut device = Client::new(handshake(tcp, self.pki.client(None)).await?);

@@ -57,7 +57,7 @@ impl Server {
         Server { pki, addr, limiter, notes, shutdown, task }
     }
 
-    /// A WebSocket without any message yet.
+    /// Opens a WebSocket on which no message was sent yet.
     async fn socket(&self) -> Socket {
         let stream = pki::connect(self.addr, self.pki.client(None)).await.unwrap();
         let mut socket = Socket { stream, input: BytesMut::new() };
@@ -66,7 +66,7 @@ impl Server {
         socket
     }
 
-    /// A WebSocket with a session.
+    /// Opens a WebSocket, and a session over it.
     async fn session(&self) -> Socket {
         self.session_of("device").await
     }
@@ -86,17 +86,17 @@ struct Socket {
 }
 
 impl Socket {
-    /// One frame; the first byte has the opcode and the flags.
+    /// Sends one frame; the first byte has the opcode and the flags.
     async fn send(&mut self, first: u8, payload: &[u8]) {
         self.stream.write_all(&frame(first, payload)).await.unwrap();
     }
 
-    /// All packets in one message.
+    /// Sends all packets in one message.
     async fn send_packets(&mut self, packets: &[Packet]) {
         self.send(FIN | BINARY, &encoded(packets)).await;
     }
 
-    /// The first byte of the next frame, and its payload; `None` at the end of the stream.
+    /// Receives the next frame: its first byte, and its payload; `None` at the end of the stream.
     async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let [first, second, rest @ ..] = &self.input[..] {
@@ -119,7 +119,7 @@ impl Socket {
         }
     }
 
-    /// The packets of the next message.
+    /// Receives the packets of the next message.
     async fn packets(&mut self) -> Vec<Packet> {
         let (first, payload) = self.receive().await.expect("a message");
         assert_eq!(first, FIN | BINARY);
@@ -129,7 +129,7 @@ impl Socket {
         packets
     }
 
-    /// The status line and header of an HTTP response.
+    /// Receives the status line and header of an HTTP response.
     async fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -157,7 +157,7 @@ fn handshake(path: &str, protocol: &str) -> String {
     )
 }
 
-/// A masked frame.
+/// Returns a masked frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = header(first, payload.len());

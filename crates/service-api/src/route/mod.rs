@@ -203,7 +203,7 @@ impl Route {
 }
 
 impl Route {
-    /// Whether a successful call belongs into the audit log: it changes something, or returns keys.
+    /// Returns whether a successful call belongs into the audit log: it changes something, or returns keys.
     pub(crate) fn is_audited(&self) -> bool {
         self.verb != Verb::Get && !self.reads
     }
@@ -253,14 +253,14 @@ pub fn routes() -> impl Iterator<Item = (Method, String)> {
     all().map(move |route| (method(route.verb), route.path.to_owned()))
 }
 
-/// Whether a path belongs to this endpoint: its first segment is one of ours, in any case.
+/// Returns whether a path belongs to this endpoint: its first segment is one of ours, in any case.
 pub fn is_service_path(path: &str) -> bool {
     let first = segments_of(path).next();
     let is_resource = |first: &str| first.eq_ignore_ascii_case("subscriptions");
     first.is_some_and(|first| is_ours(first) || is_resource(first) || is_document(path))
 }
 
-/// Whether a path is that of the OpenAPI document.
+/// Returns whether a path is that of the OpenAPI document.
 pub(crate) fn is_document(path: &str) -> bool {
     path == crate::openapi::PATH
 }

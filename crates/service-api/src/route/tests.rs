@@ -98,7 +98,7 @@ fn routes_of_the_instance_in_the_spellings_of_clients() {
 }
 
 #[test]
-fn what_is_no_route() {
+fn other_paths_have_no_route() {
     check(Method::GET, "/", Err("404"));
     check(Method::GET, "", Err("404"));
     check(Method::GET, "/0ne1/registrations/a", Err("404"));
@@ -151,7 +151,7 @@ fn parameters_of_a_path_are_found_in_order() {
 }
 
 #[test]
-fn our_paths() {
+fn service_paths_are_recognized() {
     for path in [
         "/enrollments",
         "/ENROLLMENTGROUPS/x",

@@ -5,7 +5,7 @@ use provisioning::ports::Clock;
 
 use crate::world::{OWNER, World, instance, with_id};
 
-/// The rights that suffice for a route.
+/// Returns the rights that suffice for a route.
 fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
     const READ: &[&str] = &["EnrollmentRead", "EnrollmentWrite"];
     const WRITE: &[&str] = &["EnrollmentWrite"];

@@ -39,7 +39,7 @@ impl MqttUserName {
         Some(MqttUserName { id_scope, registration_id, api_version, client_version, asks_for_challenge })
     }
 
-    /// The registration.
+    /// Returns the registration.
     pub fn address(&self) -> DeviceAddress {
         let (id_scope, registration_id) = (self.id_scope.clone(), self.registration_id.clone());
         DeviceAddress { id_scope, registration_id }

@@ -352,9 +352,9 @@ mod tests {
     }
 
     proptest! {
-        /// What a device publishes can be written again, and means the same.
+        /// A parsed topic of a device is the same after it was written again.
         #[test]
-        fn what_is_parsed_can_be_written(rest in "\\PC{0,80}") {
+        fn parsed_topics_read_back(rest in "\\PC{0,80}") {
             for prefix in ["", "devices/", TWIN_GET, TWIN_REPORT, METHOD_REPLY] {
                 let topic = format!("{prefix}{rest}");
                 let _ = HubPublish::parse(&topic);

@@ -203,7 +203,7 @@ mod tests {
     proptest! {
         /// A topic that is accepted is the same after it was written again, if the request ID is.
         #[test]
-        fn what_is_parsed_can_be_written(text in "\\PC{0,200}") {
+        fn parsed_topics_read_back(text in "\\PC{0,200}") {
             for topic in [text.clone(), format!("{REGISTER}{text}"), format!("{POLL}{text}")] {
                 if let Some(request) = RegistrationRequest::parse(&topic) {
                     let topic = request.topic();

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_of_edge_devices_and_their_children() {
+    fn edge_devices_and_their_children_have_scopes() {
         let edge = device(r#"{"capabilities":{"iotEdge":true}}"#);
         let identity = Identity::created(&id(), &edge, make_key, at(1)).unwrap();
         assert_eq!(identity.device_scope.as_deref(), Some("ms-azure-iot-edge://d1-10000000"));

@@ -43,7 +43,7 @@ fn fields(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<Stri
     prop::collection::vec(("[abc]", value), 0..4).prop_map(Map::from_iter)
 }
 
-/// The algorithm of RFC 7386 section 2, word for word.
+/// Applies a patch by the algorithm of RFC 7386 section 2, word for word.
 fn rfc_7386(target: Value, patch: &Value) -> Value {
     let Value::Object(patch) = patch else { return patch.clone() };
     let mut target = if let Value::Object(target) = target { target } else { Map::new() };

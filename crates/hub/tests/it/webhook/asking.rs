@@ -1,4 +1,4 @@
-//! Requests to webhooks, the meaning of their answers, and the cost of webhooks that misbehave.
+//! Requests to webhooks, the interpretation of their answers, and the cost of webhooks that misbehave.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use testkit::{clock::SteppedClock, sample};
 use super::server::{Heard, Script, Server, client, instance, request};
 
 #[tokio::test]
-async fn the_request_is_as_azures_and_the_answer_is_read() {
+async fn the_request_has_the_form_of_azure_and_the_answer_is_parsed() {
     let server = Server::answering(
         200,
         r#"{"IotHubHostName":"hub-1.example","initialTwin":{"tags":{"a":1}},"payload":{"b":2}}"#,

@@ -41,7 +41,7 @@ fn object(required: &[&str], properties: Value) -> Value {
     json!({"type": "object", "required": required, "properties": properties})
 }
 
-/// The schema of an object that has the members of another one, and more.
+/// Returns the schema of an object that has the members of another one, and more.
 fn extended(base: &str, required: &[&str], properties: Value) -> Value {
     json!({"allOf": [reference(base), object(required, properties)]})
 }
@@ -74,12 +74,12 @@ fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
     json!({"type": "string", "enum": words.into_iter().collect::<Vec<_>>()})
 }
 
-/// The schema of a text that matches a regular expression and has 1 to `max` characters.
+/// Returns the schema of a text that matches a regular expression and has 1 to `max` characters.
 fn pattern(pattern: &str, max: usize) -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": max, "pattern": pattern})
 }
 
-/// The same, or null.
+/// Returns a schema that also allows null.
 fn nullable(schema: Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
 }

@@ -414,9 +414,9 @@ proptest! {
         prop_assert!(is_json || parse_individual(&body).is_err() && parse_group_bulk(&body).is_err());
     }
 
-    /// An enrollment that is read has the ID that the body has; bulk operations have as many items as the body.
+    /// A parsed enrollment has the ID of the body; a bulk operation has as many items as the body.
     #[test]
-    fn what_is_read_is_in_the_body(body in any_json()) {
+    fn parsed_enrollments_are_in_the_body(body in any_json()) {
         let text = body.to_string();
         if let Ok(draft) = parse_individual(text.as_bytes()) {
             let id = body["registrationId"].as_str().unwrap();

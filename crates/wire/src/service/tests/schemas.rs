@@ -53,7 +53,7 @@ fn samples_of_the_published_description_are_valid() {
 }
 
 #[test]
-fn ids_are_valid_as_the_parser_takes_them() {
+fn ids_are_valid_if_the_parser_accepts_them() {
     let name = schemas()["RegistrationId"].clone();
     let device = schemas()["DeviceId"].clone();
     let (name, device) =
