@@ -21,8 +21,8 @@ use store::{
     SystemClock,
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
     engine::{
-        AttemptRow, ConfigurationRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED,
-        PageRows, RowContent,
+        AttemptRow, ConfigurationRow, ConfigurationRows, Engine, FoundRow, Listing, MAX_COUNTED, PageRows,
+        Reading, RowContent,
     },
     table::Table,
 };
@@ -81,8 +81,13 @@ impl MemoryEngine {
 
 #[async_trait]
 impl Engine for MemoryEngine {
-    fn activity(&self) -> u64 {
-        self.content().batches
+    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError> {
+        let content = self.content();
+        let document = |table: &Table| {
+            let row = content.rows.get(&(instance, RowKey { table: *table, id: id.to_owned() }));
+            row.map(|row| Ok(row.document.clone()))
+        };
+        Ok(Reading { activity: content.batches, documents: tables.iter().map(document).collect() })
     }
 
     async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
@@ -98,10 +103,6 @@ impl Engine for MemoryEngine {
             is_complete,
             rows: keys.into_iter().filter_map(row).collect(),
         })
-    }
-
-    async fn get(&self, instance: i64, key: &RowKey) -> Result<Option<Document>, StoreError> {
-        Ok(self.content().rows.get(&(instance, key.clone())).map(|row| Ok(row.document.clone())))
     }
 
     async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError> {

@@ -30,16 +30,13 @@ pub const MAX_COUNTED: u64 = 100_000;
 /// ([`Leases`]), which need no documents and are the engine's alone.
 #[async_trait]
 pub trait Engine: Leases + 'static {
-    /// Returns a number that is another one after every batch that was acknowledged. Asked for by every request, so from
-    /// memory: an engine that cannot know returns another number each time.
-    fn activity(&self) -> u64;
+    /// Reads the rows of an instance that have this lower-case ID in these tables, and the activity, as they are at one
+    /// moment. Each request reads, so this is one round trip at most.
+    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError>;
 
     /// Returns the rows of instances and configurations that were changed after this version of the snapshot, or all of them,
     /// as they are at one moment.
     async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError>;
-
-    /// Returns the document of one row of an instance.
-    async fn get(&self, instance: i64, key: &RowKey) -> Result<Option<Document>, StoreError>;
 
     /// Returns the rows of a listing, in its order, and whether there are more.
     async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError>;
@@ -81,6 +78,16 @@ pub type Damaged = String;
 
 /// A sealed document, or why the row that has it cannot be read.
 pub type Document = Result<Vec<u8>, Damaged>;
+
+/// Rows with one ID.
+#[derive(Debug)]
+pub struct Reading {
+    /// A number that rises with every batch that changes configuration, at the latest when the batch is acknowledged. It
+    /// may rise at other times.
+    pub activity: u64,
+    /// The documents, in the order of the tables that were asked for.
+    pub documents: Vec<Option<Document>>,
+}
 
 /// A row of a listing.
 #[derive(Debug, Clone)]

@@ -5,15 +5,18 @@
 //!         ──► snapshot in memory, which follows the change log
 //! ```
 //!
-//! [`SealedStore`] does what all engines have in common; an [`Engine`](engine::Engine) keeps rows. One is here, an SQLite
-//! file: [`EmbeddedStore`]. Every engine passes the conformance suite in `testkit`, and none has rules about what it keeps.
+//! [`SealedStore`] does what all engines have in common; an [`Engine`](engine::Engine) keeps rows. Two are here: an SQLite
+//! file for one process, [`EmbeddedStore`], and a PostgreSQL database for several, [`PostgresStore`]. Every engine passes the conformance suite in `testkit`, and none has rules about what it keeps.
 
 pub mod batch;
 mod clock;
 mod damage;
 mod document;
 pub mod engine;
+mod listing;
+mod log_row;
 mod ports;
+pub mod postgres;
 mod refresh;
 mod snapshot;
 mod sqlite;
@@ -22,6 +25,7 @@ pub mod table;
 
 pub use clock::SystemClock;
 pub use durable::{Depth, FileCheck};
+pub use postgres::PostgresStore;
 use provisioning::ports::StoreError;
 pub use sqlite::{EmbeddedStore, Inspection, OpenError, RecordName, RepairError};
 pub use store::SealedStore;

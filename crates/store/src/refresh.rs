@@ -1,7 +1,7 @@
 //! Keeps the snapshot in memory as new as the database, whichever handle changed it.
 //!
-//! No writer touches the snapshot. Before each use the handle asks whether anything was committed since it looked last,
-//! which costs nothing while nothing was; then for the rows of configuration that were changed.
+//! No writer touches the snapshot. Each read brings along whether anything was committed since the handle looked last, which
+//! costs nothing while nothing was; then the rows of configuration that were changed are read before the answer.
 
 use std::{
     collections::HashMap,
@@ -22,13 +22,19 @@ use crate::{
     document::{Documents, RowRef},
     engine::{ConfigurationRows, Document, Engine, RowContent},
     snapshot::{InstanceContent, InstanceTable},
+    store::NO_INSTANCE,
     table::Table,
 };
 
 impl<E: Engine> SealedStore<E> {
     /// Returns the instances, as new as every commit that was acknowledged.
     pub(crate) async fn instance_table(&self) -> Result<Arc<InstanceTable>, StoreError> {
-        let activity = self.engine.activity();
+        let activity = self.engine.read(NO_INSTANCE, "", &[]).await?.activity;
+        self.instance_table_at(activity).await
+    }
+
+    /// Returns the instances, as new as every commit that was acknowledged when this activity was read.
+    pub(crate) async fn instance_table_at(&self, activity: u64) -> Result<Arc<InstanceTable>, StoreError> {
         if self.memory.seen.load(Ordering::Acquire) < activity {
             self.refresh(activity).await?;
         }

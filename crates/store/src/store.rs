@@ -24,6 +24,9 @@ use crate::{
 /// on one that may block. Most pages are short: the reconciler and the cleanup job look every second, and find little.
 const SHORT_PAGE: usize = 8;
 
+/// The number of no instance.
+pub(crate) const NO_INSTANCE: i64 = 0;
+
 /// A store of sealed documents over an engine. Clones share it.
 #[derive(Debug, Clone)]
 pub struct SealedStore<E> {
@@ -36,7 +39,7 @@ pub struct SealedStore<E> {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) current: ArcSwap<InstanceTable>,
-    /// The activity that the table was last compared with: see [`Engine::activity`].
+    /// The activity that the table was last compared with: see [`Reading`](crate::engine::Reading).
     pub(crate) seen: AtomicU64,
     /// Held while the table is brought up to date.
     pub(crate) refreshing: tokio::sync::Mutex<()>,
@@ -45,7 +48,7 @@ pub(crate) struct Memory {
 impl<E: Engine> SealedStore<E> {
     /// Opens a store over an engine; its documents are sealed with this key.
     pub async fn over(engine: E, sealer: durable::Sealer) -> Result<Self, StoreError> {
-        let activity = engine.activity();
+        let activity = engine.read(NO_INSTANCE, "", &[]).await?.activity;
         let rows = engine.configuration(None).await?;
         Ok(Self::with_configuration(engine, Documents::new(sealer), activity, &rows))
     }
@@ -69,15 +72,27 @@ impl<E: Engine> SealedStore<E> {
         table: Table,
         id: Cow<'_, str>,
     ) -> Result<Option<T>, StoreError> {
-        let Some(instance) = self.instance_table().await?.served_number(scope)? else { return Ok(None) };
-        let key = RowKey { table, id: id.into_owned() };
-        let place = RowRef { table, scope, id: &key.id };
-        let opened = match self.engine.get(instance, &key).await? {
-            None => return Ok(None),
-            Some(Ok(sealed)) => self.documents.open(place, &sealed),
-            Some(Err(reason)) => Err(self.documents.note(place, reason)),
+        let Some(instance) = self.known_number(scope).await? else { return Ok(None) };
+        let mut reading = self.engine.read(instance, &id, &[table]).await?;
+        // The instance may have been removed since.
+        if self.instance_table_at(reading.activity).await?.served_number(scope)?.is_none() {
+            return Ok(None);
+        }
+        let Some(document) = reading.documents.pop().flatten() else { return Ok(None) };
+        let place = RowRef { table, scope, id: &id };
+        let opened = match document {
+            Ok(sealed) => self.documents.open(place, &sealed),
+            Err(reason) => Err(self.documents.note(place, reason)),
         };
         opened.map(Some).map_err(StoreError::Damaged)
+    }
+
+    /// Returns the number of an instance, which never changes; looked up where this handle has not seen the instance yet.
+    async fn known_number(&self, scope: &IdScope) -> Result<Option<i64>, StoreError> {
+        match self.memory.current.load().number(scope) {
+            Some(number) => Ok(Some(number)),
+            None => Ok(self.instance_table().await?.number(scope)),
+        }
     }
 
     /// Reads one page of a listing. What cannot be read is named in it and does not end it.

@@ -136,7 +136,7 @@ const FLOORS: [Floor; 20] = [
     floor("device-api", &["codec", "model", "wire", "net", "provisioning"]),
     floor("service-api", &["certpath", "model", "wire", "provisioning"]),
     pure("runner", &["model", "provisioning"], NETWORK_AND_STORAGE),
-    floor("store", &["certpath", "model", "provisioning", "durable"]),
+    floor("store", &["certpath", "model", "provisioning", "durable", "net"]),
     floor("hub", &["certpath", "model", "wire", "net", "provisioning", "embedded-hub"]),
     floor("embedded-hub", &["certpath", "codec", "model", "wire", "durable", "net"]),
     floor("fleet", &["certpath", "codec", "model", "wire", "net"]),

@@ -6,9 +6,10 @@ use provisioning::ports::{Expect, Outcome};
 
 use crate::{
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
+    log_row::Signature,
     sqlite::{
         hub_devices::{self, HubDeviceIndex},
-        log::{self, LogWriter, Signature},
+        log::{self, LogWriter},
         statements::{COUNT_OPERATION, NUMBER, PUT_INSTANCE, Statements},
     },
     table::Table,

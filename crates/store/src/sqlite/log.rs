@@ -3,43 +3,14 @@
 //! The file has one writer at a time, so a position is the number of the row before plus one: positions follow the order of
 //! commits, and have no gaps. A row has 50 to 70 bytes.
 
-use std::net::IpAddr;
-
-use durable::rusqlite::types::Value;
-use durable::rusqlite::{self, Connection, OptionalExtension, Row};
-use model::{
-    Actor, Attribution, Job, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, PolicyName,
-    RegistrationId, Timestamp,
+use durable::rusqlite::{
+    self, Connection, OptionalExtension, Row,
+    types::{Type, Value},
 };
+use model::{LogCursor, LogEntry, LogKind, LogPosition};
 use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention};
 
-/// An attribution as rows hold it.
-#[derive(Debug)]
-pub(crate) struct Signature {
-    millis: i64,
-    operation: u8,
-    actor: u8,
-    name: Option<String>,
-    address: Option<Vec<u8>>,
-}
-
-impl Signature {
-    pub(crate) fn new(by: &Attribution) -> Signature {
-        let octets = |address: &IpAddr| match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        let (actor, name, address) = match &by.actor {
-            Actor::Operator { policy, address } => (OPERATOR, Some(policy.to_string()), address.as_ref()),
-            Actor::Device { registration_id, address } => {
-                (DEVICE, Some(registration_id.key().into_owned()), address.as_ref())
-            }
-            Actor::System(job) => (FIRST_JOB + job.code(), None, None),
-        };
-        let millis = by.at.ticks().div_euclid(TICKS_PER_MILLI);
-        Signature { millis, operation: by.operation.code(), actor, name, address: address.map(octets) }
-    }
-}
+use crate::log_row::{LogRow, Signature, TICKS_PER_MILLI};
 
 /// Logs the changes of one commit.
 pub(crate) struct LogWriter<'a> {
@@ -53,8 +24,8 @@ impl LogWriter<'_> {
     /// Logs that a record has this version from now on, or is deleted.
     pub(crate) fn note(&self, kind: LogKind, key: &str, version: Option<&str>) -> rusqlite::Result<()> {
         let is_configuration = kind.is_configuration();
-        let Signature { millis, operation, actor, name, address } = self.signature;
-        let name = name.as_deref().filter(|name| *actor != DEVICE || *name != key);
+        let Signature { millis, operation, actor, address, .. } = self.signature;
+        let name = self.signature.name_beside(key);
         let values =
             (millis, self.instance, kind.code(), operation, key, version.map(packed), actor, name, address);
         let position = self.connection.prepare_cached(INSERT)?.insert(values)?;
@@ -88,7 +59,9 @@ pub(crate) fn changed_since(connection: &Connection, version: u64) -> rusqlite::
         return Ok(None);
     }
     let changed = |row: &Row<'_>| {
-        let kind = coded(1, row.get(1)?, LogKind::from_code)?;
+        let kind: u8 = row.get(1)?;
+        let kind =
+            LogKind::from_code(kind).ok_or_else(|| unreadable(format!("{kind} is no kind of record")))?;
         Ok(Changed { instance: row.get(0)?, kind, key: row.get(2)? })
     };
     let mut statement = connection.prepare_cached(CHANGED)?;
@@ -186,43 +159,21 @@ impl LogReader<'_> {
 }
 
 fn entry(row: &Row<'_>, position: LogPosition) -> rusqlite::Result<LogEntry> {
-    let key: String = row.get(5)?;
-    let name = row.get::<_, Option<String>>(8)?.unwrap_or_else(|| key.clone());
-    let actor = match row.get(7)? {
-        OPERATOR => Actor::Operator { policy: text(8, PolicyName::parse(name))?, address: address(row)? },
-        DEVICE => {
-            Actor::Device { registration_id: text(8, RegistrationId::parse(name))?, address: address(row)? }
-        }
-        job => Actor::System(coded(7, job, |job| Job::from_code(job.checked_sub(FIRST_JOB)?))?),
-    };
-    let at = Timestamp::from_ticks(row.get::<_, i64>(2)?.saturating_mul(TICKS_PER_MILLI));
-    let operation = coded(4, row.get(4)?, LogOperation::from_code)?;
-    Ok(LogEntry {
-        position,
-        attribution: Attribution { actor, operation, at },
-        kind: coded(3, row.get(3)?, LogKind::from_code)?,
-        key,
+    let row = LogRow {
+        millis: row.get(2)?,
+        kind: row.get(3)?,
+        operation: row.get(4)?,
+        key: row.get(5)?,
         version: unpacked(row.get(6)?),
-    })
+        actor: row.get(7)?,
+        name: row.get(8)?,
+        address: row.get(9)?,
+    };
+    row.into_entry(position).map_err(unreadable)
 }
 
-fn address(row: &Row<'_>) -> rusqlite::Result<Option<IpAddr>> {
-    let octets: Option<Vec<u8>> = row.get(9)?;
-    let Some(octets) = octets else { return Ok(None) };
-    let v4 = <[u8; 4]>::try_from(octets.as_slice()).map(IpAddr::from);
-    Ok(v4.or_else(|_| <[u8; 16]>::try_from(octets.as_slice()).map(IpAddr::from)).ok())
-}
-
-fn coded<T>(column: usize, code: u8, from: impl Fn(u8) -> Option<T>) -> rusqlite::Result<T> {
-    from(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, code.into()))
-}
-
-fn text<T, E: std::error::Error + Send + Sync + 'static>(
-    column: usize,
-    parsed: Result<T, E>,
-) -> rusqlite::Result<T> {
-    let text = rusqlite::types::Type::Text;
-    parsed.map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, text, Box::new(error)))
+fn unreadable(reason: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, reason.into())
 }
 
 /// Packs an etag into eight bytes if this program generated it.
@@ -251,12 +202,6 @@ pub(super) fn trim(connection: &Connection, keep: LogRetention) -> rusqlite::Res
     let trimmed = connection.prepare_cached("DELETE FROM log WHERE position < ?1")?.execute([first])?;
     Ok(i64::try_from(trimmed).is_ok_and(|trimmed| trimmed >= TRIMMED_AT_ONCE))
 }
-
-const OPERATOR: u8 = 0;
-const DEVICE: u8 = 1;
-const FIRST_JOB: u8 = 16;
-
-const TICKS_PER_MILLI: i64 = 10_000;
 
 /// The most rows, of all instances, that are read for one page: bounds the time of a read to some milliseconds.
 const MOST_LOOKED_AT: i64 = 20_000;

@@ -19,13 +19,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     broken,
     document::{Documents, RowRef},
-    sqlite::{
-        EmbeddedStore, OpenError,
-        broken_rows::damage_in,
-        configuration,
-        log::{LogWriter, Signature},
-        not_written,
-    },
+    log_row::Signature,
+    sqlite::{EmbeddedStore, OpenError, broken_rows::damage_in, configuration, log::LogWriter, not_written},
     table::Table,
 };
 

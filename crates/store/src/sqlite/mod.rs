@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   apply ──► SQL in the writer's batch, change log included ──► on disk ──► outcomes
-//!   get, configuration ──► SQL on the calling thread
+//!   read, configuration ──► SQL on the calling thread
 //!   scan, count, usage, read_log ──► SQL on a thread that may block: a long read would hold up the devices on this one
 //! ```
 
@@ -36,9 +36,9 @@ pub use self::{
     open::{EmbeddedStore, OpenError},
 };
 use crate::{
-    batch::{Batch, RowKey},
+    batch::Batch,
     broken,
-    engine::{AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED},
+    engine::{AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED, Reading},
     sqlite::{broken_rows::damage_in, leases::ProcessLeases},
     table::Table,
 };
@@ -58,6 +58,18 @@ impl Sqlite {
         self.database.write(write).await.map_err(not_written)
     }
 
+    /// Reads one document on the calling thread.
+    fn document(&self, instance: i64, id: &str, table: Table) -> Result<Option<Document>, StoreError> {
+        let sql = scan::document_sql(table);
+        let read = self.database.read(|connection| {
+            connection.prepare_cached(sql)?.query_row((instance, id), |row| row.get(0)).optional()
+        });
+        match read {
+            Ok(found) => Ok(found.map(Ok)),
+            Err(error) => damage_in(&error).map(|reason| Some(Err(reason))).ok_or_else(|| broken(error)),
+        }
+    }
+
     /// Reads on a thread that may block.
     async fn read_aside<T: Send + 'static>(
         &self,
@@ -70,26 +82,18 @@ impl Sqlite {
 
 #[async_trait]
 impl Engine for Sqlite {
-    fn activity(&self) -> u64 {
-        self.database.commits()
+    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError> {
+        // Before the rows: a batch that ends in between is then noticed by the next read.
+        let activity = self.database.commits();
+        let documents =
+            tables.iter().map(|table| self.document(instance, id, *table)).collect::<Result<_, _>>()?;
+        Ok(Reading { activity, documents })
     }
 
     async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
         self.database
             .read(|connection| configuration::read(connection, since))
             .map_err(|error: rusqlite::Error| broken(error))
-    }
-
-    async fn get(&self, instance: i64, key: &RowKey) -> Result<Option<Document>, StoreError> {
-        let sql = scan::document_sql(key.table);
-        let read = self.database.read(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            statement.query_row((instance, &key.id), |row| row.get(0)).optional()
-        });
-        match read {
-            Ok(found) => Ok(found.map(Ok)),
-            Err(error) => damage_in(&error).map(|reason| Some(Err(reason))).ok_or_else(|| broken(error)),
-        }
     }
 
     async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError> {

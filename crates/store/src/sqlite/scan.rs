@@ -2,10 +2,10 @@
 
 use durable::rusqlite::{self, Connection, OptionalExtension, Row, params_from_iter, types::Value};
 use model::{Day, OperationKind, StatusKind, UsageRow};
-use provisioning::ports::PageRequest;
 
 use crate::{
     engine::{FoundRow, Listing, PageRows},
+    listing::ListingValue,
     sqlite::broken_rows::damage_in,
     table::Table,
 };
@@ -57,7 +57,7 @@ fn rows(
     listing: &Listing,
 ) -> rusqlite::Result<(Vec<FoundRow>, bool)> {
     let query = Query(listing);
-    let sql = query.sql("id, document", query.filter(), query.order());
+    let sql = query.sql("id, document", listing.filter(), listing.order());
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(query.values(instance)))?;
     let mut page = PageRows::new(listing.limit());
@@ -119,42 +119,19 @@ impl Query<'_> {
     }
 
     fn values(&self, instance: i64) -> Vec<Value> {
-        let after = |page: &PageRequest| Value::from(page.after.clone().unwrap_or_default());
         let mut values = vec![Value::from(instance), Value::from(self.0.limit() as i64 + 1)];
-        values.extend(match self.0 {
-            Listing::Individuals(page) | Listing::Cleanups(page) | Listing::Registrations(page) => {
-                vec![after(page)]
-            }
-            Listing::RegistrationsOf(group, page) => vec![after(page), Value::from(group.clone())],
-            Listing::RegistrationsIn(StatusKind::Assigned, page) => vec![after(page)],
-            Listing::RegistrationsIn(status, page) => {
-                vec![after(page), Value::from(status.name().to_owned())]
-            }
-            Listing::Expiring(until, _) => vec![Value::from(until.unix_seconds())],
-            Listing::Attempts(id) => vec![Value::from(id.clone())],
-            Listing::Due(hub, now, _) => vec![Value::from(now.ticks()), Value::from(hub.to_string())],
-        });
+        values.extend(self.0.values().into_iter().map(|value| match value {
+            ListingValue::Number(number) => Value::from(number),
+            ListingValue::Text(text) => Value::from(text),
+        }));
         values
-    }
-
-    fn filter(&self) -> &'static str {
-        match self.0 {
-            Listing::Individuals(_) | Listing::Cleanups(_) | Listing::Registrations(_) => "id > ?3",
-            Listing::RegistrationsOf(..) => "group_id = ?4 AND id > ?3",
-            Listing::RegistrationsIn(StatusKind::Assigned, _) => "status = 'assigned' AND id > ?3",
-            // The index holds only these, which the SQL must say for it to be used.
-            Listing::RegistrationsIn(..) => "status = ?4 AND status <> 'assigned' AND id > ?3",
-            Listing::Expiring(..) => "expires <= ?3",
-            Listing::Attempts(_) => "id = ?3",
-            Listing::Due(..) => "hub = ?4 AND due <= ?3",
-        }
     }
 
     /// Returns the filter that an index alone can decide.
     fn filter_of_index(&self) -> &'static str {
         match self.0 {
             Listing::RegistrationsIn(StatusKind::Assigned, _) => "id > ?3",
-            _ => self.filter(),
+            _ => self.0.filter(),
         }
     }
 
@@ -166,19 +143,10 @@ impl Query<'_> {
         }
     }
 
-    fn order(&self) -> &'static str {
-        match self.0 {
-            Listing::Expiring(..) => "expires, id",
-            Listing::Due(..) => "due",
-            Listing::Attempts(_) => "number DESC",
-            _ => "id",
-        }
-    }
-
     fn order_of_index(&self) -> &'static str {
         match self.0 {
             Listing::Expiring(..) => "expires",
-            _ => self.order(),
+            _ => self.0.order(),
         }
     }
 

@@ -5,9 +5,11 @@
 mod crash;
 mod embedded;
 mod golden;
+mod lanes;
 mod maintenance;
 mod memory;
 mod migration;
+mod postgres;
 
 use std::sync::Arc;
 

@@ -1,0 +1,58 @@
+//! The SQL of listings, as far as engines share it.
+
+use model::StatusKind;
+use provisioning::ports::PageRequest;
+
+use crate::engine::Listing;
+
+/// A parameter of the filter.
+pub(crate) enum ListingValue {
+    Number(i64),
+    Text(String),
+}
+
+impl Listing {
+    /// Returns the filter of the rows of an instance; its parameters are [`values`](Self::values), from the third on.
+    pub(crate) fn filter(&self) -> &'static str {
+        match self {
+            Listing::Individuals(_) | Listing::Cleanups(_) | Listing::Registrations(_) => "id > ?3",
+            Listing::RegistrationsOf(..) => "group_id = ?4 AND id > ?3",
+            Listing::RegistrationsIn(StatusKind::Assigned, _) => "status = 'assigned' AND id > ?3",
+            // The index holds only these, which the SQL must say for it to be used.
+            Listing::RegistrationsIn(..) => "status = ?4 AND status <> 'assigned' AND id > ?3",
+            Listing::Expiring(..) => "expires <= ?3",
+            Listing::Attempts(_) => "id = ?3",
+            Listing::Due(..) => "hub = ?4 AND due <= ?3",
+        }
+    }
+
+    /// Returns the order of the rows.
+    pub(crate) fn order(&self) -> &'static str {
+        match self {
+            Listing::Expiring(..) => "expires, id",
+            Listing::Due(..) => "due",
+            Listing::Attempts(_) => "number DESC",
+            _ => "id",
+        }
+    }
+
+    /// Returns the parameters of the filter.
+    pub(crate) fn values(&self) -> Vec<ListingValue> {
+        let after = |page: &PageRequest| ListingValue::Text(page.after.clone().unwrap_or_default());
+        match self {
+            Listing::Individuals(page) | Listing::Cleanups(page) | Listing::Registrations(page) => {
+                vec![after(page)]
+            }
+            Listing::RegistrationsOf(group, page) => vec![after(page), ListingValue::Text(group.clone())],
+            Listing::RegistrationsIn(StatusKind::Assigned, page) => vec![after(page)],
+            Listing::RegistrationsIn(status, page) => {
+                vec![after(page), ListingValue::Text(status.name().to_owned())]
+            }
+            Listing::Expiring(until, _) => vec![ListingValue::Number(until.unix_seconds())],
+            Listing::Attempts(id) => vec![ListingValue::Text(id.clone())],
+            Listing::Due(hub, now, _) => {
+                vec![ListingValue::Number(now.ticks()), ListingValue::Text(hub.to_string())]
+            }
+        }
+    }
+}

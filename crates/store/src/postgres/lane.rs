@@ -1,0 +1,262 @@
+//! A lane: one connection that writes, one transaction at a time. Batches that come in while one is under way are the next
+//! one, so that each costs the database less, the more there are.
+//!
+//! ```text
+//!   commit ──► queue ──► transaction of all batches that wait, `UPDATE lanes SET seq = seq + 1` ──► COMMIT ──► outcomes
+//! ```
+//!
+//! Each lane has a row, and each transaction begins by raising its `seq` by one. That answers, after a connection was lost under
+//! a COMMIT, whether the transaction took effect: the row is written on a new connection, and its `seq` tells. It must be a
+//! write. It waits for the end of the transaction, if that is still under way, and it takes effect only where that one's
+//! effects would be, which a read after a failover does not prove.
+//!
+//! `seq` is raised only from the number that the transaction expects, and under the `epoch` in which the process took the lane;
+//! otherwise it is set to NULL, which fails. So a process that was paused until its lane was given to another writes nothing.
+//!
+//! A caller never holds the connection. One that goes away loses its answer, not the transaction.
+
+use std::{sync::Arc, time::Duration};
+
+use provisioning::ports::{Outcome, StoreError};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout},
+};
+
+use super::{
+    session::{Failure, MAX_OUTAGE, Retry, Session},
+    settings::Settings,
+    transaction::{self, LaneRow},
+};
+use crate::{batch::Batch, broken};
+
+/// Commits that wait for one lane, some KiB each; further ones are refused.
+const QUEUE: usize = 1024;
+
+/// The most batches of one transaction.
+const MAX_GROUP: usize = 128;
+
+/// How long one transaction may take before its connection is closed. The server alone does not end a wait for a standby.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the row of a lane that has nothing to do is written. It counts as used for a minute.
+const RENEWAL: Duration = Duration::from_secs(15);
+
+/// Sent on each new connection. The plans are those of gathered statements, see `reader.rs`.
+const SETUP: &str = "
+    SET default_transaction_isolation = 'read committed'; SET jit = off; SET lock_timeout = '2s';
+    SET idle_in_transaction_session_timeout = '5s'; SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+/// Outcomes of guards and changes; `None` when the batch is fenced.
+type Outcomes = Option<Vec<Outcome>>;
+
+struct Job {
+    batch: Batch,
+    until: Instant,
+    answer: oneshot::Sender<Result<Outcomes, StoreError>>,
+}
+
+/// The way into a lane. The lane ends with the last of its clones.
+#[derive(Debug, Clone)]
+pub(super) struct LaneQueue(mpsc::Sender<Job>);
+
+impl LaneQueue {
+    /// Starts a lane.
+    pub(super) fn start(settings: Arc<Settings>) -> LaneQueue {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let lane = Lane { settings, session: None, row: None };
+        tokio::spawn(lane.run(queue));
+        LaneQueue(sender)
+    }
+
+    /// Writes a batch. Waits while the database is away, within bounds.
+    pub(super) async fn commit(&self, batch: Batch) -> Result<Outcomes, StoreError> {
+        let (answer, outcomes) = oneshot::channel();
+        let job = Job { batch, until: Instant::now() + MAX_OUTAGE, answer };
+        self.0.try_send(job).map_err(|_| StoreError::Busy)?;
+        outcomes.await.map_err(|_| broken("the lane of the database has ended"))?
+    }
+}
+
+struct Lane {
+    settings: Arc<Settings>,
+    session: Option<Session>,
+    row: Option<LaneRow>,
+}
+
+impl Lane {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(MAX_GROUP);
+        loop {
+            match timeout(RENEWAL, queue.recv_many(&mut jobs, MAX_GROUP)).await {
+                Ok(0) => break,
+                Ok(_) => self.commit_group(&mut jobs).await,
+                Err(_) => self.renew().await,
+            }
+        }
+        self.leave().await;
+    }
+
+    /// Writes the batches of all jobs, and answers them.
+    async fn commit_group(&mut self, jobs: &mut Vec<Job>) {
+        jobs.retain(|job| !job.answer.is_closed());
+        let batches: Vec<&Batch> = jobs.iter().map(|job| &job.batch).collect();
+        let Some(until) = jobs.iter().map(|job| job.until).max() else { return };
+        match self.commit(&batches, until).await {
+            Ok(outcomes) => {
+                let answers = jobs.drain(..).map(|job| job.answer);
+                answers.zip(outcomes).for_each(|(answer, outcomes)| drop(answer.send(Ok(outcomes))));
+            }
+            // One of them is at fault: each is written alone.
+            Err(StoreError::Broken(_)) if jobs.len() > 1 => {
+                for job in jobs.drain(..) {
+                    let outcomes = self.commit(&[&job.batch], until).await;
+                    let _ = job.answer.send(outcomes.map(|mut outcomes| outcomes.pop().flatten()));
+                }
+            }
+            Err(error) => jobs.drain(..).for_each(|job| drop(job.answer.send(Err(error.clone())))),
+        }
+    }
+
+    /// Writes batches in one transaction, again and again until it is known whether it took effect.
+    async fn commit(&mut self, batches: &[&Batch], until: Instant) -> Result<Vec<Outcomes>, StoreError> {
+        let mut retry = Retry::until(until);
+        let mut decided = None;
+        loop {
+            let attempt = timeout(TRANSACTION_TIMEOUT, self.attempt(batches, &mut decided));
+            let failure = match attempt.await {
+                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::Lost("the database does not answer".to_owned()),
+            };
+            self.recover(&failure).await;
+            retry.wait(failure).await?;
+        }
+    }
+
+    /// Makes the connection ready for another transaction, or gives it up.
+    async fn recover(&mut self, failure: &Failure) {
+        let Some(session) = self.session.take().filter(|_| !matches!(failure, Failure::Lost(_))) else {
+            return;
+        };
+        if let Ok(Ok(())) = timeout(TRANSACTION_TIMEOUT, session.run("ROLLBACK")).await {
+            self.session = Some(session);
+        }
+    }
+
+    /// Tries a transaction once. `decided` keeps its outcomes from the moment at which COMMIT may have been sent.
+    async fn attempt(
+        &mut self,
+        batches: &[&Batch],
+        decided: &mut Option<Vec<Outcomes>>,
+    ) -> Result<Vec<Outcomes>, Failure> {
+        let settlement = self.connect().await?;
+        match (settlement, decided.take()) {
+            (Settlement::Moved, Some(outcomes)) => return Ok(outcomes),
+            (Settlement::Gone, Some(_)) => {
+                let text = "the lane was given to another process before the end of a transaction was known";
+                return Err(Failure::Refused(broken(text)));
+            }
+            (Settlement::Unmoved, _) | (_, None) => {}
+        }
+        let (Some(session), Some(row)) = (&self.session, &mut self.row) else {
+            return Err(Failure::Lost("the lane is not connected".to_owned()));
+        };
+        let next = LaneRow { seq: row.seq + 1, ..*row };
+        let locked = transaction::lock(session, next, batches).await?;
+        let mut decision = transaction::decide(&locked, batches);
+        if decision.is_empty() {
+            session.run("ROLLBACK").await?;
+            return Ok(decision.outcomes);
+        }
+        let outcomes = decided.insert(std::mem::take(&mut decision.outcomes));
+        transaction::write(session, &decision, next).await?;
+        *row = next;
+        Ok(std::mem::take(outcomes))
+    }
+
+    /// Connects if there is no connection, and settles what became of the last transaction.
+    async fn connect(&mut self) -> Result<Settlement, Failure> {
+        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
+            return Ok(Settlement::Unmoved);
+        }
+        let session = Session::connect(&self.settings, SETUP).await?;
+        let (row, settlement) = match self.row {
+            None => (adopt(&session).await?, Settlement::Unmoved),
+            Some(row) => match session.query_opt(SETTLE, &[&row.number, &row.epoch]).await? {
+                None => (adopt(&session).await?, Settlement::Gone),
+                Some(found) => {
+                    let seq = found.try_get(0)?;
+                    let has_moved = seq != row.seq;
+                    (LaneRow { seq, ..row }, if has_moved { Settlement::Moved } else { Settlement::Unmoved })
+                }
+            },
+        };
+        (self.session, self.row) = (Some(session), Some(row));
+        Ok(settlement)
+    }
+
+    /// Keeps the lane while it has nothing to do. A failure is noticed by the next commit.
+    async fn renew(&mut self) {
+        if let (Some(session), Some(row)) = (&self.session, self.row)
+            && !matches!(
+                timeout(TRANSACTION_TIMEOUT, session.execute(RENEW, &[&row.number, &row.epoch])).await,
+                Ok(Ok(1))
+            )
+        {
+            self.session = None;
+        }
+    }
+
+    /// Leaves the lane to another process.
+    async fn leave(self) {
+        if let (Some(session), Some(row)) = (&self.session, self.row) {
+            let _ = timeout(TRANSACTION_TIMEOUT, session.execute(LEAVE, &[&row.number, &row.epoch])).await;
+        }
+    }
+}
+
+/// What became of the last transaction.
+#[derive(Debug, Clone, Copy)]
+enum Settlement {
+    /// It did not take effect, or none was under way.
+    Unmoved,
+    /// It took effect.
+    Moved,
+    /// The lane has another holder: what became of it is not known, and it takes effect no more if it did not before.
+    Gone,
+}
+
+/// Takes a lane that no process uses any more, or a new one.
+async fn adopt(session: &Session) -> Result<LaneRow, Failure> {
+    for _ in 0..ADOPTION_TRIES {
+        let row = match session.query_opt(ADOPT, &[]).await? {
+            Some(row) => Some(row),
+            None => session.query_opt(CREATE, &[]).await?,
+        };
+        if let Some(row) = row {
+            return Ok(LaneRow { number: row.try_get(0)?, epoch: row.try_get(1)?, seq: row.try_get(2)? });
+        }
+    }
+    Err(Failure::Conflict("other processes take the same lanes".to_owned()))
+}
+
+/// How often a lane is looked for while other processes take the same ones.
+const ADOPTION_TRIES: usize = 20;
+
+const SETTLE: &str = "
+    UPDATE lanes SET until = now() + interval '60 seconds' WHERE lane = $1 AND epoch = $2 RETURNING seq";
+
+const RENEW: &str = "UPDATE lanes SET until = now() + interval '60 seconds' WHERE lane = $1 AND epoch = $2";
+
+const LEAVE: &str = "UPDATE lanes SET until = now() - interval '1 second' WHERE lane = $1 AND epoch = $2";
+
+const ADOPT: &str = "
+    UPDATE lanes SET epoch = epoch + 1, until = now() + interval '60 seconds'
+    WHERE until < now() AND lane = (SELECT min(lane) FROM lanes WHERE until < now()) RETURNING lane, epoch, seq";
+
+const CREATE: &str = "
+    INSERT INTO lanes (lane, epoch, seq, until)
+    SELECT coalesce(max(lane), 0) + 1, 1, 0, now() + interval '60 seconds' FROM lanes
+    ON CONFLICT DO NOTHING RETURNING lane, epoch, seq";

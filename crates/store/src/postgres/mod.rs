@@ -1,0 +1,157 @@
+//! The engine for several processes: a PostgreSQL database, which each of them reads and writes.
+//!
+//! ```text
+//!   apply ──► lane ──► one transaction for all batches that wait, change log included ──► COMMIT ──► outcomes
+//!   read  ──► reader ──► one statement for all reads that wait
+//!   scan, count, usage, read_log, leases ──► one connection, whose statements can be repeated
+//! ```
+//!
+//! The SQL is what PostgreSQL, CockroachDB and YugabyteDB have in common. It is tested on PostgreSQL 15.
+
+mod attempts;
+mod configuration;
+mod lane;
+mod leases;
+mod log;
+mod open;
+mod queries;
+mod reader;
+mod scan;
+mod schema;
+mod session;
+mod settings;
+mod transaction;
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use model::{Day, HubDeviceRef, UsageRow};
+use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError};
+use tokio_postgres::Row;
+
+pub use self::{
+    open::{ConnectError, PostgresStore},
+    schema::SchemaError,
+    settings::{Settings, SettingsError},
+};
+use crate::{
+    batch::Batch,
+    broken,
+    engine::{AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, MAX_COUNTED, Reading},
+    postgres::{
+        lane::LaneQueue,
+        queries::Queries,
+        reader::{Lookup, Readers},
+    },
+    table::Table,
+};
+
+/// A PostgreSQL database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    lanes: Arc<[LaneQueue]>,
+    readers: Readers,
+    queries: Arc<Queries>,
+    /// The writer of the change log.
+    writer: i64,
+}
+
+#[async_trait]
+impl Engine for Postgres {
+    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError> {
+        let lookup_of = |table| tables.contains(&table).then(|| id.to_owned());
+        let lookup = Lookup {
+            instance: number(instance),
+            registration: lookup_of(Table::Registrations),
+            individual: lookup_of(Table::Individuals),
+        };
+        let mut found = self.readers.read(lookup).await?;
+        let mut documents = Vec::with_capacity(tables.len());
+        for table in tables {
+            let document = match table {
+                Table::Registrations => found.registration.take(),
+                Table::Individuals => found.individual.take(),
+                table => self.document(instance, id, *table).await?,
+            };
+            documents.push(document.map(Ok));
+        }
+        Ok(Reading { activity: found.version, documents })
+    }
+
+    async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
+        configuration::read(&self.queries, since).await
+    }
+
+    async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError> {
+        scan::scan(&self.queries, number(instance), &listing).await
+    }
+
+    async fn owner(
+        &self,
+        device: &HubDeviceRef,
+        (instance, id): (i64, &str),
+    ) -> Result<Option<(String, String)>, StoreError> {
+        let (hub, name, instance) = (device.hub.as_str(), device.device_id.as_str(), number(instance));
+        let row = self.queries.query_opt(scan::OWNER, &[&hub, &name, &instance, &id]).await?;
+        let owner = |row: Row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?));
+        row.map(owner).transpose().map_err(broken)
+    }
+
+    async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {
+        let table = table.name();
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE instance = $1 LIMIT {MAX_COUNTED}) AS t"
+        );
+        let row = self.queries.query_opt(&sql, &[&number(instance)]).await?;
+        let count: i64 = row.map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
+        u64::try_from(count).map_err(broken)
+    }
+
+    async fn usage(
+        &self,
+        instance: i64,
+        days: (Day, Day),
+    ) -> Result<Vec<Result<UsageRow, String>>, StoreError> {
+        scan::usage(&self.queries, number(instance), days).await
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<Option<Vec<Outcome>>, StoreError> {
+        self.lane(&batch).commit(batch).await
+    }
+
+    async fn keep_attempts(&self, instance: i64, rows: Vec<AttemptRow>) -> Result<(), StoreError> {
+        attempts::keep(&self.queries, number(instance), &rows).await
+    }
+
+    async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
+        log::read(&self.queries, self.writer, number(instance), &query).await
+    }
+
+    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
+        log::trim(&self.queries, keep).await
+    }
+}
+
+impl Postgres {
+    /// Returns the lane of a batch: commits of one record take the same one, so that they keep their order.
+    fn lane(&self, batch: &Batch) -> &LaneQueue {
+        let mut hasher = DefaultHasher::new();
+        batch.changes.first().map(|change| &change.key.id).hash(&mut hasher);
+        let lanes = self.lanes.len() as u64;
+        &self.lanes[(hasher.finish() % lanes) as usize]
+    }
+
+    async fn document(&self, instance: i64, id: &str, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = format!("SELECT document FROM {} WHERE instance = $1 AND id = $2", table.name());
+        let row = self.queries.query_opt(&sql, &[&number(instance), &id]).await?;
+        row.map(|row| row.try_get(0)).transpose().map_err(broken)
+    }
+}
+
+/// Returns the number of an instance as rows hold it; zero, which is none, beyond the range.
+fn number(instance: i64) -> i32 {
+    i32::try_from(instance).unwrap_or(0)
+}

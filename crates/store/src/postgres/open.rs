@@ -1,0 +1,64 @@
+//! Opening the store in a PostgreSQL database.
+
+use std::sync::Arc;
+
+use durable::Sealer;
+use provisioning::ports::StoreError;
+
+use super::{
+    Postgres,
+    lane::LaneQueue,
+    queries::Queries,
+    reader::Readers,
+    schema::{self, SchemaError},
+    session::Failure,
+    settings::Settings,
+};
+use crate::SealedStore;
+
+/// Connections that write. More do not make it faster, but one that waits for a lock does not hold up the others.
+const LANES: usize = 2;
+
+/// Connections that read.
+const READERS: usize = 2;
+
+/// A store in a PostgreSQL database, for any number of processes. Clones share it.
+pub type PostgresStore = SealedStore<Postgres>;
+
+/// Why a store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The database cannot be reached.
+    #[error("the database {0} cannot be reached: {1}")]
+    Unreachable(String, String),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Its content cannot be read.
+    #[error(transparent)]
+    Content(#[from] StoreError),
+}
+
+impl PostgresStore {
+    /// Opens the store in a database; the tables are created when they are missing. Its documents are sealed with this key
+    /// from then on. Reads the instances with their configurations. Fails at once when the database cannot be reached.
+    pub async fn connect(settings: Settings, sealer: Sealer) -> Result<PostgresStore, ConnectError> {
+        let address = settings.address();
+        let settings = Arc::new(settings);
+        let queries = Arc::new(Queries::new(Arc::clone(&settings)));
+        let writer = prepare(&queries, &sealer).await.map_err(|failure| match failure {
+            Failure::Refused(error) => ConnectError::Content(error),
+            Failure::Lost(reason) | Failure::Conflict(reason) => ConnectError::Unreachable(address, reason),
+        })??;
+        let lanes = (0..LANES).map(|_| LaneQueue::start(Arc::clone(&settings))).collect();
+        let engine = Postgres { lanes, readers: Readers::start(&settings, READERS), queries, writer };
+        Ok(SealedStore::over(engine, sealer).await?)
+    }
+}
+
+/// Returns the writer of the change log.
+async fn prepare(queries: &Queries, sealer: &Sealer) -> Result<Result<i64, SchemaError>, Failure> {
+    let session = queries.session().await?;
+    schema::create(&session).await?;
+    schema::check(&session, sealer).await
+}

@@ -1,0 +1,71 @@
+//! Reads listings and usage.
+
+use model::{Day, OperationKind, UsageRow};
+use provisioning::ports::StoreError;
+use tokio_postgres::{Error, Row, types::ToSql};
+
+use super::queries::Queries;
+use crate::{
+    broken,
+    engine::{FoundRow, Listing, PageRows},
+    listing::ListingValue,
+};
+
+/// Returns the rows of a listing, and whether there are more.
+pub(super) async fn scan(
+    queries: &Queries,
+    instance: i32,
+    listing: &Listing,
+) -> Result<(Vec<FoundRow>, bool), StoreError> {
+    let (table, filter, order) = (listing.table().name(), listing.filter(), listing.order());
+    let sql = format!(
+        "SELECT id, document FROM {table} WHERE instance = ?1 AND {filter} ORDER BY {order} LIMIT ?2"
+    );
+    let limit = listing.limit() as i64 + 1;
+    let values = listing.values();
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&instance, &limit];
+    parameters.extend(values.iter().map(|value| -> &(dyn ToSql + Sync) {
+        match value {
+            ListingValue::Number(number) => number,
+            ListingValue::Text(text) => text,
+        }
+    }));
+    let rows = queries.query(&sql.replace('?', "$"), &parameters).await?;
+    page(&rows, listing.limit()).map_err(broken)
+}
+
+fn page(rows: &[Row], limit: usize) -> Result<(Vec<FoundRow>, bool), Error> {
+    let mut page = PageRows::new(limit);
+    for row in rows {
+        if page.is_full() {
+            return Ok((page.into_rows(), true));
+        }
+        page.push(FoundRow { id: row.try_get(0)?, document: Ok(row.try_get(1)?) });
+    }
+    Ok((page.into_rows(), false))
+}
+
+/// Returns the operations from the first to the last day; of a count that cannot be read, what identifies it.
+pub(super) async fn usage(
+    queries: &Queries,
+    instance: i32,
+    (from, to): (Day, Day),
+) -> Result<Vec<Result<UsageRow, String>>, StoreError> {
+    let rows = queries.query(USAGE, &[&instance, &from.number(), &to.number()]).await?;
+    rows.iter().map(usage_row).collect::<Result<_, _>>().map_err(broken)
+}
+
+fn usage_row(row: &Row) -> Result<Result<UsageRow, String>, Error> {
+    let (day, kind, count): (i32, String, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let read = OperationKind::from_name(&kind).zip(u64::try_from(count).ok());
+    let usage = read.map(|(kind, count)| UsageRow { day: Day::from_number(day), kind, count });
+    Ok(usage.ok_or_else(|| format!("{day} {kind:?}")))
+}
+
+const USAGE: &str = "
+    SELECT day, kind, sum(count)::bigint FROM usage WHERE instance = $1 AND day BETWEEN $2 AND $3 GROUP BY day, kind";
+
+/// Returns ID scope and ID of the registration that a device belongs to, unless it is this one.
+pub(super) const OWNER: &str = "
+    SELECT i.scope, h.id FROM hub_devices h JOIN instances i ON i.number = h.instance
+    WHERE h.hub = $1 AND h.device = $2 AND NOT (h.instance = $3 AND h.id = $4)";

@@ -1,0 +1,191 @@
+//! The tables in the database, and their creation.
+//!
+//! SQL that PostgreSQL, CockroachDB and YugabyteDB share: no function, trigger or sequence, one DDL statement at a time. Keys
+//! are compared byte by byte, whatever the database's own collation is, because listings continue after a key.
+
+use durable::Sealer;
+
+use super::session::{Failure, Pauses, Session};
+use crate::broken;
+
+/// The version of the tables that this program creates. It also works with the one before.
+const VERSION: i32 = 1;
+
+/// How often a statement is tried that may meet the same one of another process.
+const STATEMENT_TRIES: usize = 5;
+
+const KEY_CHECK: &[u8] = b"key_check";
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// It was written by a later release.
+    #[error(
+        "the database has version {0} of the tables, and this program knows them up to version {VERSION}"
+    )]
+    Newer(i32),
+    /// The sealing key is not the one that its documents are sealed with.
+    #[error("the sealing key is not the one this database was written with")]
+    WrongKey,
+}
+
+/// Creates the tables that are missing. Several processes may do so at the same time.
+pub(super) async fn create(session: &Session) -> Result<(), Failure> {
+    for statement in FIRST.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
+        create_one(session, statement).await?;
+    }
+    Ok(())
+}
+
+/// Repeats a statement that fails because another process creates the same at this moment, which has no error code of its own.
+async fn create_one(session: &Session, statement: &str) -> Result<(), Failure> {
+    let mut pauses = Pauses::default();
+    for _ in 1..STATEMENT_TRIES {
+        if session.run(statement).await.is_ok() {
+            return Ok(());
+        }
+        pauses.next().await;
+    }
+    Ok(session.run(statement).await?)
+}
+
+/// Returns the writer of the change log, if the database is one that this program can use with this key. The first key that a
+/// database is used with becomes its key.
+pub(super) async fn check(session: &Session, sealer: &Sealer) -> Result<Result<i64, SchemaError>, Failure> {
+    let sealed = sealer.seal(KEY_CHECK, b"");
+    session.execute("INSERT INTO key_check VALUES (1, $1) ON CONFLICT DO NOTHING", &[&sealed]).await?;
+    let sql = "SELECT s.version, k.sealed, l.writer FROM schema s, key_check k, log_state l";
+    let row = session.query_opt(sql, &[]).await?;
+    let row = row.ok_or_else(|| Failure::Refused(broken("the tables of the database lack their version")))?;
+    let (version, sealed): (i32, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(if version > VERSION + 1 {
+        Err(SchemaError::Newer(version))
+    } else if sealer.open(KEY_CHECK, &sealed).is_err() {
+        Err(SchemaError::WrongKey)
+    } else {
+        Ok(row.try_get(2)?)
+    })
+}
+
+/// Version 1. The statements end with a semicolon at the end of a line.
+const FIRST: &str = r#"
+-- Instances by number, which is never given twice.
+CREATE TABLE IF NOT EXISTS instances (
+    number   int PRIMARY KEY,
+    scope    text COLLATE "C" NOT NULL UNIQUE,
+    document bytea NOT NULL
+);
+
+-- expires: seconds since 1970 after which its first client certificate is not valid; NULL if it has none.
+CREATE TABLE IF NOT EXISTS individuals (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, expires bigint, document bytea NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+CREATE INDEX IF NOT EXISTS expiring ON individuals (instance, expires, id) WHERE expires IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS groups (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+CREATE TABLE IF NOT EXISTS certificates (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+
+-- ca: the lower-case name of the CA certificate.
+CREATE TABLE IF NOT EXISTS revocation_lists (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, ca text NOT NULL, document bytea NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+CREATE TABLE IF NOT EXISTS blocks (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+
+-- status: its kind; group_id: the lower-case ID of the group
+-- it came through, NULL if it came through an individual enrollment.
+CREATE TABLE IF NOT EXISTS registrations (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, status text NOT NULL,
+    group_id text COLLATE "C", document bytea NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+CREATE INDEX IF NOT EXISTS registrations_of ON registrations (instance, group_id, id) WHERE group_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS registrations_in ON registrations (instance, status, id) WHERE status <> 'assigned';
+
+-- The devices at hubs that registrations have: where each is, and where it is moved to.
+CREATE TABLE IF NOT EXISTS hub_devices (
+    hub text COLLATE "C" NOT NULL, device text COLLATE "C" NOT NULL, instance int NOT NULL, id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (hub, device)
+);
+CREATE INDEX IF NOT EXISTS hub_devices_of ON hub_devices (instance, id);
+
+-- id: hub and device ID, the latter in its own case; due: ticks of the time of the next try.
+CREATE TABLE IF NOT EXISTS cleanups (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, hub text NOT NULL, due bigint NOT NULL,
+    document bytea NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+CREATE INDEX IF NOT EXISTS cleanups_due ON cleanups (instance, hub, due);
+
+-- Registrations that were refused. number: microseconds since 1970, by the database's clock; known: whether the ID was.
+CREATE TABLE IF NOT EXISTS attempts (
+    instance int NOT NULL, id text COLLATE "C" NOT NULL, number bigint NOT NULL, known bool NOT NULL, document bytea NOT NULL,
+    PRIMARY KEY (instance, id, number)
+);
+CREATE INDEX IF NOT EXISTS attempts_of_a_kind ON attempts (instance, known, number);
+
+-- Each lane has a row of its own, so that no row is waited for; the count is the sum. day: days since 1970-01-01.
+CREATE TABLE IF NOT EXISTS usage (
+    instance int NOT NULL, day int NOT NULL, kind text NOT NULL, lane int NOT NULL, count bigint NOT NULL,
+    PRIMARY KEY (instance, day, kind, lane)
+);
+
+-- Connections that write, one row each: see `lane.rs`.
+CREATE TABLE IF NOT EXISTS lanes (
+    lane int PRIMARY KEY, epoch bigint NOT NULL, seq bigint NOT NULL, until timestamptz NOT NULL
+);
+
+-- Changes of records. position: the sequence of the lane (39 bits) and the number within the batch (24 bits); at: milliseconds
+-- since 1970; written: by the database's clock; version: the etag; actor: 0 an operator, 1 a device, from 16 on a job; name: of
+-- the policy or the device, NULL if it is the key; address: 4 or 16 bytes.
+CREATE TABLE IF NOT EXISTS log (
+    instance int NOT NULL, lane int NOT NULL, position bigint NOT NULL, written timestamptz NOT NULL, at bigint NOT NULL,
+    kind smallint NOT NULL, operation smallint NOT NULL, key text NOT NULL, version text,
+    actor smallint NOT NULL, name text, address bytea,
+    PRIMARY KEY (instance, lane, position)
+);
+CREATE INDEX IF NOT EXISTS log_by_age ON log (written, lane, position);
+
+-- The last position of each lane that was removed from the log.
+CREATE TABLE IF NOT EXISTS log_trimmed (
+    instance int NOT NULL, lane int NOT NULL, position bigint NOT NULL,
+    PRIMARY KEY (instance, lane)
+);
+
+-- writer: whose the positions are, another one after the database was restored.
+CREATE TABLE IF NOT EXISTS log_state (one int PRIMARY KEY CHECK (one = 1), writer bigint NOT NULL);
+INSERT INTO log_state VALUES (1, floor(random() * 1099511627776)::bigint) ON CONFLICT DO NOTHING;
+
+-- The version of the configuration of all instances. Its row is locked by every commit that changes one, so that versions
+-- have no gaps and are in the order of commits.
+CREATE TABLE IF NOT EXISTS configuration (one int PRIMARY KEY CHECK (one = 1), version bigint NOT NULL);
+INSERT INTO configuration VALUES (1, 0) ON CONFLICT DO NOTHING;
+
+-- Rows of configuration by the version with which they changed. kind: a number of `LogKind`.
+CREATE TABLE IF NOT EXISTS changes (
+    version bigint NOT NULL, instance int NOT NULL, kind smallint NOT NULL, id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (version, instance, kind, id)
+);
+
+-- Leases. A change of holder is a new row: its number is the fencing token.
+CREATE TABLE IF NOT EXISTS leases (
+    token bigint PRIMARY KEY, name text NOT NULL UNIQUE, holder text NOT NULL, until timestamptz NOT NULL
+);
+CREATE TABLE IF NOT EXISTS lease_tokens (one int PRIMARY KEY CHECK (one = 1), last bigint NOT NULL);
+INSERT INTO lease_tokens VALUES (1, 0) ON CONFLICT DO NOTHING;
+
+-- Proves the key that documents are sealed with.
+CREATE TABLE IF NOT EXISTS key_check (one int PRIMARY KEY CHECK (one = 1), sealed bytea NOT NULL);
+CREATE TABLE IF NOT EXISTS schema (one int PRIMARY KEY CHECK (one = 1), version int NOT NULL);
+INSERT INTO schema VALUES (1, 1) ON CONFLICT DO NOTHING;
+"#;

@@ -1,0 +1,254 @@
+//! One connection to the database, and what its errors mean.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    future::poll_fn,
+    sync::{Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::future::maybe_done;
+use provisioning::ports::StoreError;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Connection, Error, NoTls, Row, Socket, Statement, error::SqlState, types::ToSql,
+};
+
+use super::settings::{Settings, reason};
+use crate::broken;
+
+/// How long a request waits for a database that cannot be reached: longer than a failover takes.
+pub(super) const MAX_OUTAGE: Duration = Duration::from_secs(20);
+
+/// The first pause before the database is tried again; each further one is twice as long, up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// The warning of a COMMIT that was canceled while it waited for a standby, and is acknowledged all the same
+/// (`SyncRepWaitForLSN` in PostgreSQL).
+const CANCELED_WAIT: &str = "canceling wait for synchronous replication";
+
+/// The parameters of a statement.
+pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// A statement with its parameters.
+pub(super) struct Step<'a> {
+    sql: Cow<'static, str>,
+    parameters: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(
+        sql: impl Into<Cow<'static, str>>,
+        parameters: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+    ) -> Step<'a> {
+        Step { sql: sql.into(), parameters }
+    }
+
+    /// Makes a statement without parameters.
+    pub(super) fn plain(sql: &'static str) -> Step<'a> {
+        Step::new(sql, Vec::new())
+    }
+}
+
+/// One connection, with the statements that were prepared on it. It is closed at once when it is dropped: nothing is waited
+/// for on a server that does not answer.
+#[derive(Debug)]
+pub(super) struct Session {
+    client: Client,
+    driver: JoinHandle<()>,
+    statements: Mutex<HashMap<String, Statement>>,
+}
+
+impl Session {
+    /// Connects, and runs `setup`.
+    pub(super) async fn connect(settings: &Settings, setup: &str) -> Result<Session, Failure> {
+        let lost = |error: Error| Failure::Lost(reason(&error));
+        let (client, driver) = match &settings.tls {
+            Some(tls) => {
+                let (client, connection) = settings.config.connect(tls.clone()).await.map_err(lost)?;
+                (client, tokio::spawn(drive(connection)))
+            }
+            None => {
+                let (client, connection) = settings.config.connect(NoTls).await.map_err(lost)?;
+                (client, tokio::spawn(drive(connection)))
+            }
+        };
+        let session = Session { client, driver, statements: Mutex::default() };
+        session.client.batch_execute(setup).await?;
+        Ok(session)
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(super) async fn query(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
+        let statement = self.statement(sql).await?;
+        self.client.query(&statement, parameters).await
+    }
+
+    /// Runs a statement that returns at most one row.
+    pub(super) async fn query_opt(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.query(sql, parameters).await?.pop())
+    }
+
+    /// Runs a statement and returns the number of rows that it found.
+    pub(super) async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Error> {
+        let statement = self.statement(sql).await?;
+        self.client.execute(&statement, parameters).await
+    }
+
+    /// Sends all statements at once, and returns their rows. Fails with the first error: what follows it fails for that reason,
+    /// and a COMMIT after it is a ROLLBACK that reports no error.
+    pub(super) async fn pipeline(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Error> {
+        let mut queries = Vec::with_capacity(steps.len());
+        for step in steps {
+            let statement = self.statement(&step.sql).await?;
+            let parameters: Vec<&(dyn ToSql + Sync)> =
+                step.parameters.iter().map(|parameter| &**parameter as &(dyn ToSql + Sync)).collect();
+            queries
+                .push(Box::pin(maybe_done(async move { self.client.query(&statement, &parameters).await })));
+        }
+        // A query is sent when it is polled for the first time: in this order.
+        poll_fn(|cx| {
+            let pending =
+                queries.iter_mut().filter_map(|query| query.as_mut().poll(cx).is_pending().then_some(()));
+            if pending.count() == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        queries.iter_mut().filter_map(|query| query.as_mut().take_output()).collect()
+    }
+
+    /// Runs statements without parameters or results.
+    pub(super) async fn run(&self, sql: &str) -> Result<(), Error> {
+        self.client.batch_execute(sql).await
+    }
+
+    async fn statement(&self, sql: &str) -> Result<Statement, Error> {
+        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(statements.entry(sql.to_owned()).or_insert(statement).clone())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Sends and receives for a client, until the connection ends.
+async fn drive<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Socket, T>) {
+    while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+        match message {
+            // A commit that its standby may not have is as uncertain as one whose connection is lost.
+            Ok(AsyncMessage::Notice(notice)) if notice.message().contains(CANCELED_WAIT) => return,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Why a statement or transaction failed, by what is to be done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It met another transaction, and was undone: it can be repeated on the same connection.
+    Conflict(String),
+    /// The connection is lost, or of no use any more: whether a COMMIT took effect is not known.
+    Lost(String),
+    /// The database refused it, and would again.
+    Refused(StoreError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let text = reason(&error);
+        let Some(code) = error.code() else {
+            let is_of_connection = error.is_closed()
+                || std::error::Error::source(&error).is_none_or(|source| source.is::<std::io::Error>());
+            return if is_of_connection { Failure::Lost(text) } else { Failure::Refused(broken(text)) };
+        };
+        match *code {
+            SqlState::T_R_SERIALIZATION_FAILURE
+            | SqlState::T_R_DEADLOCK_DETECTED
+            // A row that did not exist when its key was locked.
+            | SqlState::UNIQUE_VIOLATION
+            | SqlState::LOCK_NOT_AVAILABLE => Failure::Conflict(text),
+            SqlState::ADMIN_SHUTDOWN
+            | SqlState::CRASH_SHUTDOWN
+            | SqlState::CANNOT_CONNECT_NOW
+            | SqlState::READ_ONLY_SQL_TRANSACTION
+            | SqlState::TOO_MANY_CONNECTIONS
+            | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+            | SqlState::QUERY_CANCELED
+            | SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+            // Of `lanes.seq`, the only column that a statement may set to NULL: see `lane.rs`.
+            | SqlState::NOT_NULL_VIOLATION => Failure::Lost(text),
+            SqlState::DISK_FULL => Failure::Refused(StoreError::Unwritable(text)),
+            _ if code.code().starts_with("08") => Failure::Lost(text),
+            _ => Failure::Refused(broken(text)),
+        }
+    }
+}
+
+/// The pauses between tries while the database is away or busy.
+#[derive(Debug)]
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Pauses(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    /// Waits for the next pause.
+    pub(super) async fn next(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = MAX_PAUSE.min(self.0 * 2);
+    }
+}
+
+/// How long something is tried again while the database is away or busy.
+#[derive(Debug)]
+pub(super) struct Retry {
+    until: Instant,
+    pauses: Pauses,
+}
+
+impl Retry {
+    pub(super) fn until(until: Instant) -> Retry {
+        Retry { until, pauses: Pauses::default() }
+    }
+
+    /// Waits before the next try, or returns what to answer once there is none.
+    pub(super) async fn wait(&mut self, failure: Failure) -> Result<(), StoreError> {
+        let text = match failure {
+            Failure::Refused(error) => return Err(error),
+            Failure::Conflict(text) | Failure::Lost(text) => text,
+        };
+        if Instant::now() >= self.until {
+            return Err(StoreError::Unwritable(text));
+        }
+        self.pauses.next().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! The engine in a PostgreSQL database: what the conformance suite does not say.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use provisioning::ports::{Change, Commits, Expect, InstanceWriter, Store};
+use store::{
+    PostgresStore,
+    postgres::{ConnectError, SchemaError, Settings},
+};
+use testkit::{
+    postgres::{Database, Postgres},
+    sample,
+    store_suite::{self, StoreLocation},
+};
+
+use crate::sealer;
+
+/// An empty database, in which a store is opened.
+pub(crate) struct Location(Database);
+
+impl Location {
+    pub(crate) fn new() -> Location {
+        Location(Postgres::shared().database())
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings::parse(&format!("{}?sslmode=disable", self.0.url())).unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> PostgresStore {
+        PostgresStore::connect(self.settings(), sealer()).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl StoreLocation for Location {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.connect().await)
+    }
+
+    async fn open_twice(&self) -> [Arc<dyn Store>; 2] {
+        [self.open().await, self.open().await]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_passes_the_conformance_suite() {
+    store_suite::run(Location::new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_opened_with_the_key_it_was_written_with() {
+    let location = Location::new();
+    location.connect().await;
+    let other = durable::Sealer::from_key([8; 32]);
+    let refused = PostgresStore::connect(location.settings(), other).await;
+    assert!(matches!(refused, Err(ConnectError::Schema(SchemaError::WrongKey))), "{refused:?}");
+    location.connect().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_the_next_version_are_used_and_later_ones_are_refused() {
+    let location = Location::new();
+    location.connect().await;
+    let set = |version: i32| {
+        Postgres::shared().execute(&location.0.name, &format!("UPDATE schema SET version = {version}"))
+    };
+    set(2);
+    location.connect().await;
+    set(3);
+    let refused = PostgresStore::connect(location.settings(), sealer()).await;
+    assert!(matches!(refused, Err(ConnectError::Schema(SchemaError::Newer(3)))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_create_the_tables_at_the_same_time() {
+    let location = Arc::new(Location::new());
+    let start = |_| {
+        let location = Arc::clone(&location);
+        tokio::spawn(async move { location.connect().await })
+    };
+    for started in (0..4).map(start).collect::<Vec<_>>() {
+        started.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_closed_leaves_its_lanes_to_the_next() {
+    let location = Location::new();
+    for round in 0..5 {
+        let store = location.connect().await;
+        if round == 0 {
+            store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
+        }
+        for number in 0..8 {
+            let group = sample::group(&format!("line-{number}"));
+            let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
+            let commit =
+                provisioning::ports::Commit { changes, ..provisioning::ports::Commit::by(sample::by()) };
+            store.commit(&sample::scope("one"), commit).await.unwrap();
+        }
+        drop(store);
+        let left =
+            || Postgres::shared().execute(&location.0.name, "SELECT count(*) FROM lanes WHERE until > now()");
+        while left() != "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(Postgres::shared().execute(&location.0.name, "SELECT count(*) FROM lanes"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_there_is_named_without_its_password() {
+    let settings = Settings::parse("postgres://muster:secret@127.0.0.1:1/muster?sslmode=disable").unwrap();
+    let refused = PostgresStore::connect(settings, sealer()).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("127.0.0.1:1/muster") && !text.contains("secret"), "{text}");
+}
