@@ -357,10 +357,29 @@ mod tests {
         fn parsed_topics_read_back(rest in "\\PC{0,80}") {
             for prefix in ["", "devices/", TWIN_GET, TWIN_REPORT, METHOD_REPLY] {
                 let topic = format!("{prefix}{rest}");
-                let _ = HubPublish::parse(&topic);
                 if let Ok(publish) = DevicePublish::parse(&topic) {
                     let topic = publish.topic();
                     prop_assert_eq!(DevicePublish::parse(&topic), Ok(publish));
+                }
+            }
+        }
+
+        /// What is read of a hub's topic stands in it.
+        #[test]
+        fn what_a_hub_publishes_is_read_from_its_topic(rest in "([a-z0-9]{1,4}/\\?\\$rid=)?\\PC{0,80}") {
+            for prefix in ["", TWIN_REPLY, METHOD_CALL, TWIN_DESIRED] {
+                let topic = format!("{prefix}{rest}");
+                match HubPublish::parse(&topic) {
+                    Ok(HubPublish::Desired) => prop_assert!(topic.starts_with(TWIN_DESIRED)),
+                    Ok(HubPublish::TwinReply { request_id, .. }) => {
+                        prop_assert!(topic.starts_with(TWIN_REPLY) && topic.contains(request_id));
+                    }
+                    Ok(HubPublish::MethodCall { name, request_id }) => {
+                        let start = format!("{METHOD_CALL}{name}/");
+                        prop_assert!(topic.starts_with(&start));
+                        prop_assert!(topic.contains(request_id));
+                    }
+                    Err(TopicError) => {}
                 }
             }
         }
