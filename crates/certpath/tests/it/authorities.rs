@@ -71,7 +71,7 @@ impl Trust {
         Circumstances { now: NOW, authorities: self, crl_max_age: CrlMaxAge::default() }
     }
 
-    /// Verifies a chain against one anchor; the path's length, or the error.
+    /// Verifies a chain against one anchor, and returns the length of the path.
     fn verify(&self, chain: &[Vec<u8>], anchor: &[u8]) -> Result<usize, PathError> {
         let chain = presented(chain)?.completed(self);
         let leaf = Leaf::check(chain.leaf(), self.circumstances())?;

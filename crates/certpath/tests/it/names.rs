@@ -224,7 +224,7 @@ fn subjects_are_constrained() {
     check("excluded", decide((vec![], permitted), "Acme"), forbidden);
 }
 
-/// With these bytes in place of the constraints that they should be.
+/// The CA has these bytes in place of name constraints.
 #[test]
 fn constraints_that_cannot_be_read_are_not_overlooked() {
     let example: &[u8] = &[0x30, 0x09, 0x82, 0x07, b'e', b'x', b'a', b'm', b'p', b'l', b'e'];

@@ -14,7 +14,7 @@ macro_rules! fixture {
     };
 }
 
-/// By a CA with an ordinary RSA key, and by one whose key is for PSS only.
+/// The CA has an ordinary RSA key, or one for PSS only.
 #[test]
 fn pss_with_every_salt() {
     let unsigned = Err("CN=dev-1: is not signed by its issuer's key");

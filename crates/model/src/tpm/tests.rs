@@ -47,7 +47,7 @@ fn is_stored_as_base64() {
     assert!(serde_json::from_str::<EndorsementKey>("\"AAAA\"").is_err());
 }
 
-/// As `tpm2_readpublic` prints it.
+/// The expected name is printed by `tpm2_readpublic`.
 #[test]
 fn its_name_is_what_the_tpm_calls_it() {
     let hex: String =
@@ -55,7 +55,7 @@ fn its_name_is_what_the_tpm_calls_it() {
     assert_eq!(hex, "000b38a9853141335d108167e4ba6bd1e56344742ac579d4dcce522f33af0f961653");
 }
 
-/// The byte `at` of the RSA endorsement key replaced.
+/// Returns the RSA endorsement key with another byte at this index.
 fn with(at: usize, byte: u8) -> Vec<u8> {
     let mut bytes = bytes(RSA_ENDORSEMENT);
     bytes[at] = byte;

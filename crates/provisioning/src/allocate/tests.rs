@@ -1,4 +1,4 @@
-//! Which hub devices get.
+//! Tests of the choice of a hub.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -49,7 +49,7 @@ fn chosen(instance: &Instance, settings: &EnrollmentSettings) -> Result<String, 
     hub_of(choose(instance, settings, &device(1), &Situation::default()))
 }
 
-/// The hub that was chosen, or why none was.
+/// Returns the hub that was chosen, or why none was.
 pub(super) fn hub_of(allocation: Allocation) -> Result<String, Unallocatable> {
     match allocation.choice {
         Choice::Hub(chosen) => Ok(chosen.hub.to_string()),
@@ -58,7 +58,7 @@ pub(super) fn hub_of(allocation: Allocation) -> Result<String, Unallocatable> {
     }
 }
 
-/// By the default settings, where nothing is known.
+/// Returns the hub by the default settings, without latencies or a current hub.
 pub(super) fn hashed_hub(instance: &Instance, device: &RegistrationId) -> String {
     hub_of(choose(instance, &EnrollmentSettings::default(), device, &Situation::default())).unwrap()
 }
@@ -114,7 +114,7 @@ fn case_of_the_registration_id_does_not_matter() {
     }
 }
 
-/// Ten milliseconds to the first hub, and so on.
+/// Returns latencies to these hubs, in milliseconds.
 fn latencies(source: LatencySource, millis: &[(&str, u32)]) -> Latencies {
     let by_hub =
         millis.iter().map(|(name, millis)| (HubName::parse(name).unwrap(), Latency::from_millis(*millis)));
@@ -173,7 +173,7 @@ fn hubs_that_are_as_near_share_devices_by_their_weights() {
 }
 
 #[test]
-fn failover_passes_over_ailing_hubs() {
+fn failover_passes_over_unavailable_hubs() {
     let unavailable = |names: &[(&str, Unavailability)]| {
         names.iter().map(|(name, unavailability)| (HubName::parse(name).unwrap(), *unavailability)).collect()
     };
@@ -233,7 +233,7 @@ fn a_webhook_is_offered_the_hubs_that_the_enrollment_wants() {
 }
 
 #[test]
-fn decisions_say_whose_policy_it_was_and_what_stood_against_a_hub() {
+fn a_decision_names_the_owner_of_its_policy_and_why_a_hub_was_excluded() {
     let linked = instance(vec![hub("a.hub", 7)]);
     let at = Timestamp::from_unix_seconds(1);
     let decide = |settings: &EnrollmentSettings| {

@@ -14,7 +14,7 @@ use crate::amqp::{
 const MAX_FRAME: usize = 1024;
 const MAX_PARTIAL_BYTES: usize = 2000;
 
-/// A server's state, and what it has put out.
+/// A server's state, and its output.
 struct Server {
     sessions: Sessions,
     output: BytesMut,
@@ -83,7 +83,7 @@ impl Server {
         self.with(|sessions, out| sessions.continue_sending(out)).unwrap();
     }
 
-    /// Takes what was put out.
+    /// Takes the output.
     fn frames(&mut self) -> Vec<Performative> {
         let mut frames = Vec::new();
         while let Some(frame) = decode_frame(&mut self.output, MAX_FRAME).unwrap() {
@@ -93,7 +93,7 @@ impl Server {
         frames
     }
 
-    /// Takes what was put out, in short.
+    /// Takes the output, in a short form.
     fn answers(&mut self) -> Vec<String> {
         self.frames().iter().map(brief).collect()
     }
@@ -176,7 +176,7 @@ fn whole(id: u32, text: &str) -> Performative {
     Performative::Transfer(transfer(id, text))
 }
 
-/// The client's flow for the link to it: `credit` from `count` on, in a window that begins at transfer 0.
+/// Returns the client's flow for the link to it: `credit` from `count` on, in a window that begins at transfer 0.
 fn credit(credit: u32, count: u32, window: u32) -> Flow {
     let link =
         LinkFlow { handle: 1, delivery_count: Some(count), link_credit: Some(credit), ..LinkFlow::default() };
@@ -438,7 +438,7 @@ fn init(mechanism: &str) -> SaslFrame {
     SaslFrame::Init(SaslInit { mechanism: mechanism.into(), initial_response: None, hostname: None })
 }
 
-/// What a client sends: its header of SASL, and a frame.
+/// Returns what a client sends: the SASL protocol header, and a frame.
 fn sasl_input(frame: &SaslFrame) -> BytesMut {
     let mut input = BytesMut::new();
     encode_protocol(Protocol::Sasl, &mut input);

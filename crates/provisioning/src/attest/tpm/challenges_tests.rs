@@ -5,7 +5,7 @@ use model::{EndorsementKey, StorageRootKey};
 use super::*;
 use crate::enroll::samples;
 
-/// Of a TPM whose keys go by these numbers.
+/// Returns the identity of a TPM whose keys have these numbers.
 fn identity(endorsement: u8, storage: u8) -> TpmIdentity {
     let head = [0, 1, 0, 0x0B, 0, 3, 0, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0];
     let area = |number: u8| [&[0x01, 0x1A], &head[..], &[0xC1; 255], &[number | 1]].concat();
@@ -48,7 +48,7 @@ fn a_key_stays_for_its_period_and_is_accepted_in_the_next() {
     assert_eq!(key(-1), key(-PERIOD_SECS), "before 1970 as well");
 }
 
-/// All parts of it, one changed at a time.
+/// Each part of a challenge is changed in turn.
 #[test]
 fn a_key_is_good_for_nothing_else() {
     let (one, two) = (samples::instance("one"), samples::instance("two"));

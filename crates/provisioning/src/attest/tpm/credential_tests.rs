@@ -7,7 +7,7 @@ use testkit::{
 
 use super::*;
 
-/// Counts up. `testkit`'s entropy is for this crate as others see it, not for its own unit tests.
+/// An entropy source that counts up. `testkit`'s entropy is for this crate as others see it, not for its own unit tests.
 struct Counter(std::sync::atomic::AtomicU8);
 
 impl Entropy for Counter {

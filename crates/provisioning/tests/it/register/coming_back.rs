@@ -102,8 +102,8 @@ async fn a_device_that_is_disabled_and_enabled_again_keeps_its_hub() {
     let mut enrollment = individual("dev-1");
     disable(&mut enrollment.settings);
     world.enroll(enrollment.clone()).await;
-    let told = world.register(&device).await;
-    assert_eq!(told.status, Status::Disabled { current: Some(assigned(&first)) });
+    let returned = world.register(&device).await;
+    assert_eq!(returned.status, Status::Disabled { current: Some(assigned(&first)) });
     assert_eq!(world.counted(SCOPE).await, (1, 0));
     world.check_at_hub(&first, &keys(10), 1);
 
@@ -122,15 +122,15 @@ async fn a_disabled_registration_follows_the_enrollment() {
     disable(&mut group.settings);
     world.enroll_group(group).await;
     let by_group = world.device("unused").await.called("dev-1").with_key(sample::key(20).derive("dev-1"));
-    let told = world.register(&by_group).await;
-    assert_eq!(told.enrollment, EnrollmentRef::Group(sample::group_id("fleet")));
+    let returned = world.register(&by_group).await;
+    assert_eq!(returned.enrollment, EnrollmentRef::Group(sample::group_id("fleet")));
 
     let mut enrollment = individual("dev-1");
     disable(&mut enrollment.settings);
     world.enroll(enrollment).await;
-    let told = world.register(&by_group.with_key(sample::key(10))).await;
-    assert_eq!(told.enrollment, EnrollmentRef::Individual);
-    assert_eq!(world.record("dev-1").await, Some(told));
+    let returned = world.register(&by_group.with_key(sample::key(10))).await;
+    assert_eq!(returned.enrollment, EnrollmentRef::Individual);
+    assert_eq!(world.record("dev-1").await, Some(returned));
 }
 
 #[tokio::test]

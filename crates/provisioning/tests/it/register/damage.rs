@@ -81,11 +81,11 @@ async fn damage_of_any_kind_in_any_table_is_reported_and_lets_no_device_in() {
     for case in CASES {
         for (name, damage) in DAMAGES {
             let (scene, damaged) = Scene::new(&root).await.spoiled(case, damage).await;
-            let told = format!("{} {name}", case.table);
-            scene.check_reads(case, &damaged, &told).await;
-            scene.check_devices(case, &damaged, &told).await;
+            let label = format!("{} {name}", case.table);
+            scene.check_reads(case, &damaged, &label).await;
+            scene.check_devices(case, &damaged, &label).await;
             if case.kind != RecordKind::Instance {
-                scene.check_deletion(case, &damaged, &told).await;
+                scene.check_deletion(case, &damaged, &label).await;
             }
         }
     }
@@ -153,40 +153,41 @@ impl Scene {
         self.world.begin_with(scope, id, self.evidence(scope, id)).await
     }
 
-    async fn check_devices(&self, case: &Case, damaged: &str, told: &str) {
+    async fn check_devices(&self, case: &Case, damaged: &str, label: &str) {
         for id in ["own-1", "own-2", "member-1", "member-2", "leaf-1"] {
             let begun = self.begin(SCOPE, id).await;
             let in_group = case.kind == RecordKind::EnrollmentGroup && id == "member-2";
             if case.refused.contains(&id) || in_group || (case.kind == RecordKind::Instance) {
-                let is_told = matches!(&begun, Err(Error::Damaged(record)) if record.is(case.kind, damaged));
-                assert!(is_told, "{told}: {id}: {begun:?}");
+                let is_reported =
+                    matches!(&begun, Err(Error::Damaged(record)) if record.is(case.kind, damaged));
+                assert!(is_reported, "{label}: {id}: {begun:?}");
             } else {
-                assert!(begun.is_ok(), "{told}: {id}: {begun:?}");
+                assert!(begun.is_ok(), "{label}: {id}: {begun:?}");
             }
         }
         self.begin(OTHER_SCOPE, "own-1").await.unwrap();
         let unknown = self.world.begin_with(OTHER_SCOPE, "own-9", Evidence::default()).await;
-        assert!(matches!(unknown, Err(Error::Unauthorized { .. })), "{told}: another instance");
+        assert!(matches!(unknown, Err(Error::Unauthorized { .. })), "{label}: another instance");
     }
 
     /// Reads the record, its listing, and the known damage.
-    async fn check_reads(&self, case: &Case, damaged: &str, told: &str) {
+    async fn check_reads(&self, case: &Case, damaged: &str, label: &str) {
         let read = self.read(case.table, damaged).await;
-        let is_told = matches!(&read, Err(StoreError::Damaged(record)) if record.is(case.kind, damaged));
-        assert!(is_told || case.kind == RecordKind::Attempt, "{told}: {read:?}");
+        let is_reported = matches!(&read, Err(StoreError::Damaged(record)) if record.is(case.kind, damaged));
+        assert!(is_reported || case.kind == RecordKind::Attempt, "{label}: {read:?}");
         if case.kind == RecordKind::Instance {
             let instances = self.world.store.snapshot().await.unwrap().instances();
-            assert_eq!(instances.len(), 1, "{told}: {instances:?}");
+            assert_eq!(instances.len(), 1, "{label}: {instances:?}");
         } else {
             let (ids, named) = self.list(case.table).await;
-            assert!(named.iter().any(|record| record.is(case.kind, damaged)), "{told}: {named:?}");
+            assert!(named.iter().any(|record| record.is(case.kind, damaged)), "{label}: {named:?}");
             assert!(ids.iter().any(|id| id.eq_ignore_ascii_case(case.beside)) || case.beside.is_empty());
-            assert!(!ids.iter().any(|id| id.eq_ignore_ascii_case(damaged)), "{told}: {ids:?}");
+            assert!(!ids.iter().any(|id| id.eq_ignore_ascii_case(damaged)), "{label}: {ids:?}");
         }
         let known = self.world.store.known_damage().await.unwrap().records;
-        let [(scope, record)] = known.as_slice() else { panic!("{told}: {known:?}") };
-        assert!(scope == &SCOPE.to_ascii_lowercase() && record.is(case.kind, damaged), "{told}: {known:?}");
-        assert!(!record.to_string().contains("SECRET"), "{told}: {record}");
+        let [(scope, record)] = known.as_slice() else { panic!("{label}: {known:?}") };
+        assert!(scope == &SCOPE.to_ascii_lowercase() && record.is(case.kind, damaged), "{label}: {known:?}");
+        assert!(!record.to_string().contains("SECRET"), "{label}: {record}");
     }
 
     async fn read(&self, table: &str, id: &str) -> Result<bool, StoreError> {
@@ -249,27 +250,27 @@ impl Scene {
     }
 
     /// Deletes the record without reading it; then no damage is left, also after a restart.
-    async fn check_deletion(self, case: &Case, damaged: &str, told: &str) {
+    async fn check_deletion(self, case: &Case, damaged: &str, label: &str) {
         if case.kind == RecordKind::Attempt {
             return; // newer ones push it out
         }
-        self.delete(case.kind, damaged).await.unwrap_or_else(|error| panic!("{told}: {error}"));
-        self.check_gone(case, damaged, told).await;
+        self.delete(case.kind, damaged).await.unwrap_or_else(|error| panic!("{label}: {error}"));
+        self.check_gone(case, damaged, label).await;
         let Scene { world, leaf } = self;
         let scene = Scene { world: world.restarted().await, leaf };
-        scene.check_gone(case, damaged, told).await;
+        scene.check_gone(case, damaged, label).await;
         for id in ["own-2", "member-2", "leaf-1"] {
             let begun = scene.begin(SCOPE, id).await;
             let group_is_gone = case.kind == RecordKind::EnrollmentGroup && id == "member-2";
-            assert_eq!(begun.is_ok(), !group_is_gone, "{told}: {id}: {begun:?}");
-            assert!(!matches!(begun, Err(Error::Damaged(_))), "{told}: {id}");
+            assert_eq!(begun.is_ok(), !group_is_gone, "{label}: {id}: {begun:?}");
+            assert!(!matches!(begun, Err(Error::Damaged(_))), "{label}: {id}");
         }
     }
 
-    async fn check_gone(&self, case: &Case, damaged: &str, told: &str) {
-        assert!(!self.read(case.table, damaged).await.unwrap(), "{told}");
-        assert_eq!(self.list(case.table).await.1, [], "{told}");
-        assert_eq!(self.world.store.known_damage().await.unwrap().records, [], "{told}");
+    async fn check_gone(&self, case: &Case, damaged: &str, label: &str) {
+        assert!(!self.read(case.table, damaged).await.unwrap(), "{label}");
+        assert_eq!(self.list(case.table).await.1, [], "{label}");
+        assert_eq!(self.world.store.known_damage().await.unwrap().records, [], "{label}");
     }
 
     async fn delete(&self, kind: RecordKind, id: &str) -> Result<(), Error> {

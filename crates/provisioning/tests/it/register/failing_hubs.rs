@@ -73,7 +73,7 @@ async fn a_hub_that_is_down_is_asked_again() {
     for _ in 0..3 {
         world.hub(HUBS[0]).fail_next(Failure::Before(down()));
         let ended = world.provisioning.execute(&run).await;
-        assert!(matches!(&ended, RunOutcome::Retry(later) if later.reason.contains("down")), "{ended:?}");
+        assert!(matches!(&ended, RunOutcome::Retry(retry) if retry.reason.contains("down")), "{ended:?}");
         let noted = world.record("dev-1").await.unwrap();
         assert_eq!(noted.record, run.registration.record, "the record's version stays");
         let Status::Assigning { tries, .. } = noted.status else { panic!("{:?}", noted.status) };
@@ -109,11 +109,11 @@ async fn a_confirmation_that_is_retried_is_persisted() {
     let first = world.register(&device).await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
-    assert!(!run.is_persisted() && later.run.is_persisted());
-    assert_eq!(world.record("dev-1").await, Some(later.run.registration.clone()));
+    let RunOutcome::Retry(retry) = world.provisioning.execute(&run).await else { panic!("it ended") };
+    assert!(!run.is_persisted() && retry.run.is_persisted());
+    assert_eq!(world.record("dev-1").await, Some(retry.run.registration.clone()));
     assert_eq!(world.counted(SCOPE).await, (1, 0));
-    assert_eq!(assigned(&world.finish(&later.run).await), assigned(&first));
+    assert_eq!(assigned(&world.finish(&retry.run).await), assigned(&first));
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
@@ -161,7 +161,7 @@ async fn credentials_that_change_during_a_run_reach_the_hub() {
     assert_eq!(joined.registration.operation_id, second.registration.operation_id);
 
     let overtaken = world.finish(&first).await;
-    assert_eq!(overtaken, second.registration, "the first run is told what took its place");
+    assert_eq!(overtaken, second.registration, "the first run ends with what took its place");
     let registration = world.finish(&second).await;
     assert_eq!(assigned(&registration).hub.as_str(), hub);
     world.check_at_hub(&registration, &keys(40), 3);
@@ -190,20 +190,20 @@ async fn a_device_whose_enrollment_is_disabled_during_a_run_gets_disabled() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ends") };
+    let RunOutcome::Retry(retry) = world.provisioning.execute(&run).await else { panic!("it ends") };
 
     let mut enrollment = individual("dev-1");
     disable(&mut enrollment.settings);
     world.enroll(enrollment).await;
-    let RegisterOutcome::Settled(told) = world.begin(&device).await else { panic!("it runs") };
-    assert_eq!(told.status, Status::Disabled { current: None });
+    let RegisterOutcome::Settled(settled) = world.begin(&device).await else { panic!("it runs") };
+    assert_eq!(settled.status, Status::Disabled { current: None });
     let kept = world.record("dev-1").await.unwrap();
     assert_eq!(kept.record, run.registration.record, "the run is not lost");
 
     let calls = world.calls();
-    let ended = world.finish(&later.run).await;
-    assert_eq!((ended.status, world.calls()), (told.status, calls), "no hub is told of it again");
-    let [cleanup] = &world.cleanups().await[..] else { panic!("what the hub was told is to be removed") };
+    let ended = world.finish(&retry.run).await;
+    assert_eq!((ended.status, world.calls()), (settled.status, calls), "no hub is called again");
+    let [cleanup] = &world.cleanups().await[..] else { panic!("what the hub applied is to be removed") };
     assert_eq!(cleanup.residue.hub_device.hub.as_str(), HUBS[0]);
     assert_eq!(world.register(&device).await.status, Status::Disabled { current: None });
 }

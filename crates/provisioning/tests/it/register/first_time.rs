@@ -20,7 +20,7 @@ async fn a_device_gets_a_hub_its_credentials_and_its_twin() {
     let run = world.run(&device).await;
 
     let on_disk = world.record("dev-1").await.unwrap();
-    assert_eq!(on_disk, run.registration, "the intent is on disk before a hub is told");
+    assert_eq!(on_disk, run.registration, "the intent is on disk before a hub is called");
     assert!(matches!(on_disk.status, Status::Assigning { from: None, .. }));
     assert_eq!(world.calls(), 0);
     assert_eq!(world.counted(SCOPE).await, (0, 0));
@@ -162,7 +162,7 @@ async fn the_hub_gets_the_whole_spec_once() {
     let device = world.device("dev-1").await;
     let hub = assigned(&world.register(&device).await).hub;
     let calls = world.hub(hub.as_str()).calls();
-    let [Call::Ensure(order)] = &calls[..] else { panic!("{calls:?}") };
-    assert_eq!(order.twin, TwinSpec::Initialize(sample::twin()));
-    assert_eq!((&order.hub, order.iot_edge), (&hub, false));
+    let [Call::Ensure(spec)] = &calls[..] else { panic!("{calls:?}") };
+    assert_eq!(spec.twin, TwinSpec::Initialize(sample::twin()));
+    assert_eq!((&spec.hub, spec.iot_edge), (&hub, false));
 }

@@ -8,17 +8,17 @@ use super::world::{HUBS, OTHER_SCOPE, SCOPE, World, assigned, individual, keys};
 
 #[tokio::test]
 async fn an_interrupted_run_continues_at_its_hub() {
-    for told in [false, true] {
+    for called in [false, true] {
         let world = World::new().await;
         let device = world.device("dev-1").await;
         let run = world.run(&device).await;
         let Status::Assigning { step, .. } = &run.registration.status else { panic!("{run:?}") };
-        let order = step.spec().unwrap();
-        let hub = order.hub.clone();
-        if told {
+        let spec = step.spec().unwrap();
+        let hub = spec.hub.clone();
+        if called {
             // The hub applied the spec, and the service crashed before it recorded that.
             let connector = world.hub(hub.as_str());
-            provisioning::ports::HubConnector::ensure_device(&*connector, order).await.unwrap();
+            provisioning::ports::HubConnector::ensure_device(&*connector, spec).await.unwrap();
         }
         let world = world.restarted().await;
         world
@@ -34,7 +34,7 @@ async fn an_interrupted_run_continues_at_its_hub() {
         assert_eq!(resumed.registration, run.registration);
         let registration = world.finish(resumed).await;
         assert_eq!(assigned(&registration).hub, hub);
-        world.check_at_hub(&registration, &keys(10), if told { 2 } else { 1 });
+        world.check_at_hub(&registration, &keys(10), if called { 2 } else { 1 });
         assert_eq!(world.counted(SCOPE).await, (1, 0));
         assert_eq!(world.unfinished(10).await.len(), 0);
         assert_eq!(world.register(&device).await, registration);

@@ -102,8 +102,8 @@ async fn a_disabled_enrollment_has_effect_only_in_its_instance() {
     let mut blocked = individual("dev-1");
     super::world::disable(&mut blocked.settings);
     world.enroll_in(SCOPE, Change::PutIndividual(Box::new(blocked))).await;
-    let told = world.register(&here).await;
-    assert!(matches!(told.status, model::Status::Disabled { .. }), "{told:?}");
+    let returned = world.register(&here).await;
+    assert!(matches!(returned.status, model::Status::Disabled { .. }), "{returned:?}");
     assigned(&world.register(&there).await);
     let all = world.store.snapshot().await.unwrap().instances();
     assert_eq!(all.len(), 2);

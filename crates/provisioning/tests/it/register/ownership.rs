@@ -57,8 +57,8 @@ async fn register(world: &World, evidence: &Evidence) -> Registration {
 async fn refused(world: &World, evidence: &Evidence) -> String {
     match world.begin_with(SCOPE, DEVICE, evidence.clone()).await {
         Err(Error::Unauthorized { message, reason }) => {
-            let told = if evidence.claim.is_some() { "Unauthorized" } else { "Invalid certificate." };
-            assert_eq!(message, told, "the device is not told of another enrollment");
+            let expected = if evidence.claim.is_some() { "Unauthorized" } else { "Invalid certificate." };
+            assert_eq!(message, expected, "the device does not learn of another enrollment");
             reason
         }
         other => panic!("{other:?}"),
@@ -346,7 +346,7 @@ fn for_ids(group: EnrollmentGroup, patterns: &[&str]) -> EnrollmentGroup {
     EnrollmentGroup { registration_ids: Some(RegistrationIds::parse(patterns).unwrap()), ..group }
 }
 
-/// The enrollment that admits the device `id` with this evidence, or the reason why none does.
+/// Returns the enrollment that admits the device `id` with this evidence, or the reason why none does.
 async fn admitted(world: &World, id: &str, evidence: Evidence) -> Result<String, String> {
     match world.begin_with(SCOPE, id, evidence).await {
         Ok(RegisterOutcome::Running(run)) => Ok(through(&run.registration).to_owned()),

@@ -350,7 +350,7 @@ impl History {
         let device = self.world().hub(assignment.hub.as_str()).device(&assignment.device_id);
         let Some(device) = device else { panic!("{when}: {registration:?} is not at its hub") };
         assert_eq!(device.twin, sample::twin(), "{when}");
-        let order = DeviceSpec {
+        let spec = DeviceSpec {
             hub: assignment.hub.clone(),
             device_id: assignment.device_id.clone(),
             substatus: Substatus::InitialAssignment,
@@ -360,7 +360,7 @@ impl History {
             sent: Vec::new(),
             existing: Default::default(),
         };
-        assert_eq!(order.digest(), assignment.spec, "{when}: other credentials than the record says");
+        assert_eq!(spec.digest(), assignment.spec, "{when}: other credentials than the record says");
     }
 
     /// Lets the hubs recover, enables everything, and registers every device once more; twice if a run was under way.
@@ -399,7 +399,7 @@ impl History {
 fn possible_hubs(registration: &Registration) -> Vec<HubName> {
     let lives = registration.assignment().map(|at| at.hub.clone());
     let bound_for = match &registration.status {
-        Status::Assigning { step, .. } => step.spec().map(|order| order.hub.clone()),
+        Status::Assigning { step, .. } => step.spec().map(|spec| spec.hub.clone()),
         _ => None,
     };
     lives.into_iter().chain(bound_for).collect()
@@ -416,8 +416,8 @@ const POLICIES: [Option<ReprovisionPolicy>; 3] = [
 fn target(registration: &Registration) -> (String, DeviceId) {
     match &registration.status {
         Status::Assigning { step, .. } => {
-            let order = step.spec().unwrap();
-            (order.hub.to_string(), order.device_id.clone())
+            let spec = step.spec().unwrap();
+            (spec.hub.to_string(), spec.device_id.clone())
         }
         Status::Assigned(assignment) => (assignment.hub.to_string(), assignment.device_id.clone()),
         other => panic!("{other:?}"),

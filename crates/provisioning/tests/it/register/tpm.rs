@@ -444,7 +444,7 @@ async fn attackers_learn_nothing_from_answers() {
     }
     let id = sample::registration_id("unknown");
     let attempts = world.provisioning.attempts(&*world.instance(SCOPE).await, &id).await.unwrap();
-    assert!(!attempts.items.is_empty(), "the operator is told, also of those that were challenged");
+    assert!(!attempts.items.is_empty(), "operators see them, also of devices that were challenged");
 }
 
 #[tokio::test]

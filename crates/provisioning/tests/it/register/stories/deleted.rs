@@ -18,7 +18,7 @@ async fn being_assigned(world: &World, device: &Device) -> AssignmentRun {
     let run = world.run(device).await;
     world.hub(HUBS[1]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
     match world.provisioning.execute(&run).await {
-        RunOutcome::Retry(later) => later.run,
+        RunOutcome::Retry(retry) => retry.run,
         other => panic!("{other:?}"),
     }
 }
@@ -36,12 +36,12 @@ async fn a_new_device_does_not_arrive_and_its_hub_is_cleaned_up() {
     let device = world.device("dev-1").await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
     let run = being_assigned(&world, &device).await;
-    assert_eq!(world.hubs_of("dev-1").len(), 1, "the hub did as it was told");
+    assert_eq!(world.hubs_of("dev-1").len(), 1, "the hub applied the spec");
     world.delete_enrollment("dev-1").await;
 
     let calls = world.calls();
     assert_eq!(failure(&world.finish(&run).await), FailureReason::EnrollmentDeleted);
-    assert_eq!(world.calls(), calls, "no hub is told of it again");
+    assert_eq!(world.calls(), calls, "no hub is called again");
     assert_eq!(world.record("dev-1").await.unwrap().assignment(), None);
     assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]);
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![], (0, 0)));

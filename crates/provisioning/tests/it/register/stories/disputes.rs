@@ -38,13 +38,13 @@ async fn a_device_of_another_registration_is_not_taken_over() {
         for _ in 0..2 {
             let refused = world.register(&second).await;
             assert_eq!((failure(&refused), refused.assignment()), (TAKEN, None));
-            let told = provisioning::register::describe(&refused, None);
+            let sentences = provisioning::register::describe(&refused, None);
             let named = "The device ID shared at hub-1.example belongs to another registration";
-            assert!(told[0].contains(named), "{told:?}");
-            assert!(!told.concat().contains("first"), "it is not said whose it is: {told:?}");
-            assert!(told[1].contains("chose") || told[1].contains("named"), "{told:?}");
+            assert!(sentences[0].contains(named), "{sentences:?}");
+            assert!(!sentences.concat().contains("first"), "the owner is not named: {sentences:?}");
+            assert!(sentences[1].contains("chose") || sentences[1].contains("named"), "{sentences:?}");
         }
-        assert_eq!((world.at(HUBS[0], "shared"), world.calls()), (there, calls), "no hub was told anything");
+        assert_eq!((world.at(HUBS[0], "shared"), world.calls()), (there, calls), "no hub was called");
         assert_eq!(world.counted(other_scope).await.0, u64::from(other_scope == SCOPE));
 
         // The first is not affected; once its registration is deleted, the device ID is free.

@@ -32,8 +32,8 @@ async fn world(existing: ExistingDevices) -> (World, Device) {
 /// Creates a device at a hub as an operator would, disabled.
 async fn made_by_hand(world: &World, hub: &str) -> FakeDevice {
     let credentials = HubCredentials::SymmetricKeys(sample::keys(60));
-    let order = DeviceSpec { hub: sample::hub_name(hub), credentials, ..sample::device_spec("dev-1") };
-    world.hub(hub).ensure_device(&order).await.unwrap();
+    let spec = DeviceSpec { hub: sample::hub_name(hub), credentials, ..sample::device_spec("dev-1") };
+    world.hub(hub).ensure_device(&spec).await.unwrap();
     world.hub(hub).change(&id(), |device| device.disabled = Some("not yet".to_owned()));
     world.used(hub, "dev-1");
     world.at(hub, "dev-1")
@@ -112,14 +112,14 @@ async fn a_device_of_an_interrupted_run_is_not_foreign() {
             let (warnings, _guard) = LogEvents::collect(Level::WARN);
             world.hub(HUBS[0]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
             let run = world.run(&device).await;
-            let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
+            let RunOutcome::Retry(retry) = world.provisioning.execute(&run).await else { panic!("it ended") };
             assert_eq!(world.at(HUBS[0], "dev-1").credentials, keys(10));
             if changes_key {
                 world.enroll(with_keys("dev-1", 12)).await;
                 device = device.with_key(sample::keys(12).primary);
                 assigned(&world.register(&device).await);
             } else {
-                assigned(&world.finish(&later.run).await);
+                assigned(&world.finish(&retry.run).await);
             }
             assert!(!took_over(&world).await, "{existing:?}");
             assert_eq!(warnings.take(), [""; 0], "{existing:?}, another key: {changes_key}");

@@ -30,9 +30,9 @@ fn other(hub: &HubName) -> HubName {
     sample::hub_name(if hub.as_str() == HUBS[0] { HUBS[1] } else { HUBS[0] })
 }
 
-async fn later(world: &World, run: &AssignmentRun) -> Retry {
+async fn retried(world: &World, run: &AssignmentRun) -> Retry {
     match world.provisioning.execute(run).await {
-        RunOutcome::Retry(later) => *later,
+        RunOutcome::Retry(retried) => *retried,
         other => panic!("{other:?}"),
     }
 }
@@ -45,7 +45,7 @@ fn result(decision: &Decision) -> Option<&DecisionResult> {
 async fn a_new_device_gets_another_hub_at_once() {
     let (world, _, run, hub) = being_assigned(individual("dev-1")).await;
     world.hub(hub.as_str()).fail_next(full());
-    let next = later(&world, &run).await;
+    let next = retried(&world, &run).await;
     assert_eq!((next.backoff, next.run.target()), (Duration::ZERO, other(&hub).as_str()));
     let registration = world.finish(&next.run).await;
     assert_eq!(assigned(&registration).hub, other(&hub));
@@ -71,8 +71,8 @@ async fn the_device_of_an_earlier_try_is_cleaned_up() {
     let (world, _, run, hub) = being_assigned(individual("dev-1")).await;
     world.hub(hub.as_str()).fail_next(Failure::After(HubError::Unavailable("lost".into())));
     world.hub(hub.as_str()).fail_next(full());
-    let tried = later(&world, &run).await;
-    let next = later(&world, &tried.run).await;
+    let tried = retried(&world, &run).await;
+    let next = retried(&world, &tried.run).await;
     assert!(next.backoff > Duration::ZERO, "no hub is asked without pause");
     let world = world.restarted().await;
     let [found] = &world.unfinished(10).await[..] else { panic!("not one run") };
@@ -88,19 +88,19 @@ async fn a_device_without_another_hub_waits() {
     let (world, _, run, hub) = being_assigned(individual("dev-1")).await;
     world.change_instance(|instance| instance.failover = false).await;
     world.hub(hub.as_str()).fail_next(full());
-    let next = later(&world, &run).await;
+    let next = retried(&world, &run).await;
     assert_eq!((next.backoff.as_secs(), next.run.target()), (1, hub.as_str()));
     assert_eq!(assigned(&world.finish(&next.run).await).hub, hub);
 
     let (world, _, run, hub) = being_assigned(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
     world.hub(hub.as_str()).fail_next(full());
-    assert_eq!(later(&world, &run).await.run.target(), hub.as_str());
+    assert_eq!(retried(&world, &run).await.run.target(), hub.as_str());
 
     let (world, _, run, _) = being_assigned(individual("dev-1")).await;
     let (mut run, mut pauses) = (run, Vec::new());
     for _ in 0..5 {
         world.hub(run.target()).fail_next(full());
-        let next = later(&world, &run).await;
+        let next = retried(&world, &run).await;
         pauses.push(next.backoff.as_secs());
         run = next.run;
     }
@@ -117,7 +117,7 @@ async fn a_device_that_was_moving_keeps_its_hub() {
     let run = world.run(&device).await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
     world.hub(HUBS[1]).fail_next(full());
-    let next = later(&world, &run).await;
+    let next = retried(&world, &run).await;
     let back = world.finish(&next.run).await;
     assert_eq!(assigned(&back).hub.as_str(), HUBS[0]);
     assert_eq!(assigned(&back).substatus, Substatus::ReprovisionedToInitialAssignment);
@@ -134,7 +134,7 @@ async fn a_move_waits_for_an_old_hub_that_is_full() {
     // Another hub would be chosen if the new one were full.
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
     world.hub(HUBS[0]).fail_next(full());
-    let next = later(&world, &run).await;
+    let next = retried(&world, &run).await;
     assert_eq!((next.backoff.as_secs(), next.run.target()), (1, HUBS[1]));
     assert_eq!(assigned(&world.finish(&next.run).await).substatus, Substatus::DeviceDataMigrated);
 }

@@ -165,10 +165,10 @@ async fn a_device_that_is_disabled_while_it_arrives_stays_disabled() {
         let lost = testkit::hub::Failure::After(provisioning::ports::HubError::Unavailable("lost".into()));
         world.hub(HUBS[1]).fail_next(lost);
         let ended = world.provisioning.execute(&run).await;
-        let provisioning::register::RunOutcome::Retry(later) = ended else { panic!("{ended:?}") };
+        let provisioning::register::RunOutcome::Retry(retry) = ended else { panic!("{ended:?}") };
         let id = DeviceId::parse("dev-1").unwrap();
         world.hub(HUBS[1]).change(&id, |device| device.disabled = Some("stolen".into()));
-        world.finish(&later.run).await;
+        world.finish(&retry.run).await;
         assert_eq!(world.at(HUBS[1], "dev-1").disabled.as_deref(), Some("stolen"), "{policy:?}");
     }
 }

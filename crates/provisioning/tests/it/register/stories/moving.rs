@@ -26,9 +26,9 @@ async fn a_move_waits_for_the_data_of_an_old_hub_that_is_down() {
     let mut pauses = Vec::new();
     for _ in 0..9 {
         world.hub(HUBS[0]).fail_next(down());
-        let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
-        pauses.push(later.backoff.as_secs());
-        run = later.run;
+        let RunOutcome::Retry(retry) = world.provisioning.execute(&run).await else { panic!("it ended") };
+        pauses.push(retry.backoff.as_secs());
+        run = retry.run;
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "it has not left");
@@ -44,9 +44,9 @@ async fn a_reset_waits_for_an_old_hub_that_may_have_disabled_the_device() {
     let (world, device) = about_to_move(Policy::Reset).await;
     world.hub(HUBS[0]).fail_next(down());
     let run = world.run(&device).await;
-    let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
-    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "no other hub is told before");
-    assert_eq!(assigned(&world.finish(&later.run).await).substatus, Substatus::DeviceDataReset);
+    let RunOutcome::Retry(retry) = world.provisioning.execute(&run).await else { panic!("it ended") };
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "no other hub is called before");
+    assert_eq!(assigned(&world.finish(&retry.run).await).substatus, Substatus::DeviceDataReset);
     world.hub(HUBS[0]).fail_next(down());
     let cleaned = world.clean_up().await;
     assert!(
@@ -134,10 +134,10 @@ async fn keys_that_change_during_a_move_reach_the_new_hub() {
 /// Canceled before or after the new hub was called: the device keeps its hub, and the new hub is cleaned up.
 #[tokio::test]
 async fn a_canceled_move_leaves_the_device_at_its_hub() {
-    for told in [false, true] {
+    for called in [false, true] {
         let (world, device) = about_to_move(Policy::Migrate).await;
         let run = world.run(&device).await;
-        if told {
+        if called {
             world.hub(HUBS[1]).fail_next(lost_answer());
             assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
         }
@@ -151,11 +151,11 @@ async fn a_canceled_move_leaves_the_device_at_its_hub() {
         assert_eq!((failure.reason, at.hub.as_str()), (FailureReason::Canceled, HUBS[0]));
         let again = world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await;
         assert!(again.is_err(), "there is nothing to call off any more");
-        match told {
+        match called {
             false => assert_eq!(world.clean_up().await, [CleanupOutcome::Absent]),
             true => assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]),
         }
-        assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "told: {told}");
+        assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "called: {called}");
         assert_eq!(world.finish(&run).await.record.etag, cancelled.record.etag, "the run has been overtaken");
     }
 }

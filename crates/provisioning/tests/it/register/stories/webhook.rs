@@ -59,9 +59,9 @@ async fn a_webhook_that_is_down_is_asked_again() {
     let mut again = run.clone();
     let mut pauses = Vec::new();
     for _ in 0..3 {
-        let RunOutcome::Retry(later) = world.provisioning.execute(&again).await else { panic!("it ended") };
-        pauses.push(later.backoff.as_secs());
-        again = later.run;
+        let RunOutcome::Retry(retry) = world.provisioning.execute(&again).await else { panic!("it ended") };
+        pauses.push(retry.backoff.as_secs());
+        again = retry.run;
     }
     assert_eq!(pauses, [1, 10, 19], "as the hosted service pauses");
     let joined = world.run(&device).await;
@@ -101,8 +101,8 @@ async fn the_webhooks_twin_overrides_migration() {
         world.register(&device).await;
         world.used(HUBS[0], "dev-1");
         let twin = InitialTwin { tags: None, desired: Some(object(json!({"by": "webhook"})).into()) };
-        let told = WebhookAnswer { initial_twin: Some(twin.clone()), ..answer(hub) };
-        world.webhook.answer_next(WebhookOutcome::Answer(told));
+        let answered = WebhookAnswer { initial_twin: Some(twin.clone()), ..answer(hub) };
+        world.webhook.answer_next(WebhookOutcome::Answer(answered));
         let again = world.register(&device).await;
         assert_eq!(assigned(&again).substatus, Substatus::DeviceDataReset);
         let at_hub = world.at(hub, "dev-1");
@@ -124,8 +124,9 @@ async fn a_device_that_stays_gets_its_payload() {
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
     world.register(&device).await;
     world.used(HUBS[0], "dev-1");
-    let told = WebhookAnswer { payload: Some(RawJson::from(&json!("news"))), hub: None, ..answer(HUBS[1]) };
-    world.webhook.answer_next(WebhookOutcome::Answer(told));
+    let answered =
+        WebhookAnswer { payload: Some(RawJson::from(&json!("news"))), hub: None, ..answer(HUBS[1]) };
+    world.webhook.answer_next(WebhookOutcome::Answer(answered));
     let again = world.register(&device).await;
     assert_eq!(
         (assigned(&again).hub.as_str(), again.payload.clone()),
