@@ -140,8 +140,8 @@ impl<'s> Graph<'s> {
         if !graph.live[START] {
             return Err(graph.no_anchor());
         }
-        graph.check_presented(effort)?;
-        graph.check_stored(effort)?;
+        graph.find_signers_of_presented(effort)?;
+        graph.find_signers_of_stored(effort)?;
         Ok(graph)
     }
 
@@ -235,8 +235,9 @@ impl<'s> Graph<'s> {
         }
     }
 
-    /// Checks presented certificates against the keys of stored ones, and of those that these signed, until none is added.
-    fn check_presented(&mut self, effort: &mut Effort) -> Result<(), PathError> {
+    /// Finds the keys that signed presented certificates among those of stored ones, and of those that these signed, until none
+    /// is added.
+    fn find_signers_of_presented(&mut self, effort: &mut Effort) -> Result<(), PathError> {
         let is_presented = |at: &usize| *at == START || !self.nodes[*at].is_stored();
         let mut open: Vec<usize> =
             self.reached.iter().copied().filter(|at| self.live[*at] && is_presented(at)).collect();
@@ -256,8 +257,8 @@ impl<'s> Graph<'s> {
         }
     }
 
-    /// Checks the stored certificates above those that were found, as far as they are needed.
-    fn check_stored(&mut self, effort: &mut Effort) -> Result<(), PathError> {
+    /// Finds the keys that signed the stored certificates above those that were found, as far as they are needed.
+    fn find_signers_of_stored(&mut self, effort: &mut Effort) -> Result<(), PathError> {
         let mut tried = HashSet::new();
         let mut open: Vec<usize> = self.reached.iter().flat_map(|at| self.issuers(*at)).collect();
         while let Some(at) = open.pop() {

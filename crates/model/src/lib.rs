@@ -110,6 +110,6 @@ pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPubli
 pub use tries::{FailedTry, Tries};
 pub use trust::Trust;
 pub use twin::{Carried, InitialTwin, Properties, TwinCollection};
-pub use twin_integers::check_integers;
+pub use twin_integers::with_exact_integers;
 pub use usage::{OperationKind, UsageRow};
 pub use webhook::{HubDeviceRef, Presented, WebhookAnswer, WebhookRequest};

@@ -2,26 +2,25 @@
 
 use crate::twin_rules::TwinRefusal;
 
-/// Refuses JSON text with such an integer. Text that is not JSON may pass, because the parser refuses it.
-pub fn check_integers(json: &[u8]) -> Result<(), TwinRefusal> {
+/// Returns JSON text if it has no such integer. Text that is not JSON may pass, because the parser refuses it.
+pub fn with_exact_integers(json: &[u8]) -> Result<&[u8], TwinRefusal> {
     let mut rest = json;
     while let Some(begin) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
         rest = &rest[begin..];
         let length = if rest.starts_with(b"\"") { string_length(rest) } else { number_length(rest) };
         let (token, after) = rest.split_at(length);
-        if is_integer(token) {
-            check_integer(&String::from_utf8_lossy(token))?;
+        if is_integer(token) && !is_exact(token) {
+            let shown = &token[..token.len().min(SHOWN_DIGITS)];
+            return Err(TwinRefusal::Integer(String::from_utf8_lossy(shown).into_owned()));
         }
         rest = after;
     }
-    Ok(())
+    Ok(json)
 }
 
-fn check_integer(text: &str) -> Result<(), TwinRefusal> {
-    if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
-        return Ok(());
-    }
-    Err(TwinRefusal::Integer(text.chars().take(SHOWN_DIGITS).collect()))
+fn is_exact(integer: &[u8]) -> bool {
+    let text = str::from_utf8(integer).unwrap_or_default();
+    text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok()
 }
 
 fn is_integer(token: &[u8]) -> bool {
@@ -56,7 +55,7 @@ mod tests {
     #[track_caller]
     fn check(json: &str, refused: Option<&str>) {
         let expected = refused.map_or(Ok(()), |digits| Err(TwinRefusal::Integer(digits.to_owned())));
-        assert_eq!(check_integers(json.as_bytes()), expected, "{json}");
+        assert_eq!(with_exact_integers(json.as_bytes()).map(drop), expected, "{json}");
     }
 
     #[test]
@@ -77,7 +76,7 @@ mod tests {
         #[test]
         fn the_parser_agrees(digits in "-?[1-9][0-9]{0,30}") {
             let parsed: serde_json::Number = serde_json::from_str(&digits).unwrap();
-            prop_assert_eq!(check_integers(digits.as_bytes()).is_err(), parsed.is_f64());
+            prop_assert_eq!(with_exact_integers(digits.as_bytes()).is_err(), parsed.is_f64());
         }
 
         /// Another reader agrees on JSON text: the integers in it that it reads as doubles are refused, and nothing else.
@@ -93,9 +92,9 @@ mod tests {
                     let is_integer = raw.get().bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
                     is_integer && serde_json::from_str::<serde_json::Number>(raw.get()).is_ok_and(|it| it.is_f64())
                 };
-                prop_assert_eq!(check_integers(&bytes).is_err(), values.iter().any(|raw| is_refused(&raw)));
+                prop_assert_eq!(with_exact_integers(&bytes).is_err(), values.iter().any(|raw| is_refused(&raw)));
             }
-            if let Err(TwinRefusal::Integer(shown)) = check_integers(&bytes) {
+            if let Err(TwinRefusal::Integer(shown)) = with_exact_integers(&bytes) {
                 prop_assert!(shown.chars().count() <= SHOWN_DIGITS);
             }
         }

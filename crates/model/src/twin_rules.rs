@@ -46,13 +46,15 @@ pub enum TwinRefusal {
     },
 }
 
-/// The same document, once every key and value in it is known to be allowed.
+/// Returns the document if every key and value in it is allowed.
 pub fn checked(document: Map<String, Value>) -> Result<Map<String, Value>, TwinRefusal> {
-    check_object(&document, 0, Nulls::Delete)?;
-    Ok(document)
+    match refusal_of_object(&document, 0, Nulls::Delete) {
+        Some(refusal) => Err(refusal),
+        None => Ok(document),
+    }
 }
 
-/// Refuses a part whose keys and values together are too large.
+/// Refuses a part whose keys and values together are too large. A twin is checked after it was changed in place.
 pub fn check_size(
     part: &'static str,
     document: &Map<String, Value>,
@@ -68,45 +70,39 @@ enum Nulls {
     Refuse,
 }
 
-fn check_object(object: &Map<String, Value>, depth: usize, nulls: Nulls) -> Result<(), TwinRefusal> {
+/// Returns why the first key or value that is not allowed is refused; `None` if all are allowed.
+fn refusal_of_object(object: &Map<String, Value>, depth: usize, nulls: Nulls) -> Option<TwinRefusal> {
     if depth > DEPTH {
-        return Err(TwinRefusal::Depth);
+        return Some(TwinRefusal::Depth);
     }
-    for (key, value) in object {
-        check_key(key)?;
-        check_value(key, value, depth, nulls)?;
-    }
-    Ok(())
+    object
+        .iter()
+        .find_map(|(key, value)| refusal_of_key(key).or_else(|| refusal_of_value(key, value, depth, nulls)))
 }
 
-fn check_value(key: &str, value: &Value, depth: usize, nulls: Nulls) -> Result<(), TwinRefusal> {
+fn refusal_of_value(key: &str, value: &Value, depth: usize, nulls: Nulls) -> Option<TwinRefusal> {
     match value {
-        Value::Null if nulls == Nulls::Refuse => Err(TwinRefusal::NullInArray(key.to_owned())),
-        Value::Null | Value::Bool(_) => Ok(()),
-        Value::Number(number) => check_number(number),
-        Value::String(text) if text.len() > STRING_BYTES => Err(TwinRefusal::LongString(key.to_owned())),
-        Value::String(_) => Ok(()),
-        Value::Array(_) if depth >= DEPTH => Err(TwinRefusal::Depth),
+        Value::Null => (nulls == Nulls::Refuse).then(|| TwinRefusal::NullInArray(key.to_owned())),
+        Value::Bool(_) => None,
+        Value::Number(number) => (!fits(number)).then(|| TwinRefusal::Integer(number.to_string())),
+        Value::String(text) => (text.len() > STRING_BYTES).then(|| TwinRefusal::LongString(key.to_owned())),
+        Value::Array(_) if depth >= DEPTH => Some(TwinRefusal::Depth),
         Value::Array(items) => {
-            items.iter().try_for_each(|item| check_value(key, item, depth + 1, Nulls::Refuse))
+            items.iter().find_map(|item| refusal_of_value(key, item, depth + 1, Nulls::Refuse))
         }
-        Value::Object(object) => check_object(object, depth + 1, nulls),
+        Value::Object(object) => refusal_of_object(object, depth + 1, nulls),
     }
 }
 
-fn check_key(key: &str) -> Result<(), TwinRefusal> {
+fn refusal_of_key(key: &str) -> Option<TwinRefusal> {
     let forbidden = |c: char| c.is_control() || matches!(c, '.' | '$' | '#' | ' ');
-    if key.len() > KEY_BYTES || key.contains(forbidden) {
-        let shown: String = key.chars().take(64).collect();
-        return Err(TwinRefusal::Key(shown));
-    }
-    Ok(())
+    let is_refused = key.len() > KEY_BYTES || key.contains(forbidden);
+    is_refused.then(|| TwinRefusal::Key(key.chars().take(64).collect()))
 }
 
-fn check_number(number: &Number) -> Result<(), TwinRefusal> {
-    // `check_integers` finds integers that were parsed as doubles.
-    let fits = number.is_f64() || number.as_i64().is_some_and(|integer| INTEGERS.contains(&integer));
-    if fits { Ok(()) } else { Err(TwinRefusal::Integer(number.to_string())) }
+/// Whether a number is in range. `with_exact_integers` finds integers that were parsed as doubles.
+fn fits(number: &Number) -> bool {
+    number.is_f64() || number.as_i64().is_some_and(|integer| INTEGERS.contains(&integer))
 }
 
 fn object_size(object: &Map<String, Value>) -> usize {

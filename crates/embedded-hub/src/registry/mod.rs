@@ -110,11 +110,12 @@ pub(crate) fn put(
         }
         IfMatch::Any | IfMatch::Etag(_) => {
             let identity = rows.identity(id)?.ok_or_else(|| HubFailure::Unknown(id.to_string()))?;
-            check_etag(&identity, if_match)?;
+            let identity = of_version(identity, if_match)?;
             let replaced = identity.replaced(id, device, new_key, now)?;
-            if replaced.parent_scopes != identity.parent_scopes {
-                check_parents(rows, &replaced)?;
-            }
+            let replaced = match replaced.parent_scopes == identity.parent_scopes {
+                true => replaced,
+                false => with_known_parents(rows, replaced)?,
+            };
             rows.put_identity(id, &replaced)?;
             disconnect_reason(&identity, &replaced)
         }
@@ -138,20 +139,19 @@ pub(crate) fn delete(rows: &Rows, id: &DeviceId, if_match: &IfMatch) -> Result<(
         return Err(NO_ETAG);
     }
     let identity = rows.identity(id)?.ok_or_else(|| HubFailure::Unknown(id.to_string()))?;
-    check_etag(&identity, if_match)?;
+    of_version(identity, if_match)?;
     rows.delete(id)?;
     Ok(())
 }
 
 fn create(rows: &Rows, id: &DeviceId, device: &Device, now: Timestamp) -> Result<(), HubFailure> {
-    let identity = Identity::created(id, device, new_key, now)?;
-    check_parents(rows, &identity)?;
+    let identity = with_known_parents(rows, Identity::created(id, device, new_key, now)?)?;
     let sealed = rows.seal_device(id, &identity, &Twin::new(now))?;
     if rows.insert(&sealed)? { Ok(()) } else { Err(HubFailure::Exists(id.to_string())) }
 }
 
-/// Refuses a parent that is not an edge device of the hub: the device could not connect through it.
-fn check_parents(rows: &Rows, identity: &Identity) -> Result<(), HubFailure> {
+/// Returns an identity if its parents are edge devices of the hub: the device could not connect through others.
+fn with_known_parents(rows: &Rows, identity: Identity) -> Result<Identity, HubFailure> {
     for scope in identity.parents() {
         let parent = edge_device_of(scope).map(|id| rows.identity(&id)).transpose()?.flatten();
         if parent.and_then(|parent| parent.device_scope.filter(|_| parent.iot_edge)).as_deref() != Some(scope)
@@ -160,12 +160,13 @@ fn check_parents(rows: &Rows, identity: &Identity) -> Result<(), HubFailure> {
             return Err(HubFailure::Invalid(text));
         }
     }
-    Ok(())
+    Ok(identity)
 }
 
-fn check_etag(identity: &Identity, if_match: &IfMatch) -> Result<(), HubFailure> {
+/// Returns an identity if it is of the version that the caller expects.
+fn of_version(identity: Identity, if_match: &IfMatch) -> Result<Identity, HubFailure> {
     match if_match {
-        IfMatch::Etag(etag) if *etag != representation::identity_etag(identity) => Err(OTHER_ETAG),
-        IfMatch::Absent | IfMatch::Any | IfMatch::Etag(_) => Ok(()),
+        IfMatch::Etag(etag) if *etag != representation::identity_etag(&identity) => Err(OTHER_ETAG),
+        IfMatch::Absent | IfMatch::Any | IfMatch::Etag(_) => Ok(identity),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 use wire::without_bom;
 
-use crate::{failure::HubFailure, hub::Hub};
+use crate::{failure::HubFailure, hub::Hub, twins::twin::with_exact_integers};
 
 use super::response::Refusal;
 
@@ -40,6 +40,12 @@ impl FromRequest<Hub> for RequestBody {
 }
 
 impl RequestBody {
+    /// Returns the body if its integers fit into 64 bits: others would become other numbers.
+    pub fn with_exact_integers(&self) -> Result<&RequestBody, HubFailure> {
+        with_exact_integers(&self.0)?;
+        Ok(self)
+    }
+
     /// Decodes the body as a JSON object. Serde alone would also accept an array with the members in order.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, HubFailure> {
         let body = without_bom(&self.0);

@@ -11,7 +11,6 @@ use crate::{
     failure::HubFailure,
     hub::Hub,
     registry::{BulkRefusal, KeyRegeneration},
-    twins::twin::check_integers,
 };
 
 use super::{
@@ -37,12 +36,11 @@ pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
 /// `POST /devices`: applies a bulk request.
 pub async fn bulk(State(hub): State<Hub>, body: RequestBody) -> Response {
     let outcome = async {
-        check_integers(&body.0)?;
         let refusal = |(item, failure): InvalidItem| BulkRefusal {
             device_id: item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
             failure,
         };
-        let items = body.items::<BulkDevice>()?.into_iter();
+        let items = body.with_exact_integers()?.items::<BulkDevice>()?.into_iter();
         hub.bulk(items.map(|item| item.map_err(refusal)).collect()).await
     };
     let refusals = outcome.await.map(|refusals| refusals.into_iter().map(bulk_error).collect());

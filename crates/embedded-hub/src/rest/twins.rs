@@ -4,11 +4,7 @@ use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use model::DeviceId;
 
-use crate::{
-    failure::HubFailure,
-    hub::Hub,
-    twins::twin::{Mode, check_integers},
-};
+use crate::{failure::HubFailure, hub::Hub, twins::twin::Mode};
 
 use super::{
     body::RequestBody,
@@ -53,9 +49,7 @@ pub async fn call_method(
 }
 
 async fn change(hub: &Hub, id: &DeviceId, headers: &HeaderMap, body: &RequestBody, mode: Mode) -> Response {
-    let outcome = async {
-        check_integers(&body.0)?;
-        hub.change_twin(id, body.object()?, mode, if_match(headers)).await
-    };
+    let outcome =
+        async { hub.change_twin(id, body.with_exact_integers()?.object()?, mode, if_match(headers)).await };
     answer(hub, outcome.await.map(|twin| versioned(&twin.etag, &twin)))
 }

@@ -16,7 +16,8 @@ use crate::{
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
     registry::representation,
-    twins::twin::{DesiredChange, Mode, Twin},
+    storage::StoredDevice,
+    twins::twin::{DesiredChange, Mode},
 };
 
 pub use model_id::ModelId;
@@ -36,9 +37,8 @@ impl Hub {
             let _device_lock = hub.lock_device(&id).await;
             let owned = id.clone();
             let write = hub.core.storage.write(move |rows| {
-                let mut device =
-                    rows.device(&owned)?.ok_or_else(|| HubFailure::Unknown(owned.to_string()))?;
-                check_etag(&device.twin, &if_match)?;
+                let device = rows.device(&owned)?.ok_or_else(|| HubFailure::Unknown(owned.to_string()))?;
+                let mut device = of_version(device, &if_match)?;
                 let desired_change = device.twin.change(change, mode, now)?;
                 rows.put_twin(&owned, &device.twin)?;
                 Ok((device, desired_change))
@@ -77,9 +77,10 @@ impl Hub {
     }
 }
 
-fn check_etag(twin: &Twin, if_match: &IfMatch) -> Result<(), HubFailure> {
+/// Returns a device if its twin is of the version that the caller expects.
+fn of_version(device: StoredDevice, if_match: &IfMatch) -> Result<StoredDevice, HubFailure> {
     match if_match {
-        IfMatch::Etag(etag) if *etag != representation::twin_etag(twin) => Err(OTHER_ETAG),
-        IfMatch::Absent | IfMatch::Any | IfMatch::Etag(_) => Ok(()),
+        IfMatch::Etag(etag) if *etag != representation::twin_etag(&device.twin) => Err(OTHER_ETAG),
+        IfMatch::Absent | IfMatch::Any | IfMatch::Etag(_) => Ok(device),
     }
 }

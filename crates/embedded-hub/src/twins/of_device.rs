@@ -7,7 +7,7 @@ use crate::{
     connections::LiveConnection,
     failure::HubFailure,
     hub::{Hub, tracking_id},
-    twins::twin::{Twin, check_integers},
+    twins::twin::{Twin, with_exact_integers},
 };
 
 impl Hub {
@@ -26,8 +26,7 @@ impl Hub {
         if live.link.is_disconnected() {
             return Err(HubFailure::Offline(live.id.to_string()));
         }
-        let patch = without_bom(patch);
-        check_integers(patch)?;
+        let patch = with_exact_integers(without_bom(patch))?;
         let object =
             |error| HubFailure::Invalid(format!("reported properties must be a JSON object: {error}"));
         let patch: Map<String, Value> = serde_json::from_slice(patch).map_err(object)?;

@@ -63,7 +63,7 @@ async fn write(
     for _ in 0..MAX_ATTEMPTS {
         let snapshot = store.snapshot().await?;
         let stored = snapshot.instance(&next.id_scope)?.map(Arc::as_ref);
-        reject_taken_hosts(&snapshot, next)?;
+        let next = with_own_hosts(next, &snapshot)?;
         if expected.is_some() && stored != expected {
             return Ok(false);
         }
@@ -82,11 +82,12 @@ async fn write(
     Err(StoreError::Busy)
 }
 
-fn reject_taken_hosts(snapshot: &Snapshot, instance: &Instance) -> Result<(), StoreError> {
+/// Returns an instance if no other has one of its host names.
+fn with_own_hosts<'i>(instance: &'i Instance, snapshot: &Snapshot) -> Result<&'i Instance, StoreError> {
     let taken = instance.service_hosts.iter().find_map(|host| {
         let owner = snapshot.instance_by_host(host).ok()??;
         let is_other = owner.id_scope != instance.id_scope;
         is_other.then(|| format!("host name {host} belongs to the instance {} already", owner.id_scope))
     });
-    taken.map_or(Ok(()), |taken| Err(StoreError::Broken(taken)))
+    taken.map_or(Ok(instance), |taken| Err(StoreError::Broken(taken)))
 }

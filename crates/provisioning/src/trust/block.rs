@@ -29,9 +29,8 @@ pub struct BlockDraft {
 impl Provisioning {
     /// Blocks a certificate, or changes a stored block. It applies from the next registration on.
     pub async fn block(&self, instance: &Instance, by: &Actor, draft: &BlockDraft) -> Result<Block, Error> {
-        self.reject_unreadable(instance, RecordKind::Block, draft.thumbprint.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
-            let trust = self.trust(instance).await?;
+            let trust = self.readable_trust(instance, RecordKind::Block, draft.thumbprint.as_str()).await?;
             let stored = trust.block(&draft.thumbprint);
             if stored.is_none() && trust.blocks().len() >= MAX_BLOCKS {
                 return Err(Error::Invalid(format!(

@@ -33,9 +33,8 @@ impl Provisioning {
         (name, draft): (&CaReference, &CaCertificateDraft),
         if_match: Option<&IfMatch>,
     ) -> Result<CaCertificate, Error> {
-        self.reject_unreadable(instance, RecordKind::CaCertificate, name.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
-            let trust = self.trust(instance).await?;
+            let trust = self.readable_trust(instance, RecordKind::CaCertificate, name.as_str()).await?;
             let stored = trust.certificate(name);
             let expect = match (stored, if_match) {
                 (None, _) if trust.certificates().len() >= MAX_CA_CERTIFICATES => {

@@ -43,12 +43,8 @@ impl Provisioning {
         instance: &Instance,
         name: &CaReference,
     ) -> Result<Arc<CaCertificate>, Error> {
-        let trust = self.trust(instance).await?;
-        if let Some(found) = trust.certificate(name) {
-            return Ok(Arc::clone(found));
-        }
-        self.reject_unreadable(instance, RecordKind::CaCertificate, name.as_str()).await?;
-        Err(Error::NotFound(RecordKind::CaCertificate))
+        let trust = self.readable_trust(instance, RecordKind::CaCertificate, name.as_str()).await?;
+        trust.certificate(name).cloned().ok_or(Error::NotFound(RecordKind::CaCertificate))
     }
 
     /// Returns the unreadable records of these kinds, among those that apply to every device.
@@ -62,16 +58,18 @@ impl Provisioning {
         Ok(unreadable.filter(|record| kinds.contains(&record.kind)).cloned().collect())
     }
 
-    /// Returns an error if a record is stored and cannot be read.
-    pub(crate) async fn reject_unreadable(
+    /// Returns the trust of an instance, unless this record of it is stored and cannot be read.
+    async fn readable_trust(
         &self,
         instance: &Instance,
         kind: RecordKind,
         id: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<Arc<Trust>, Error> {
         let configuration = self.store.configuration(&instance.id_scope).await?;
-        let found = configuration.unreadable().iter().find(|record| record.is(kind, id));
-        found.map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
+        match configuration.unreadable().iter().find(|record| record.is(kind, id)) {
+            Some(record) => Err(Error::Damaged(record.clone())),
+            None => Ok(Arc::clone(configuration.trust())),
+        }
     }
 
     /// Commits changes that do not count as an operation; returns the outcome of the first.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use model::{TwinCollection, check_integers};
+use model::{TwinCollection, with_exact_integers};
 use serde_json::{Map, Value};
 
 use crate::without_bom;
@@ -28,11 +28,11 @@ pub enum BodyError {
 pub(super) fn parse_json(body: &[u8]) -> Result<Value, BodyError> {
     let value =
         serde_json::from_slice(without_bom(body)).map_err(|error| BodyError::NotJson(error.to_string()))?;
-    let integers = check_integers(body).map_err(|_| BodyError::Member {
+    let exact = with_exact_integers(body).map_err(|_| BodyError::Member {
         path: "request body".to_owned(),
         problem: "holds an integer beyond 64 bits".to_owned(),
     });
-    integers.map(|()| value)
+    exact.map(|_| value)
 }
 
 /// A JSON object, and the path to it.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wire::hub::{Part, TwinChange};
 
-pub(crate) use model::check_integers;
 pub use model::twin_rules::TwinRefusal;
+pub(crate) use model::with_exact_integers;
 pub use section::{MetadataDetail, Section};
 
 /// A device's twin.
