@@ -169,14 +169,18 @@ fn key_id_text(key_id: &[u8]) -> String {
     bytes.join(":")
 }
 
-/// Returns whether the certificate's usages, where it has any, allow a purpose (RFC 5280 §4.2.1.3, §4.2.1.12). The extended
-/// key usage of an issuer limits the certificates below, as TLS libraries read it.
-pub(crate) fn serves(certificate: &X509Certificate<'_>, purpose: Purpose, is_leaf: bool) -> bool {
+/// Returns whether the certificate's extended key usage, where it has one, allows a purpose (RFC 5280 §4.2.1.12). That of an
+/// issuer limits the certificates below, as TLS libraries read it.
+pub(crate) fn serves(certificate: &X509Certificate<'_>, purpose: Purpose) -> bool {
     let extended = certificate.extended_key_usage().ok().flatten();
-    let is_meant = extended.is_none_or(|usage| is_for(usage.value, purpose));
-    let usage = certificate.key_usage().ok().flatten();
-    let may_sign = !is_leaf || usage.is_none_or(|usage| usage.value.digital_signature());
-    is_meant && may_sign
+    extended.is_none_or(|usage| is_for(usage.value, purpose))
+}
+
+/// Returns whether the certificate's key usage, where it has one, allows signatures (RFC 5280 §4.2.1.3), which every purpose of
+/// a leaf needs.
+pub(crate) fn may_sign(leaf: &X509Certificate<'_>) -> bool {
+    let usage = leaf.key_usage().ok().flatten();
+    usage.is_none_or(|usage| usage.value.digital_signature())
 }
 
 fn is_for(usage: &ExtendedKeyUsage<'_>, purpose: Purpose) -> bool {

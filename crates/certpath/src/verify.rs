@@ -31,7 +31,8 @@ pub fn verify(
     let path = nearest_path(Start::from(leaf), chain.candidates(), &anchors, circumstances).path?;
     if let Some(purpose) = question.purpose {
         for (at, certificate) in path.below_anchor().iter().enumerate() {
-            if !rules::serves(certificate, purpose, at == 0) {
+            let is_leaf = at == 0;
+            if !rules::serves(certificate, purpose) || (is_leaf && !rules::may_sign(certificate)) {
                 return Err(PathError::of_rule(certificate, BrokenRule::OtherPurpose(purpose)));
             }
         }

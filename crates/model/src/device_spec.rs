@@ -158,11 +158,11 @@ impl DeviceSpec {
     /// Returns a digest that is equal for specs which leave a device of the same ID, credentials and capabilities at the
     /// same hub.
     pub fn digest(&self) -> SpecDigest {
-        digest_of((&self.hub, &self.device_id), self.iot_edge, &self.credentials)
+        SpecDigest::of(&self.hub_device(), self.iot_edge, &self.credentials)
     }
 }
 
-/// A digest of a device spec, which tells specs apart without repeating their secrets.
+/// A digest of a device spec, which distinguishes specs without repeating their secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecDigest(String);
@@ -170,28 +170,20 @@ pub struct SpecDigest(String);
 impl SpecDigest {
     /// Returns the digest of specs that leave a device with these credentials and capabilities at a hub.
     pub fn of(at: &HubDeviceRef, iot_edge: bool, credentials: &HubCredentials) -> SpecDigest {
-        digest_of((&at.hub, &at.device_id), iot_edge, credentials)
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut part = |bytes: &[u8]| {
+            context.update(&bytes.len().to_le_bytes());
+            context.update(bytes);
+        };
+        part(at.hub.as_str().as_bytes());
+        part(at.device_id.as_str().as_bytes());
+        part(&[u8::from(iot_edge)]);
+        match credentials {
+            HubCredentials::SymmetricKeys(keys) => keys.iter().for_each(|key| part(key.as_bytes())),
+            HubCredentials::Certificate(thumbprint) => part(thumbprint.as_str().as_bytes()),
+        }
+        SpecDigest(STANDARD_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default()))
     }
-}
-
-fn digest_of(
-    (hub, device_id): (&HubName, &DeviceId),
-    iot_edge: bool,
-    credentials: &HubCredentials,
-) -> SpecDigest {
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut part = |bytes: &[u8]| {
-        context.update(&bytes.len().to_le_bytes());
-        context.update(bytes);
-    };
-    part(hub.as_str().as_bytes());
-    part(device_id.as_str().as_bytes());
-    part(&[u8::from(iot_edge)]);
-    match credentials {
-        HubCredentials::SymmetricKeys(keys) => keys.iter().for_each(|key| part(key.as_bytes())),
-        HubCredentials::Certificate(thumbprint) => part(thumbprint.as_str().as_bytes()),
-    }
-    SpecDigest(STANDARD_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default()))
 }
 
 /// What a device connects to its hub with.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
+use clap::builder::{BoolValueParser, TypedValueParser};
 use model::PeerText;
 use serde::Serialize;
 
@@ -22,6 +23,20 @@ static HAS_READER: AtomicBool = AtomicBool::new(true);
 /// Returns whether output is still read. Commands that would print without end stop when it is not.
 pub fn has_reader() -> bool {
     HAS_READER.load(Ordering::Relaxed)
+}
+
+/// The form of a command's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON, for programs.
+    Json,
+    /// Text, for people.
+    Text,
+}
+
+/// Parses the flag `--json`.
+pub fn json_flag() -> impl TypedValueParser<Value = Format> {
+    BoolValueParser::new().map(|is_given| if is_given { Format::Json } else { Format::Text })
 }
 
 /// Prints one line to standard output.

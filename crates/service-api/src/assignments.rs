@@ -1,10 +1,7 @@
 //! Unfinished assignments, cleanups, and the decisions that led to them. Not part of the hosted service's API.
 
-use model::{
-    Cleanup, DeviceId, HubDeviceRef, HubName, Instance, KeyStanding, Registration, RegistrationId, StatusKind,
-};
+use model::{DeviceId, HubDeviceRef, HubName, KeyStanding, Registration, RegistrationId, StatusKind};
 use provisioning::ports::Page;
-use serde_json::Value;
 use wire::service::{Collection, cleanup_json, explained_registration_json, listed_registration_json};
 
 use crate::{reply, request::Call, route::Answer};
@@ -34,7 +31,7 @@ pub(crate) async fn explain(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let registration = call.verbs().read_registration(call.instance(), &id).await?;
     let cleanups = call.verbs().cleanups_of(call.instance(), &registration).await?;
-    let cleanups = cleanups.iter().map(|cleanup| to_json(cleanup, call.instance())).collect();
+    let cleanups = cleanups.iter().map(|cleanup| cleanup_json(cleanup, call.instance())).collect();
     let key = call.verbs().key_standing(call.instance(), &registration).await?;
     let sentences = provisioning::register::describe(&registration, key);
     Ok(reply::ok(&explained_registration_json((&registration, key), cleanups, &sentences)))
@@ -56,7 +53,7 @@ pub(crate) async fn cleanups(call: &Call) -> Answer {
     let limit = request.limit;
     let instance = call.instance();
     let page = call.verbs().list_cleanups(instance, request).await?;
-    Ok(reply::page(Collection::Cleanups, &page, limit, |cleanup| to_json(cleanup, instance)))
+    Ok(reply::page(Collection::Cleanups, &page, limit, |cleanup| cleanup_json(cleanup, instance)))
 }
 
 /// `POST /cleanups/confirm`: releases the cleanups that are held because the database was restored or copied.
@@ -73,9 +70,4 @@ pub(crate) async fn forget(call: &Call) -> Answer {
     })?;
     call.verbs().forget_cleanup(call.instance(), call.actor(), hub_device).await?;
     Ok(reply::no_content())
-}
-
-fn to_json(cleanup: &Cleanup, instance: &Instance) -> Value {
-    let is_linked = instance.linked_hub(&cleanup.residue.hub_device.hub).is_some();
-    cleanup_json(cleanup, is_linked, instance.cleanups_held.as_ref())
 }

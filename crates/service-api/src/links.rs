@@ -1,7 +1,7 @@
 //! `/linkedHubs`, the hubs that devices may be assigned to; `/allocationPolicy`, the defaults for enrollments that do not set a
 //! policy; and `/webhookKey`, for webhooks that choose hubs. Azure has these in its Resource Manager API, with the same bodies.
 
-use model::{HubName, Instance};
+use model::{DefaultsDraft, HubName, Instance};
 use provisioning::{
     link::{Check, Link},
     ports::{Circuit, HubHealth},
@@ -73,7 +73,8 @@ pub(crate) fn webhook_key(call: &Call) -> Answer {
 }
 
 fn defaults_json(instance: &Instance) -> Value {
-    allocation_defaults_json(instance.allocation_policy, instance.failover)
+    let (allocation_policy, failover) = (Some(instance.allocation_policy), Some(instance.failover));
+    allocation_defaults_json(DefaultsDraft { allocation_policy, failover })
 }
 
 fn to_json(link: &Link) -> Value {

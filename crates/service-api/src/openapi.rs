@@ -191,8 +191,8 @@ fn parameters() -> Value {
             "description": "The version of the API. Later ones are taken for the last known version before them.",
             "schema": {"type": "string", "enum": versions},
         },
-        "IfMatch": if_match_parameter(false, if_match),
-        "RequiredIfMatch": if_match_parameter(true, "The etag of the record to change, or * for any."),
+        "IfMatch": if_match_parameter(if_match),
+        "RequiredIfMatch": required(if_match_parameter("The etag of the record to change, or * for any.")),
         "MaxItemCount": {
             "name": "x-ms-max-item-count", "in": "header",
             "description": "The maximum number of items of the page.",
@@ -206,9 +206,14 @@ fn parameters() -> Value {
     })
 }
 
-fn if_match_parameter(required: bool, description: &str) -> Value {
+fn required(mut parameter: Value) -> Value {
+    parameter["required"] = json!(true);
+    parameter
+}
+
+fn if_match_parameter(description: &str) -> Value {
     json!({
-        "name": "If-Match", "in": "header", "required": required, "description": description,
+        "name": "If-Match", "in": "header", "required": false, "description": description,
         "schema": {"type": "string", "pattern": "^([*]|\"?[!#-~]{1,128}\"?)$"},
     })
 }

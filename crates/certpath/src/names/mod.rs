@@ -64,7 +64,7 @@ pub(crate) fn rule_broken_by_names(
     let Some(constraints) = NameConstraints::read(extension?.value) else {
         return Some(BrokenRule::NameConstraints);
     };
-    let names = names_of(below, is_leaf);
+    let names = if is_leaf { names_of_leaf(below) } else { names_of(below) };
     if !comparisons.take(names.len() * (constraints.permitted.len() + constraints.excluded.len())) {
         return Some(BrokenRule::NameConstraints);
     }
@@ -143,7 +143,7 @@ pub enum LeafName {
 
 /// Returns the name that identifies a leaf: one that the name constraints above it bind.
 pub fn leaf_name(leaf: &X509Certificate<'_>) -> LeafName {
-    let names = names_of(leaf, true);
+    let names = names_of_leaf(leaf);
     let common = names.iter().find_map(|name| match name {
         Name::Common(name) => Some(LeafName::Common(name.clone())),
         _ => None,
@@ -157,9 +157,19 @@ pub fn leaf_name(leaf: &X509Certificate<'_>) -> LeafName {
     common.or_else(dns).unwrap_or(LeafName::None)
 }
 
-/// Returns every name of the certificate's subject: its alternative names, its distinguished name, the mail addresses in that, and
-/// a leaf's common name. A name that cannot be read as text becomes the empty one, which identifies nothing.
-fn names_of<'c>(certificate: &'c X509Certificate<'_>, is_leaf: bool) -> Vec<Name<'c>> {
+/// Returns every name of a leaf: those of any certificate, and its common name.
+fn names_of_leaf<'c>(leaf: &'c X509Certificate<'_>) -> Vec<Name<'c>> {
+    let mut names = names_of(leaf);
+    names.extend(common_name(leaf.subject()).map(|name| match name {
+        CommonName::Text(name) => Name::Common(name),
+        CommonName::Unreadable => Name::Common(String::new()),
+    }));
+    names
+}
+
+/// Returns every name of a certificate's subject: its alternative names, its distinguished name, and the mail addresses in that. A
+/// name that cannot be read as text becomes the empty one, which identifies nothing.
+fn names_of<'c>(certificate: &'c X509Certificate<'_>) -> Vec<Name<'c>> {
     let subject = certificate.subject();
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let mut names: Vec<_> = alternative
@@ -171,9 +181,5 @@ fn names_of<'c>(certificate: &'c X509Certificate<'_>, is_leaf: bool) -> Vec<Name
         names.push(Name::Subject(name_text(subject), NameParts::of(subject)));
     }
     names.extend(mail_addresses(subject).into_iter().map(Name::Email));
-    names.extend(common_name(subject).filter(|_| is_leaf).map(|name| match name {
-        CommonName::Text(name) => Name::Common(name),
-        CommonName::Unreadable => Name::Common(String::new()),
-    }));
     names
 }

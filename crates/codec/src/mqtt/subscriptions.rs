@@ -36,8 +36,10 @@ impl Subscriptions {
             return SubscribeReturn::Failure;
         }
         let is_acknowledged = qos != QoS::AtMostOnce;
-        self.0.push(Subscription { filter: filter.to_owned(), is_acknowledged });
-        SubscribeReturn::Granted(granted(is_acknowledged))
+        let subscription = Subscription { filter: filter.to_owned(), is_acknowledged };
+        let granted = subscription.granted();
+        self.0.push(subscription);
+        SubscribeReturn::Granted(granted)
     }
 
     /// Ends the subscription to a filter.
@@ -49,7 +51,7 @@ impl Subscriptions {
     /// (§3.3.5-1); `None` when it belongs to none.
     pub fn qos_of(&self, topic: &str) -> Option<QoS> {
         let matching = self.0.iter().filter(|subscription| filter_matches(&subscription.filter, topic));
-        matching.map(|subscription| granted(subscription.is_acknowledged)).max()
+        matching.map(Subscription::granted).max()
     }
 
     /// The filters.
@@ -58,8 +60,10 @@ impl Subscriptions {
     }
 }
 
-fn granted(is_acknowledged: bool) -> QoS {
-    if is_acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce }
+impl Subscription {
+    fn granted(&self) -> QoS {
+        if self.is_acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce }
+    }
 }
 
 #[cfg(test)]

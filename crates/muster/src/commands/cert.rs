@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use certpath::Purpose;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use model::{Certificate, CertificateInfo, RegistrationId, Timestamp};
 use provisioning::{
     attest::x509::{self, CertificateRefusal, Question, parse_chain},
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use server::SystemClock;
 
 use super::{table::Table, target::read};
-use crate::output;
+use crate::output::{self, Format};
 
 /// The exit status for unreadable files, the same as for wrong usage.
 const UNREADABLE: u8 = 2;
@@ -72,8 +72,8 @@ struct VerifyArgs {
     #[arg(long, value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
     registration_id: Option<RegistrationId>,
     /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,10 +93,10 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 /// Runs the command.
 pub fn run(args: CertArgs) -> anyhow::Result<ExitCode> {
     let CertCommand::Verify(args) = args.command;
-    let json = args.json;
+    let format = args.format;
     match Verified::of(args) {
         Ok(verified) => {
-            verified.print(json)?;
+            verified.print(format)?;
             Ok(if verified.refusal.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => {
@@ -139,8 +139,8 @@ impl Verified {
         }
     }
 
-    fn print(&self, as_json: bool) -> anyhow::Result<()> {
-        if as_json {
+    fn print(&self, format: Format) -> anyhow::Result<()> {
+        if format == Format::Json {
             return output::json(&self.json());
         }
         let mut table = Table::new(&["", "subject", "issuer", "valid from", "valid until"]);

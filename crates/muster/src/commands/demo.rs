@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{ArgAction, Args};
 use fleet::{HubRegistry, HubVisit, Member, Outcome, Progress, Report, Run, ServiceClient, Trust, audit};
 use model::{AllocationWeight, HubName};
 use server::{
@@ -23,7 +23,7 @@ use wire::sas::ConnectionString;
 use super::fleet::print_report;
 use super::stop_signal;
 use super::target::Target;
-use crate::output;
+use crate::output::{self, Format};
 
 /// Provision a simulated fleet end to end, and print a report.
 ///
@@ -51,8 +51,8 @@ pub struct DemoArgs {
     #[arg(long, env = "MUSTER_LOG", default_value = "error")]
     log: String,
     /// Print the result as JSON.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 /// Runs the command.
@@ -86,7 +86,7 @@ async fn demonstrate(args: &DemoArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     }
     let mut report = Report::of(&outcomes, elapsed);
     report.compare_with_weights(&stage.weights);
-    print_report(&report, args.json)?;
+    print_report(&report, args.format)?;
     let success = report.is_success() && problems.is_empty();
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

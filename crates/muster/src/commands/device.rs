@@ -3,13 +3,13 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, Subcommand};
 use fleet::{Device, Identity, RegisterError, Tpm, TpmAddress, TpmKeyKind, Transport, register};
 use model::{RegistrationId, SymmetricKey, TpmIdentity};
 use serde_json::{Value, json};
 
 use super::target::TargetArgs;
-use crate::output;
+use crate::output::{self, Format};
 
 /// Act as a single device.
 #[derive(Args)]
@@ -41,8 +41,8 @@ struct TpmIdentityArgs {
     #[arg(long, value_name = "KIND", default_value_t)]
     tpm_keys: TpmKeyKind,
     /// Print the JSON on one line.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 /// Register a device and print its registration state as JSON.
@@ -109,8 +109,8 @@ struct RegisterArgs {
     #[arg(long, value_name = "JSON", value_parser = |text: &str| serde_json::from_str::<Value>(text))]
     payload: Option<Value>,
     /// Print the JSON on one line.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 /// Runs the command.
@@ -129,7 +129,7 @@ async fn run_tpm_identity(args: TpmIdentityArgs) -> anyhow::Result<ExitCode> {
         "endorsementKey": endorsement_key,
         "storageRootKey": storage_root_key,
     });
-    print(&identity, args.json)?;
+    print(&identity, args.format)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,7 +138,7 @@ async fn open_tpm(address: &TpmAddress, keys: TpmKeyKind) -> anyhow::Result<Arc<
 }
 
 async fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
-    let (json, transport, payload) = (args.json, args.transport, args.payload);
+    let (format, transport, payload) = (args.format, args.transport, args.payload);
     let tpm = match &args.tpm {
         Some(address) => Some(open_tpm(address, args.tpm_keys).await?),
         None => None,
@@ -159,18 +159,22 @@ async fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
     };
     match register(&target.endpoint, &device, transport, payload.as_ref()).await {
         Ok(registered) => {
-            print(&registered.state, json)?;
+            print(&registered.state, format)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
             if let RegisterError::Failed(state) | RegisterError::Disabled(state) = &error {
-                print(state, json)?;
+                print(state, format)?;
             }
             Err(error).with_context(|| format!("{} was not assigned", device.registration_id))
         }
     }
 }
 
-fn print(state: &Value, on_one_line: bool) -> anyhow::Result<()> {
-    if on_one_line { output::json_line(state) } else { output::json(state) }
+/// Prints the state on one line for programs, indented for people.
+fn print(state: &Value, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json_line(state),
+        Format::Text => output::json(state),
+    }
 }

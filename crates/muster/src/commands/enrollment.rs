@@ -60,10 +60,6 @@ struct Which {
 
 impl Which {
     fn kind(&self) -> EnrollmentKind {
-        kind(self.group)
+        if self.group { EnrollmentKind::Group } else { EnrollmentKind::Individual }
     }
-}
-
-fn kind(is_group: bool) -> EnrollmentKind {
-    if is_group { EnrollmentKind::Group } else { EnrollmentKind::Individual }
 }

@@ -3,12 +3,12 @@
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use fleet::{CertificateAuthority, Device, HubVisit, Member, Progress, Report, Run, Transport};
 use model::{RegistrationId, SymmetricKey};
 
 use super::target::{Target, TargetArgs, read};
-use crate::output;
+use crate::output::{self, Format};
 
 /// Simulate a fleet of devices against any DPS endpoint.
 ///
@@ -62,8 +62,8 @@ pub struct FleetArgs {
     #[arg(long, value_name = "PORT", requires = "connect_hub")]
     hub_port: Option<u16>,
     /// Print the result as JSON.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -97,13 +97,13 @@ pub async fn run(args: FleetArgs) -> anyhow::Result<ExitCode> {
     let outcomes = run.start(members, |_| progress.step()).await;
     let report = Report::of(&outcomes, started.elapsed());
     progress.finish();
-    print_report(&report, args.json)?;
+    print_report(&report, args.format)?;
     Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints a report as JSON, or as tables that end with the number of provisioned devices.
-pub fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
-    if json {
+pub fn print_report(report: &Report, format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
         return output::json(report);
     }
     output::table(&report.enrollment_table())?;

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{
+    ArgAction, Args, Subcommand,
+    builder::{BoolValueParser, TypedValueParser},
+};
 use fleet::LinkCheck;
 use model::HubName;
 use serde_json::{Value, json};
@@ -11,7 +14,7 @@ use wire::sas::ConnectionString;
 
 use super::service::ServiceArgs;
 use super::target::read;
-use crate::output;
+use crate::output::{self, Format};
 
 mod latency;
 mod table;
@@ -61,11 +64,11 @@ struct LinkArgs {
     #[command(flatten)]
     settings: Settings,
     /// Do not check the key at the hub first.
-    #[arg(long)]
-    no_check: bool,
+    #[arg(long = "no-check", action = ArgAction::SetTrue, value_parser = no_check_flag())]
+    check: LinkCheck,
     /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 /// The settings of a link. An absent one keeps its value, or takes the default for a new link.
@@ -112,8 +115,8 @@ struct ShowArgs {
     #[arg(value_parser = |text: &str| HubName::parse(text))]
     name: HubName,
     /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 /// Change the settings of a link, or its key after a rotation.
@@ -140,11 +143,11 @@ struct UpdateArgs {
     #[command(flatten)]
     settings: Settings,
     /// Do not check the key at the hub first.
-    #[arg(long)]
-    no_check: bool,
+    #[arg(long = "no-check", action = ArgAction::SetTrue, value_parser = no_check_flag())]
+    check: LinkCheck,
     /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 /// Unlink a hub.
@@ -218,10 +221,10 @@ async fn link(args: LinkArgs) -> anyhow::Result<ExitCode> {
     let linked = args
         .service
         .client()?
-        .put_linked_hub(name, &link, None, link_check(args.no_check))
+        .put_linked_hub(name, &link, None, args.check)
         .await
         .with_context(|| format!("hub {name} was not linked"))?;
-    print(&linked, args.json)
+    print(&linked, args.format)
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
@@ -235,7 +238,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
-    print(&args.service.client()?.linked_hub(args.name.as_str()).await?, args.json)
+    print(&args.service.client()?.linked_hub(args.name.as_str()).await?, args.format)
 }
 
 /// Reads the link, changes it, and writes it back if its etag is unchanged.
@@ -248,9 +251,8 @@ async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     }
     put_ca(&mut link, args.hub_ca.as_ref())?;
     args.settings.put(&mut link);
-    let updated =
-        client.put_linked_hub(args.name.as_str(), &link, Some(&etag), link_check(args.no_check)).await;
-    print(&updated.with_context(|| format!("the link of {} was not changed", args.name))?, args.json)
+    let updated = client.put_linked_hub(args.name.as_str(), &link, Some(&etag), args.check).await;
+    print(&updated.with_context(|| format!("the link of {} was not changed", args.name))?, args.format)
 }
 
 async fn unlink(args: UnlinkArgs) -> anyhow::Result<ExitCode> {
@@ -307,8 +309,8 @@ impl Settings {
     }
 }
 
-fn link_check(no_check: bool) -> LinkCheck {
-    if no_check { LinkCheck::Skip } else { LinkCheck::First }
+fn no_check_flag() -> impl TypedValueParser<Value = LinkCheck> {
+    BoolValueParser::new().map(|is_given| if is_given { LinkCheck::Skip } else { LinkCheck::First })
 }
 
 fn put_ca(link: &mut Value, file: Option<&PathBuf>) -> anyhow::Result<()> {
@@ -347,8 +349,8 @@ fn lacking(reply: &Value) -> Option<String> {
     })
 }
 
-fn print(link: &Value, as_json: bool) -> anyhow::Result<ExitCode> {
-    if as_json {
+fn print(link: &Value, format: Format) -> anyhow::Result<ExitCode> {
+    if format == Format::Json {
         output::json(link)?;
     } else {
         output::table(&table::of_link(link))?;

@@ -14,7 +14,7 @@ use super::{
     stop_signal,
     table::{Table, seconds, text},
 };
-use crate::output;
+use crate::output::{self, Format};
 
 /// How far back changes are shown by default.
 const DEFAULT_SINCE: Since = Since::Ago(Duration::from_secs(3600));
@@ -69,8 +69,8 @@ pub struct LogArgs {
     #[arg(long, action = ArgAction::SetTrue, conflicts_with = "limit")]
     follow: bool,
     /// Print JSON instead of a table; with --follow, each change as a line of JSON.
-    #[arg(long)]
-    json: bool,
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
 }
 
 /// A time, or an age.
@@ -129,9 +129,9 @@ pub async fn run(args: LogArgs) -> anyhow::Result<ExitCode> {
         after: args.after,
     };
     if args.follow {
-        return follow(client, filter, args.json).await;
+        return follow(client, filter, args.format).await;
     }
-    show(client, filter, args.limit.get(), args.json).await
+    show(client, filter, args.limit.get(), args.format).await
 }
 
 /// Prints the first changes.
@@ -139,7 +139,7 @@ async fn show(
     mut client: ServiceClient,
     mut filter: LogFilter,
     limit: usize,
-    json: bool,
+    format: Format,
 ) -> anyhow::Result<ExitCode> {
     let (mut entries, mut more) = (Vec::new(), true);
     while more && entries.len() < limit {
@@ -148,7 +148,7 @@ async fn show(
         (more, filter.after) = (page.more, Some(page.next));
     }
     let position = filter.after.unwrap_or_default();
-    if json {
+    if format == Format::Json {
         output::json(&json!({"entries": entries, "next": position, "more": more}))?;
     } else if entries.is_empty() {
         output::line("no changes in that time")?;
@@ -167,7 +167,11 @@ async fn show(
 }
 
 /// Prints changes line by line as they are made, until a signal comes or the reader of the output has gone.
-async fn follow(mut client: ServiceClient, mut filter: LogFilter, json: bool) -> anyhow::Result<ExitCode> {
+async fn follow(
+    mut client: ServiceClient,
+    mut filter: LogFilter,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
     let mut stop = std::pin::pin!(stop_signal());
     let mut is_reached = true;
     while output::has_reader() {
@@ -177,7 +181,7 @@ async fn follow(mut client: ServiceClient, mut filter: LogFilter, json: bool) ->
         };
         let more = match page {
             Ok(LogPage { entries, next, more }) => {
-                entries.iter().try_for_each(|entry| print(entry, json))?;
+                entries.iter().try_for_each(|entry| print(entry, format))?;
                 (is_reached, filter.after) = (true, Some(next));
                 more
             }
@@ -204,8 +208,11 @@ async fn follow(mut client: ServiceClient, mut filter: LogFilter, json: bool) ->
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(entry: &Value, json: bool) -> anyhow::Result<()> {
-    if json { output::json_line(entry) } else { output::line(cells(entry).join("  ").trim_end()) }
+fn print(entry: &Value, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json_line(entry),
+        Format::Text => output::line(cells(entry).join("  ").trim_end()),
+    }
 }
 
 fn cells(entry: &Value) -> [String; 6] {

@@ -41,11 +41,18 @@ struct BufferedRefusals {
     dropped: u64,
 }
 
+/// A device that was refused.
+struct RefusedDevice<'a> {
+    registration_id: &'a RegistrationId,
+    address: Option<IpAddr>,
+    /// Whether its registration ID is enrolled, or was registered.
+    known: bool,
+}
+
 impl RefusalBuffer {
-    /// Returns whether the buffer has room for an attempt, and counts the attempt as dropped if not.
-    fn accept(&self, scope: &IdScope, known: bool) -> bool {
+    /// Returns whether the buffer has fewer attempts than this, and counts another one as dropped if not.
+    fn accept(&self, scope: &IdScope, room: usize) -> bool {
         let mut buffered = self.lock();
-        let room = if known { MAX_WAITING } else { MAX_UNKNOWN_WAITING };
         let is_accepted = buffered.attempts.get(scope).map_or(0, Vec::len) < room;
         buffered.dropped += u64::from(!is_accepted);
         is_accepted
@@ -145,7 +152,7 @@ impl Provisioning {
         let known = is_enrolled || previous.is_some();
         let Applicant { registration_id, evidence, address } = applicant;
         let explanation = || attest::explanation(trace, evidence);
-        self.buffer(&instance.id_scope, (registration_id, address), known, explanation);
+        self.buffer(&instance.id_scope, RefusedDevice { registration_id, address, known }, explanation);
     }
 
     /// Buffers a refusal that was made before the evidence was verified.
@@ -156,12 +163,13 @@ impl Provisioning {
     ) -> Result<(), Error> {
         let (scope, id) = (&instance.id_scope, &refusal.registration_id);
         // Before the store is read, so that a flood of refusals costs no reads.
-        if !self.refused.accept(scope, true) {
+        if !self.refused.accept(scope, MAX_WAITING) {
             return Ok(());
         }
         let known = self.is_known(scope, id).await?;
         let explanation = || attest::early_explanation(&refusal.certificates, &refusal.reason);
-        self.buffer(scope, (id, refusal.address), known, explanation);
+        let device = RefusedDevice { registration_id: id, address: refusal.address, known };
+        self.buffer(scope, device, explanation);
         Ok(())
     }
 
@@ -181,11 +189,10 @@ impl Provisioning {
     fn buffer(
         &self,
         scope: &IdScope,
-        (registration_id, address): (&RegistrationId, Option<IpAddr>),
-        known: bool,
+        RefusedDevice { registration_id, address, known }: RefusedDevice<'_>,
         explanation: impl FnOnce() -> Explanation,
     ) {
-        if !self.refused.accept(scope, known) {
+        if !self.refused.accept(scope, if known { MAX_WAITING } else { MAX_UNKNOWN_WAITING }) {
             return;
         }
         let (registration_id, at) = (registration_id.clone(), self.clock.now());
@@ -244,18 +251,17 @@ mod tests {
     #[test]
     fn a_full_buffer_drops_attempts_and_counts_them() {
         let (buffer, scope) = (RefusalBuffer::default(), IdScope::parse("0neA").unwrap());
-        for known in [false, true] {
+        for room in [MAX_UNKNOWN_WAITING, MAX_WAITING] {
             let before = buffer.lock().attempts.get(&scope).map_or(0, Vec::len);
-            let room = if known { MAX_WAITING } else { MAX_UNKNOWN_WAITING };
             for number in before..room {
-                assert!(buffer.accept(&scope, known), "{number}");
+                assert!(buffer.accept(&scope, room), "{number}");
                 buffer.put(&scope, attempt(number));
             }
-            assert!(!buffer.accept(&scope, known), "{known}");
+            assert!(!buffer.accept(&scope, room), "{room}");
         }
         assert_eq!(buffer.lock().dropped, 2);
         assert!(
-            buffer.accept(&IdScope::parse("0neB").unwrap(), false),
+            buffer.accept(&IdScope::parse("0neB").unwrap(), MAX_UNKNOWN_WAITING),
             "another instance has a buffer of its own"
         );
         let other = RegistrationId::parse("dev-2").unwrap();

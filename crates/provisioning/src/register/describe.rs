@@ -22,8 +22,8 @@ fn status(registration: &Registration) -> String {
     let assignment = assignment.unwrap_or_else(|| " It has no hub.".to_owned());
     match &registration.status {
         Status::Assigned(at) => {
-            let is_new = registration.decisions.latest().is_some_and(|last| last.returning.is_none());
-            format!("{id} is assigned to {} as {}: {}.", at.hub, at.device_id, how(at.substatus, is_new))
+            let how = how(at.substatus, registration.decisions.latest());
+            format!("{id} is assigned to {} as {}: {how}.", at.hub, at.device_id)
         }
         Status::Assigning { step, tries, .. } => {
             format!("{id} is being assigned: {}.{assignment}", pending(step, tries))
@@ -180,7 +180,7 @@ fn outcome(decision: &Decision) -> String {
         DecisionResult::Assigned => {
             let substatus = decision.returning.as_ref().and_then(|returning| returning.substatus);
             let substatus = substatus.unwrap_or(Substatus::InitialAssignment);
-            let how = how(substatus, decision.returning.is_none());
+            let how = how(substatus, Some(decision));
             let took_over = match took_over {
                 true => {
                     " It took over a device that existed at the hub, and that the registration did not create."
@@ -196,8 +196,9 @@ fn outcome(decision: &Decision) -> String {
     }
 }
 
-/// Returns how a device got to its hub. A new device had none before.
-fn how(substatus: Substatus, is_new: bool) -> &'static str {
+/// Returns how a device got to its hub by this decision, if that is known.
+fn how(substatus: Substatus, decision: Option<&Decision>) -> &'static str {
+    let is_new = decision.is_some_and(|decision| decision.returning.is_none());
     match substatus {
         Substatus::InitialAssignment if is_new => "its first assignment",
         Substatus::InitialAssignment => "its first assignment there, or it stayed as it was",

@@ -145,10 +145,11 @@ pub fn parse_allocation_defaults(body: &[u8]) -> Result<DefaultsDraft, BodyError
 }
 
 /// Writes the defaults for enrollments that do not set a policy.
-pub fn allocation_defaults_json(policy: AllocationPolicy, failover: bool) -> Value {
-    let word = DEFAULT_POLICIES.iter().find(|(_, meaning)| *meaning == policy).map(|(word, _)| *word);
+pub fn allocation_defaults_json(defaults: DefaultsDraft) -> Value {
+    let is_set = |meaning| defaults.allocation_policy == Some(meaning);
+    let word = DEFAULT_POLICIES.iter().find(|(_, meaning)| is_set(*meaning)).map(|(word, _)| *word);
     let mut json = Object::default();
-    json.put_some("allocationPolicy", word).put("failover", failover);
+    json.put_some("allocationPolicy", word).put_some("failover", defaults.failover);
     json.into_value()
 }
 
@@ -253,7 +254,8 @@ mod tests {
     #[test]
     fn allocation_defaults_are_written_and_parsed() {
         for (word, policy) in DEFAULT_POLICIES {
-            let json = allocation_defaults_json(policy, true);
+            let defaults = DefaultsDraft { allocation_policy: Some(policy), failover: Some(true) };
+            let json = allocation_defaults_json(defaults);
             assert_eq!(json, json!({ "allocationPolicy": word, "failover": true }));
             let upper = json!({ "AllocationPolicy": word.to_uppercase() }).to_string();
             let draft = DefaultsDraft { allocation_policy: Some(policy), failover: None };

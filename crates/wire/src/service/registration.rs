@@ -1,7 +1,8 @@
 //! Unfinished assignments, cleanups, and the decisions that led to an assignment. All are additions of Muster.
 
 use model::{
-    Cleanup, CleanupHold, Decision, DecisionResult, KeyStanding, PendingStep, Registration, Status, Tries,
+    Cleanup, CleanupHold, Decision, DecisionResult, Instance, KeyStanding, PendingStep, Registration, Status,
+    Tries,
 };
 use serde_json::{Map, Value, json};
 
@@ -33,15 +34,16 @@ pub fn listed_registration_json(registration: &Registration, key: Option<KeyStan
     listed
 }
 
-/// Writes a cleanup, and why it is not done yet. Cleanups at hubs that are not linked, and held ones, are not tried.
-pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHold>) -> Value {
+/// Writes a cleanup of an instance, and why it is not done yet. Cleanups at hubs that are not linked, and held ones, are not
+/// tried.
+pub fn cleanup_json(cleanup: &Cleanup, instance: &Instance) -> Value {
     let hub = &cleanup.residue.hub_device.hub;
     let mut shown = tries_json(&cleanup.tries);
-    if !is_linked {
+    if instance.linked_hub(hub).is_none() {
         shown.remove("nextTryDateTimeUtc");
         shown.insert("reason".into(), json!(format!("{hub} is not linked: this waits until it is")));
     }
-    if let Some(CleanupHold { reason, .. }) = held {
+    if let Some(CleanupHold { reason, .. }) = &instance.cleanups_held {
         shown.remove("nextTryDateTimeUtc");
         shown.insert("reason".into(), json!(format!("{reason}: this waits until it is confirmed")));
     }

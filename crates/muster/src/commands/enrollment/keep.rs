@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use fleet::EnrollmentKind;
 use serde_json::Value;
 
-use super::{Which, kind};
+use super::Which;
 use crate::{
     commands::{
         listing::{Form, ListingArgs, print},
@@ -60,8 +61,11 @@ pub struct DeleteArgs {
 
 /// Runs `list`.
 pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let listing = args.service.client()?.enrollments(kind(args.groups), args.listing.limit).await?;
-    let if_none = if args.groups { "no enrollment groups" } else { "no individual enrollments" };
+    let (kind, if_none) = match args.groups {
+        true => (EnrollmentKind::Group, "no enrollment groups"),
+        false => (EnrollmentKind::Individual, "no individual enrollments"),
+    };
+    let listing = args.service.client()?.enrollments(kind, args.listing.limit).await?;
     let form = if args.listing.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
     print(&listing, form)
 }
