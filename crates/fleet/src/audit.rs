@@ -50,7 +50,9 @@ async fn check_registry(
     let registry = registries.get_mut(&assignment.hub).ok_or("the device was assigned to an unknown hub")?;
     let missing = "the hub does not know the device";
     let identity = registry.device(&assignment.device_id).await.map_err(|error| error.to_string())?;
-    check_credentials(&identity.ok_or(missing)?, &member.device.credentials)?;
+    if let Some(problem) = problem_with_credentials(&identity.ok_or(missing)?, &member.device.credentials) {
+        return Err(problem.to_owned());
+    }
     let Some(expected) = &member.twin else { return Ok(()) };
     let twin =
         registry.twin(&assignment.device_id).await.map_err(|error| error.to_string())?.ok_or(missing)?;
@@ -60,11 +62,11 @@ async fn check_registry(
     }
 }
 
-/// Checks that the device is enabled at the hub, with the credentials that it registered with.
-fn check_credentials(identity: &Value, credentials: &Credentials) -> Result<(), String> {
+/// Returns what is wrong if the device is not enabled at the hub with the credentials that it registered with.
+fn problem_with_credentials(identity: &Value, credentials: &Credentials) -> Option<&'static str> {
     let text = |path: &str| identity.pointer(path).and_then(Value::as_str).unwrap_or_default();
     if text("/status") != "enabled" {
-        return Err("the device is not enabled at the hub".to_owned());
+        return Some("the device is not enabled at the hub");
     }
     let fits = match credentials {
         Credentials::Certificate(identity) => {
@@ -81,7 +83,7 @@ fn check_credentials(identity: &Value, credentials: &Credentials) -> Result<(), 
         // Only the TPM has the key; whether the hub has the same one shows when the device connects.
         Credentials::Tpm(_) => text("/authentication/type") == "sas",
     };
-    if fits { Ok(()) } else { Err("the hub has other credentials for the device".to_owned()) }
+    (!fits).then_some("the hub has other credentials for the device")
 }
 
 #[cfg(test)]
@@ -93,9 +95,9 @@ mod tests {
     use crate::authority::self_signed;
 
     #[track_caller]
-    fn check(identity: &Value, credentials: &Credentials, expected: Result<(), &str>) {
-        let found = check_credentials(identity, credentials);
-        assert_eq!(found.as_ref().map_err(String::as_str).copied(), expected, "{identity}");
+    fn check(identity: &Value, credentials: &Credentials, expected: Option<&str>) {
+        let found = problem_with_credentials(identity, credentials);
+        assert_eq!(found, expected, "{identity}");
     }
 
     #[test]
@@ -107,11 +109,11 @@ mod tests {
         };
         let other = SymmetricKey::from_bytes(&[2; 32]).unwrap();
         let credentials = Credentials::Key(key.clone());
-        check(&device("enabled", "sas", &key), &credentials, Ok(()));
-        let refused = Err("the hub has other credentials for the device");
+        check(&device("enabled", "sas", &key), &credentials, None);
+        let refused = Some("the hub has other credentials for the device");
         check(&device("enabled", "sas", &other), &credentials, refused);
         check(&device("enabled", "selfSigned", &key), &credentials, refused);
-        check(&device("disabled", "sas", &key), &credentials, Err("the device is not enabled at the hub"));
+        check(&device("disabled", "sas", &key), &credentials, Some("the device is not enabled at the hub"));
     }
 
     #[test]
@@ -123,9 +125,9 @@ mod tests {
                 {"type": "selfSigned", "x509Thumbprint": {"primaryThumbprint": thumbprint}}})
         };
         let credentials = Credentials::Certificate(identity);
-        check(&device(&thumbprint), &credentials, Ok(()));
-        check(&device(&thumbprint.to_lowercase()), &credentials, Ok(()));
-        let refused = Err("the hub has other credentials for the device");
+        check(&device(&thumbprint), &credentials, None);
+        check(&device(&thumbprint.to_lowercase()), &credentials, None);
+        let refused = Some("the hub has other credentials for the device");
         check(&device(&"0".repeat(64)), &credentials, refused);
         check(&device(""), &credentials, refused);
     }

@@ -193,19 +193,16 @@ impl Run {
         let twin = client.twin().await;
         client.disconnect().await;
         let twin = twin.map_err(at(Stage::Twin))?;
-        match &member.twin {
-            Some(expected) => check_desired(&twin, &expected.desired)
-                .map_err(|reason| Failure { stage: Stage::Twin, reason }),
-            None => Ok(()),
-        }
+        let problem = member.twin.as_ref().and_then(|expected| problem_with_twin(&twin, &expected.desired));
+        problem.map_or(Ok(()), |reason| Err(Failure { stage: Stage::Twin, reason }))
     }
 }
 
-/// Checks that the twin has exactly these desired properties, apart from members that begin with `$`, which the hub
-/// adds.
-fn check_desired(twin: &Value, desired: &Map<String, Value>) -> Result<(), String> {
+/// Returns what is wrong if the twin does not have exactly these desired properties, apart from members that begin with `$`,
+/// which the hub adds.
+fn problem_with_twin(twin: &Value, desired: &Map<String, Value>) -> Option<String> {
     let Some(found) = twin.get("desired").and_then(Value::as_object) else {
-        return Err("the twin has no desired properties".to_owned());
+        return Some("the twin has no desired properties".to_owned());
     };
     let found: Map<String, Value> = found
         .iter()
@@ -213,10 +210,10 @@ fn check_desired(twin: &Value, desired: &Map<String, Value>) -> Result<(), Strin
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     if found == *desired {
-        return Ok(());
+        return None;
     }
     let differing = desired.keys().chain(found.keys()).find(|name| found.get(*name) != desired.get(*name));
-    Err(format!("desired property {} is not the expected one", differing.map_or("?", String::as_str)))
+    Some(format!("desired property {} is not the expected one", differing.map_or("?", String::as_str)))
 }
 
 #[cfg(test)]
@@ -226,26 +223,26 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(twin: &Value, expected: Result<(), &str>) {
+    fn check(twin: &Value, expected: Option<&str>) {
         let desired = json!({"a": 1, "b": {"c": [1, 2]}});
-        let found = check_desired(twin, desired.as_object().unwrap());
-        assert_eq!(found.as_ref().map_err(String::as_str).copied(), expected, "{twin}");
+        let found = problem_with_twin(twin, desired.as_object().unwrap());
+        assert_eq!(found.as_deref(), expected, "{twin}");
     }
 
     #[test]
     fn desired_properties_are_compared_without_members_of_the_hub() {
-        check(&json!({"desired": {"b": {"c": [1, 2]}, "a": 1, "$version": 1, "$metadata": {}}}), Ok(()));
-        let a = Err("desired property a is not the expected one");
+        check(&json!({"desired": {"b": {"c": [1, 2]}, "a": 1, "$version": 1, "$metadata": {}}}), None);
+        let a = Some("desired property a is not the expected one");
         check(&json!({"desired": {"a": 2, "b": {"c": [1, 2]}}}), a);
         check(&json!({"desired": {"b": {"c": [1, 2]}}}), a);
         check(
             &json!({"desired": {"a": 1, "b": {"c": [2, 1]}}}),
-            Err("desired property b is not the expected one"),
+            Some("desired property b is not the expected one"),
         );
         check(
             &json!({"desired": {"a": 1, "b": {"c": [1, 2]}, "x": null}}),
-            Err("desired property x is not the expected one"),
+            Some("desired property x is not the expected one"),
         );
-        check(&json!({"reported": {}}), Err("the twin has no desired properties"));
+        check(&json!({"reported": {}}), Some("the twin has no desired properties"));
     }
 }
