@@ -68,17 +68,27 @@ fn attestation(by: AttestedBy, key: Option<KeyUse>, tpm: Option<TpmHandover>) ->
 
 impl Serialize for Registration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Registration {
+            registration_id,
+            enrollment,
+            attestation,
+            status,
+            operation_id,
+            payload,
+            decisions,
+            record,
+        } = self;
         let written = WrittenRegistration {
-            registration_id: &self.registration_id,
-            enrollment: &self.enrollment,
-            attested_by: self.attestation.mechanism(),
-            key: self.attestation.key(),
-            status: &self.status,
-            operation_id: &self.operation_id,
-            payload: self.payload.as_ref(),
-            tpm: self.attestation.handover(),
-            decisions: &self.decisions,
-            record: &self.record,
+            registration_id,
+            enrollment,
+            attested_by: attestation.mechanism(),
+            key: attestation.key(),
+            status,
+            operation_id,
+            payload: payload.as_ref(),
+            tpm: attestation.handover(),
+            decisions,
+            record,
         };
         written.serialize(serializer)
     }

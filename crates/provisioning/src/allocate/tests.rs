@@ -3,11 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use model::{
-    AllocationWeight, CandidateLink, Configured, DecisionResult, Exclusion, FailureReason, HubEndpoint,
-    IdScope, Latency, LinkedHub, RegistrationOwnership, SymmetricKey,
+    AllocationWeight, CandidateLink, DecisionResult, Exclusion, FailureReason, HubEndpoint, Latency,
+    LinkedHub,
 };
 
 use super::*;
+use crate::enroll::samples;
 
 pub(super) fn hub(name: &str, weight: u16) -> LinkedHub {
     LinkedHub {
@@ -20,25 +21,8 @@ pub(super) fn hub(name: &str, weight: u16) -> LinkedHub {
     }
 }
 
-pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
-    Instance {
-        id_scope: IdScope::parse("0ne00000001").unwrap(),
-        name: "test".into(),
-        service_hosts: vec![],
-        allocation_policy: AllocationPolicy::Hashed,
-        access_policies: vec![],
-        linked_hubs: hubs,
-        failover: false,
-        require_verified_ca: false,
-        registrations: RegistrationOwnership::default(),
-        existing_devices: model::ExistingDevices::default(),
-        crl_max_age: certpath::CrlMaxAge::default(),
-        max_registrations_per_minute: None,
-        cleanups_held: None,
-        configured: Configured::default(),
-        webhook_key: None,
-        operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),
-    }
+pub(super) fn instance(linked_hubs: Vec<LinkedHub>) -> Instance {
+    Instance { linked_hubs, ..samples::instance("0ne00000001") }
 }
 
 pub(super) fn device(number: usize) -> RegistrationId {

@@ -77,10 +77,7 @@ fn individual_attestation(
 ) -> Result<IndividualAttestation, Error> {
     Ok(match draft {
         IndividualAttestationDraft::SymmetricKey(draft) => {
-            let stored = match stored {
-                Some(IndividualAttestation::SymmetricKey(pair)) => Some(pair),
-                _ => None,
-            };
+            let stored = stored.and_then(IndividualAttestation::symmetric_keys);
             IndividualAttestation::SymmetricKey(keys(draft, stored, stamp)?)
         }
         IndividualAttestationDraft::Tpm(tpm) => IndividualAttestation::Tpm(tpm),
@@ -104,10 +101,7 @@ fn group_attestation(
 ) -> Result<GroupAttestation, Error> {
     Ok(match draft {
         GroupAttestationDraft::SymmetricKey(draft) => {
-            let stored = match stored {
-                Some(GroupAttestation::SymmetricKey(pair)) => Some(pair),
-                _ => None,
-            };
+            let stored = stored.and_then(GroupAttestation::symmetric_keys);
             GroupAttestation::SymmetricKey(keys(draft, stored, stamp)?)
         }
         GroupAttestationDraft::SigningCertificates(draft) => {
