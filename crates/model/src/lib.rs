@@ -51,7 +51,7 @@ pub use attestation::{
     SymmetricKeyPair, TpmAttestation,
 };
 pub use attestation_digest::AttestationDigest;
-pub use block::Block;
+pub use block::{Block, BlockScope};
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo};
 pub use change_log::{

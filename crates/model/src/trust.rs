@@ -8,7 +8,9 @@ use std::{
 
 use certpath::{Authorities, Authority, CertificateParts, KeyHash, NameKey, Sha256Thumbprint, TbsHash};
 
-use crate::{Block, CaCertificate, CaReference, CrlAddress, ListId, RevocationList, RevocationPolicy};
+use crate::{
+    Block, BlockScope, CaCertificate, CaReference, CrlAddress, ListId, RevocationList, RevocationPolicy,
+};
 
 /// The CA certificates of an instance, their revocation lists, and the certificates that are blocked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,25 +45,24 @@ impl Blocks {
 
     fn put(&mut self, block: Arc<Block>) {
         self.delete(&block.thumbprint);
-        if let Some(tbs) = &block.tbs {
-            self.by_tbs.entry(tbs.clone()).or_default().push(Arc::clone(&block));
-        } else {
-            self.by_thumbprint += 1;
-        }
-        if let Some(key) = &block.key {
-            self.by_key.entry(key.clone()).or_default().push(Arc::clone(&block));
+        match &block.scope {
+            BlockScope::Thumbprint => self.by_thumbprint += 1,
+            BlockScope::Certificate(tbs) => {
+                self.by_tbs.entry(tbs.clone()).or_default().push(Arc::clone(&block));
+            }
+            BlockScope::Key { key, .. } => {
+                self.by_key.entry(key.clone()).or_default().push(Arc::clone(&block));
+            }
         }
         self.all.insert(block.thumbprint.clone(), block);
     }
 
     fn delete(&mut self, thumbprint: &Sha256Thumbprint) {
         let Some(gone) = self.all.remove(thumbprint) else { return };
-        match &gone.tbs {
-            Some(tbs) => forget(&mut self.by_tbs, tbs, thumbprint),
-            None => self.by_thumbprint -= 1,
-        }
-        if let Some(key) = &gone.key {
-            forget(&mut self.by_key, key, thumbprint);
+        match &gone.scope {
+            BlockScope::Thumbprint => self.by_thumbprint -= 1,
+            BlockScope::Certificate(tbs) => forget(&mut self.by_tbs, tbs, thumbprint),
+            BlockScope::Key { key, .. } => forget(&mut self.by_key, key, thumbprint),
         }
     }
 }

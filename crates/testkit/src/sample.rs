@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use certpath::{Crl, CrlMaxAge, Sha256Thumbprint};
 use model::{
     AccessPolicy, Actor, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, Attribution,
-    Block, BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause,
-    Configured, ConsideredEnrollment, CrlAddress, CustomAllocation, Decisions, DeviceId, DeviceSpec,
-    EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation,
-    FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess,
-    HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
+    Block, BlockReason, BlockScope, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup,
+    CleanupCause, Configured, ConsideredEnrollment, CrlAddress, CustomAllocation, Decisions, DeviceId,
+    DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
+    Explanation, FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName,
+    HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
     IndividualEnrollment, InitialTwin, Instance, LastAttestation, LinkedHub, ListId, LogOperation,
     OperationId, Pair, PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
     RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights,
@@ -139,16 +139,22 @@ pub fn block(certificate: &Certificate) -> Block {
         thumbprint: certificate.thumbprint().clone(),
         reason: BlockReason::parse("stolen from the truck").unwrap(),
         subject: Some(certificate.info().subject_name.clone()),
-        tbs: None,
-        key: None,
+        scope: BlockScope::Thumbprint,
         record: record("block-1"),
     }
+}
+
+/// Returns a block of a certificate in all its encodings.
+pub fn certificate_block(certificate: &Certificate) -> Block {
+    let scope = BlockScope::Certificate(certificate.parts().unwrap().tbs_hash());
+    Block { scope, ..block(certificate) }
 }
 
 /// Returns a block of a certificate and of its key.
 pub fn key_block(certificate: &Certificate) -> Block {
     let parts = certificate.parts().unwrap();
-    Block { tbs: Some(parts.tbs_hash()), key: Some(parts.key_hash()), ..block(certificate) }
+    let scope = BlockScope::Key { key: parts.key_hash(), certificate: Some(parts.tbs_hash()) };
+    Block { scope, ..block(certificate) }
 }
 
 /// Returns an assigned registration of an individual enrollment.

@@ -1,7 +1,7 @@
 //! Blocks of certificates.
 
 use certpath::{CertificateParts, Sha256Thumbprint};
-use model::{Actor, Block, BlockReason, Certificate, Instance, LogOperation, Record, Trust};
+use model::{Actor, Block, BlockReason, BlockScope, Certificate, Instance, LogOperation, Record, Trust};
 
 use super::MAX_ATTEMPTS;
 use crate::{
@@ -80,19 +80,20 @@ fn blocking(
     let parts = certificate.and_then(Certificate::parts);
     let subject = certificate.map(|certificate| certificate.info().subject_name.clone());
     let key = match draft.key {
-        None => stored.and_then(|stored| stored.key.clone()),
+        None => stored.and_then(|stored| stored.scope.key().cloned()),
         Some(false) => None,
         Some(true) => {
             let key = parts.as_ref().map(CertificateParts::key_hash);
-            Some(key.or_else(|| stored?.key.clone()).ok_or_else(no_key)?)
+            Some(key.or_else(|| stored?.scope.key().cloned()).ok_or_else(no_key)?)
         }
     };
+    let tbs = parts.as_ref().map(CertificateParts::tbs_hash);
+    let tbs = tbs.or_else(|| stored?.scope.certificate().cloned());
     Ok(Block {
         thumbprint: draft.thumbprint.clone(),
         reason: draft.reason.clone(),
         subject: subject.or_else(|| stored?.subject.clone()),
-        tbs: parts.as_ref().map(CertificateParts::tbs_hash).or_else(|| stored?.tbs.clone()),
-        key,
+        scope: BlockScope::new(tbs, key),
         record,
     })
 }

@@ -211,8 +211,8 @@ pub fn block_json(block: &Block) -> Value {
     json.put("sha256Thumbprint", block.thumbprint.as_str())
         .put("reason", block.reason.as_str())
         .put_some("subject", block.subject.as_deref())
-        .put_some("sha256OfTbs", block.tbs.as_ref().map(TbsHash::as_str))
-        .put_some("sha256OfKey", block.key.as_ref().map(KeyHash::as_str))
+        .put_some("sha256OfTbs", block.scope.certificate().map(TbsHash::as_str))
+        .put_some("sha256OfKey", block.scope.key().map(KeyHash::as_str))
         .put("blockedAtUtc", block.record.created.to_string())
         .put("etag", block.record.etag.as_str());
     json.into_value()

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certpath::CertificateParts;
 use durable::Sealer;
-use model::{Block, Certificate, IdScope, IndividualAttestation, IndividualCertificates, Pair};
+use model::{Certificate, IdScope, IndividualAttestation, IndividualCertificates, Pair};
 use provisioning::ports::Instances;
 use rcgen::{BasicConstraints, IsCa};
 use store::EmbeddedStore;
@@ -18,11 +18,6 @@ use super::{
     case::{DEVICE, check, for_key, group_of, key_of},
     trust::Known,
 };
-
-/// Returns the block of a certificate without its key.
-fn certificate_block(certificate: &Certificate) -> Block {
-    Block { key: None, ..sample::key_block(certificate) }
-}
 
 /// Returns the certificate, and those that can be derived from it without its issuer's key. One of them is valid if the issuer
 /// signs by ECDSA; those for other curves are not.
@@ -50,7 +45,7 @@ fn a_blocked_certificate_is_blocked_in_every_form() {
             assert_eq!(valid.len(), if is_ecdsa { 2 } else { 1 }, "{key:?}");
             for blocked in &valid {
                 let blocked = Certificate::from_der(blocked).unwrap();
-                for block in [sample::block(&blocked), certificate_block(&blocked)] {
+                for block in [sample::block(&blocked), sample::certificate_block(&blocked)] {
                     let known = Known::default().block(block);
                     for form in &valid {
                         check(&format!("{key:?}"), known.attest(&groups, &sent(form)), Err("is blocked"));
@@ -108,7 +103,12 @@ fn a_block_is_of_a_certificate_or_of_its_key() {
     let through_two = [leaf, by_two];
     let cases = [
         ("nothing", None, Ok("one"), Ok("two")),
-        ("the certificate", Some(certificate_block(&by_one.certificate())), Err("is blocked"), Ok("two")),
+        (
+            "the certificate",
+            Some(sample::certificate_block(&by_one.certificate())),
+            Err("is blocked"),
+            Ok("two"),
+        ),
         ("its key", Some(sample::key_block(&by_one.certificate())), Err("is blocked"), Err("is blocked")),
     ];
     for (case, block, of_one, of_two) in cases {

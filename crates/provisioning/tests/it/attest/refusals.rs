@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    Block, CaCertificate, Certificate, EnrollmentGroup, IndividualAttestation, IndividualCertificates,
-    ListId, Pair, RevocationList, RevocationSettings,
+    CaCertificate, Certificate, EnrollmentGroup, IndividualAttestation, IndividualCertificates, ListId, Pair,
+    RevocationList, RevocationSettings,
 };
 use proptest::{prelude::*, strategy::ValueTree};
 use provisioning::attest::{Attested, Refusal};
@@ -93,7 +93,7 @@ fn a_stored_certificate_replaces_a_blocked_one_of_its_key() {
     let factory = root.intermediate("Factory");
     let successor = cross((&root, "Root"), (&other, "Other"), 2100);
     let chain = [factory.device(DEVICE).der().to_vec(), factory.identity().der().to_vec()];
-    let block = |der: &[u8]| Block { key: None, ..sample::key_block(&certificate(der)) };
+    let block = |der: &[u8]| sample::certificate_block(&certificate(der));
     let (old, new) = (root.identity().der(), successor.as_slice());
     let both = || Known::default().stored("old", old, true).stored("new", new, true);
     let only_old = || Known::default().stored("old", old, true);
@@ -182,12 +182,12 @@ impl World {
             }
         }
         for (at, (der, _)) in self.pool.iter().enumerate() {
-            let whole = sample::key_block(&certificate(der));
+            let certificate = certificate(der);
             if knowledge.blocked & (1 << at) != 0 {
                 known = known.block(match knowledge.kinds >> at & 3 {
-                    0 => Block { key: None, tbs: None, ..whole },
-                    3 => whole,
-                    _ => Block { key: None, ..whole },
+                    0 => sample::block(&certificate),
+                    3 => sample::key_block(&certificate),
+                    _ => sample::certificate_block(&certificate),
                 });
             }
         }
