@@ -100,7 +100,7 @@ const RETIRED: [Retired; 34] = [
     retired("weigh", 0, "evaluate"),
     retired("whoever", 0, "what is meant: a caller, a device"),
     retired("wish", 0, "desired device"),
-    retired("Work", 1, "pending step"),
+    retired("Work", 0, "pending step"),
 ];
 
 #[cfg(test)]

@@ -5,32 +5,32 @@ use model::{Assignment, DeviceSpec, Generation, PendingStep, Registration, Resid
 /// What remains when a run is abandoned. The hub may have applied its device spec already, so a device at a hub that is not
 /// the current one must be removed.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct AbandonedWork {
+pub(super) struct AbandonedRun {
     /// The assignment in effect.
     pub(super) current: Option<Assignment>,
     /// The device that the run may have created elsewhere.
     pub(super) residue: Option<Residue>,
 }
 
-impl AbandonedWork {
+impl AbandonedRun {
     /// Returns what remains when the run of a registration is abandoned, if it has one.
-    pub(super) fn of(previous: Option<&Registration>) -> AbandonedWork {
+    pub(super) fn of(previous: Option<&Registration>) -> AbandonedRun {
         match previous.map(|previous| &previous.status) {
-            Some(Status::Assigning { step, from, .. }) => AbandonedWork::of_step(step, from.as_ref()),
+            Some(Status::Assigning { step, from, .. }) => AbandonedRun::of_step(step, from.as_ref()),
             _ => {
-                AbandonedWork { current: previous.and_then(Registration::assignment).cloned(), residue: None }
+                AbandonedRun { current: previous.and_then(Registration::assignment).cloned(), residue: None }
             }
         }
     }
 
     /// Returns what remains when this step is abandoned.
-    pub(super) fn of_step(step: &PendingStep, from: Option<&Assignment>) -> AbandonedWork {
+    pub(super) fn of_step(step: &PendingStep, from: Option<&Assignment>) -> AbandonedRun {
         match (step.spec(), from) {
-            (None, _) => AbandonedWork { current: from.cloned(), residue: None },
+            (None, _) => AbandonedRun { current: from.cloned(), residue: None },
             (Some(spec), Some(at)) if at.hub_device() == spec.hub_device() => {
-                AbandonedWork { current: Some(in_doubt(at, spec)), residue: None }
+                AbandonedRun { current: Some(in_doubt(at, spec)), residue: None }
             }
-            (Some(spec), _) => AbandonedWork { current: from.cloned(), residue: Some(spec.residue()) },
+            (Some(spec), _) => AbandonedRun { current: from.cloned(), residue: Some(spec.residue()) },
         }
     }
 }
@@ -52,7 +52,7 @@ pub(super) fn residue_of_move(
 /// run, and of a cleanup that is pending there.
 pub(super) fn with_known_requests(
     spec: DeviceSpec,
-    abandoned: &mut AbandonedWork,
+    abandoned: &mut AbandonedRun,
     pending: Option<Residue>,
 ) -> DeviceSpec {
     let hub_device = spec.hub_device();
@@ -98,18 +98,18 @@ mod tests {
     fn abandoned_work_leaves_a_residue_at_a_hub_that_is_not_the_current_one() {
         let elsewhere = spec("b.hub", "leaf");
         for from in [None, Some(at("a.hub", "leaf"))] {
-            let left = AbandonedWork::of_step(&step(elsewhere.clone()), from.as_ref());
-            assert_eq!(left, AbandonedWork { current: from, residue: Some(elsewhere.residue()) });
+            let left = AbandonedRun::of_step(&step(elsewhere.clone()), from.as_ref());
+            assert_eq!(left, AbandonedRun { current: from, residue: Some(elsewhere.residue()) });
         }
         let renewed = spec("a.hub", "new");
-        let left = AbandonedWork::of_step(&step(renewed.clone()), Some(&at("a.hub", "old")));
+        let left = AbandonedRun::of_step(&step(renewed.clone()), Some(&at("a.hub", "old")));
         let current = left.current.unwrap();
         assert_eq!((left.residue, &current.spec), (None, &at("a.hub", "old").spec));
         assert_eq!(current.sent, [renewed.digest()], "either may be in effect");
         let named = Assignment { generation: model::Generation::parse("1").ok(), ..at("a.hub", "old") };
-        let doubted = AbandonedWork::of_step(&step(renewed.clone()), Some(&named)).current;
+        let doubted = AbandonedRun::of_step(&step(renewed.clone()), Some(&named)).current;
         assert_eq!(doubted.unwrap().generation, None, "it may have been created anew");
-        let again = AbandonedWork::of_step(&step(renewed.clone()), Some(&current)).current;
+        let again = AbandonedRun::of_step(&step(renewed.clone()), Some(&current)).current;
         assert_eq!(again, Some(current), "once is enough");
     }
 
@@ -139,15 +139,15 @@ mod tests {
     #[test]
     fn a_spec_remembers_what_may_have_reached_its_hub() {
         let (one, two, three) = (spec("a.hub", "1"), spec("a.hub", "2"), spec("a.hub", "3"));
-        let sent = |mut abandoned: AbandonedWork, pending: Option<Residue>| {
+        let sent = |mut abandoned: AbandonedRun, pending: Option<Residue>| {
             let spec = with_known_requests(spec("a.hub", "now"), &mut abandoned, pending);
             (spec.sent, abandoned.residue.is_some())
         };
-        let here = AbandonedWork { current: Some(one.assignment()), residue: Some(two.residue()) };
+        let here = AbandonedRun { current: Some(one.assignment()), residue: Some(two.residue()) };
         let all = vec![one.digest(), two.digest(), three.digest()];
         assert_eq!(sent(here, Some(three.residue())), (all, false));
         let elsewhere =
-            AbandonedWork { current: Some(at("b.hub", "1")), residue: Some(spec("c.hub", "2").residue()) };
+            AbandonedRun { current: Some(at("b.hub", "1")), residue: Some(spec("c.hub", "2").residue()) };
         assert_eq!(sent(elsewhere, None), (vec![], true));
     }
 
@@ -159,12 +159,12 @@ mod tests {
 
         let mut current = at("a.hub", "first");
         for renewed in &specs {
-            current = AbandonedWork::of_step(&step(renewed.clone()), Some(&current)).current.unwrap();
+            current = AbandonedRun::of_step(&step(renewed.clone()), Some(&current)).current.unwrap();
         }
         assert_eq!(current.sent, last);
         let waiting = Residue { specs: specs.iter().map(DeviceSpec::digest).collect(), ..specs[0].residue() };
         assert_eq!(
-            with_known_requests(spec("a.hub", "now"), &mut AbandonedWork::default(), Some(waiting)).sent,
+            with_known_requests(spec("a.hub", "now"), &mut AbandonedRun::default(), Some(waiting)).sent,
             last
         );
     }

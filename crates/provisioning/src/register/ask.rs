@@ -8,7 +8,7 @@ use model::{
 
 use super::{
     AssignmentRun, RunOutcome,
-    abandoned::{self, AbandonedWork},
+    abandoned::{self, AbandonedRun},
     backoff,
     commit::RegistrationCommit,
     plan::device_spec,
@@ -100,7 +100,7 @@ impl Provisioning {
         let before = &run.registration;
         let hub_device = spec.hub_device();
         let pending = self.store.cleanup(&run.scope, &hub_device).await?;
-        let mut abandoned = AbandonedWork::of_step(&run.step, before.assignment());
+        let mut abandoned = AbandonedRun::of_step(&run.step, before.assignment());
         let pending = pending.map(|cleanup| cleanup.residue);
         let spec = abandoned::with_known_requests(spec, &mut abandoned, pending);
         let from = abandoned.current.clone();

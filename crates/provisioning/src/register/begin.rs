@@ -10,7 +10,7 @@ use model::{
 
 use super::{
     AssignmentRun, RegisterOutcome, RegisterRequest,
-    abandoned::{self, AbandonedWork},
+    abandoned::{self, AbandonedRun},
     attempts::Applicant,
     challenge::reject_replay,
     commit::RegistrationCommit,
@@ -85,7 +85,7 @@ impl Registrant<'_> {
 /// What a registration becomes.
 struct NextRecord {
     status: Status,
-    abandoned: AbandonedWork,
+    abandoned: AbandonedRun,
     /// Why the residue of the abandoned run must be removed.
     cause: CleanupCause,
     decision: Option<Decision>,
@@ -140,7 +140,7 @@ impl Provisioning {
         request: &RegisterRequest,
     ) -> Result<Option<RegisterOutcome>, Error> {
         let scope = &registrant.instance.id_scope;
-        let mut abandoned = AbandonedWork::of(registrant.previous);
+        let mut abandoned = AbandonedRun::of(registrant.previous);
         let plan = self.undisputed(scope, registrant.name, self.plan_for(registrant, request)).await?;
         let next = match plan {
             Plan::Join => {
@@ -227,7 +227,7 @@ impl Provisioning {
         &self,
         instance: &Instance,
         spec: DeviceSpec,
-        abandoned: &mut AbandonedWork,
+        abandoned: &mut AbandonedRun,
     ) -> Result<PendingStep, Error> {
         let pending = match spec.twin.is_kept() {
             // The hub device of a current assignment has no cleanup.
@@ -300,7 +300,7 @@ impl NextRecord {
     fn assigning(
         step: PendingStep,
         registrant: &Registrant<'_>,
-        abandoned: AbandonedWork,
+        abandoned: AbandonedRun,
         decision: Option<Decision>,
     ) -> NextRecord {
         let (from, admitted_by) = (abandoned.current.clone(), Some(registrant.admitted_by()));

@@ -5,7 +5,7 @@ use model::{
     Instance, LogOperation, OperationKind, Registration, RegistrationId, Status,
 };
 
-use super::{abandoned::AbandonedWork, commit::RegistrationCommit, execute::RunEnd};
+use super::{abandoned::AbandonedRun, commit::RegistrationCommit, execute::RunEnd};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Commit, DamagedRecord, Expect, Outcome},
@@ -71,7 +71,7 @@ impl Provisioning {
             let expect = Expect::Version(found.record.etag.clone());
             let by = self.by(by, LogOperation::RegistrationDelete);
             let commit = RegistrationCommit::new(&id, expect, Change::DeleteRegistration(id.clone()), by)
-                .with_cleanup(AbandonedWork::of(Some(&found)).residue, CleanupCause::Deleted)
+                .with_cleanup(AbandonedRun::of(Some(&found)).residue, CleanupCause::Deleted)
                 .counted_as(Some(OperationKind::RegistrationDelete));
             if self.commit_registration(&instance.id_scope, commit).await? {
                 return Ok(());

@@ -10,7 +10,7 @@ use model::{
 
 use super::{
     AssignmentRun, Origin, Retry, RunOutcome,
-    abandoned::{self, AbandonedWork},
+    abandoned::{self, AbandonedRun},
     backoff,
     commit::RegistrationCommit,
     ensure::EnsureOutcome,
@@ -372,7 +372,7 @@ impl RunEnd {
 
     /// Returns the end of a run without an assignment. What the hub may have applied is cleaned up.
     pub(super) fn failing(registration: &Registration, failure: Failure) -> RunEnd {
-        let AbandonedWork { current, residue } = AbandonedWork::of(Some(registration));
+        let AbandonedRun { current, residue } = AbandonedRun::of(Some(registration));
         RunEnd {
             status: Status::Failed { failure: failure.clone(), current },
             residue,

@@ -12,7 +12,7 @@ use crate::register::{
 
 /// The step at which the service crashes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Ends {
+enum CrashPoint {
     /// The decision is on disk, and no reply was sent.
     Decided,
     /// Before the old hub was asked for the device's data.
@@ -29,36 +29,36 @@ enum Ends {
     BeforeRemoving,
     /// The device was removed, which is not recorded.
     Removed,
-    /// That is on disk as well.
+    /// The removal is on disk.
     Forgotten,
 }
 
-const ALL: [Ends; 9] = [
-    Ends::Decided,
-    Ends::BeforeFetching,
-    Ends::BeforePlacing,
-    Ends::Placed,
-    Ends::Recorded,
-    Ends::BeforeLooking,
-    Ends::BeforeRemoving,
-    Ends::Removed,
-    Ends::Forgotten,
+const ALL: [CrashPoint; 9] = [
+    CrashPoint::Decided,
+    CrashPoint::BeforeFetching,
+    CrashPoint::BeforePlacing,
+    CrashPoint::Placed,
+    CrashPoint::Recorded,
+    CrashPoint::BeforeLooking,
+    CrashPoint::BeforeRemoving,
+    CrashPoint::Removed,
+    CrashPoint::Forgotten,
 ];
 
 #[tokio::test]
 async fn a_crash_at_every_step_of_a_move() {
     for policy in [Policy::Migrate, Policy::Reset] {
-        for ends in ALL {
-            crash(policy, ends).await;
+        for at in ALL {
+            crash(policy, at).await;
         }
     }
 }
 
-async fn crash(policy: Policy, ends: Ends) {
-    let when = format!("{policy:?}, {ends:?}");
+async fn crash(policy: Policy, at: CrashPoint) {
+    let when = format!("{policy:?}, {at:?}");
     let (world, device) = about_to_move(policy).await;
 
-    go(&world, &device, ends).await;
+    move_until(&world, &device, at).await;
     for name in HUBS {
         world.hub(name).clear_failures();
     }
@@ -77,30 +77,30 @@ async fn crash(policy: Policy, ends: Ends) {
     assert_eq!(world.counted(SCOPE).await, (1, 1), "{when}");
 }
 
-/// As far as the service comes.
-async fn go(world: &World, device: &Device, ends: Ends) {
+/// Moves the device up to this step.
+async fn move_until(world: &World, device: &Device, at: CrashPoint) {
     let (old, new) = (world.hub(HUBS[0]), world.hub(HUBS[1]));
     let gone = || HubError::Unavailable("the service ended".into());
-    if ends == Ends::Decided {
+    if at == CrashPoint::Decided {
         return drop(cut_off(world.begin(device)).await);
     }
     let RegisterOutcome::Running(run) = world.begin(device).await else { panic!("nothing to do") };
-    match ends {
-        Ends::BeforeFetching => old.fail_next(Failure::Before(gone())),
-        Ends::BeforePlacing => new.fail_next(Failure::Before(gone())),
-        Ends::Placed => new.fail_next(Failure::After(gone())),
-        Ends::Recorded => return drop(cut_off(world.provisioning.execute(&run)).await),
+    match at {
+        CrashPoint::BeforeFetching => old.fail_next(Failure::Before(gone())),
+        CrashPoint::BeforePlacing => new.fail_next(Failure::Before(gone())),
+        CrashPoint::Placed => new.fail_next(Failure::After(gone())),
+        CrashPoint::Recorded => return drop(cut_off(world.provisioning.execute(&run)).await),
         _ => {}
     }
     world.provisioning.execute(&run).await;
     for cleanup in world.cleanups().await {
-        match ends {
-            Ends::BeforeLooking => old.fail_next(Failure::Before(gone())),
-            Ends::BeforeRemoving => {
+        match at {
+            CrashPoint::BeforeLooking => old.fail_next(Failure::Before(gone())),
+            CrashPoint::BeforeRemoving => {
                 old.fail_next(Failure::None);
                 old.fail_next(Failure::Before(gone()));
             }
-            Ends::Removed => {
+            CrashPoint::Removed => {
                 old.fail_next(Failure::None);
                 old.fail_next(Failure::After(gone()));
             }
@@ -108,7 +108,7 @@ async fn go(world: &World, device: &Device, ends: Ends) {
         }
         let scope = sample::scope(SCOPE);
         let cleaning = world.provisioning.clean_up(&scope, &cleanup, None);
-        if ends == Ends::Forgotten {
+        if at == CrashPoint::Forgotten {
             return drop(cut_off(cleaning).await);
         }
         cleaning.await.unwrap();
