@@ -74,8 +74,8 @@ fn required() -> bool {
 }
 
 impl InstanceConfig {
-    /// Checks the relations between values: names that must be unique, and hubs that must exist.
-    pub(super) fn check(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<()> {
+    /// Returns the instance if its values agree: names that must be unique are, and the hubs that it links exist.
+    pub(super) fn checked(self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<Self> {
         if is_reserved(self.id_scope.as_str()) {
             anyhow::bail!(
                 "id_scope {} is reserved for paths of other endpoints; choose another",
@@ -93,10 +93,10 @@ impl InstanceConfig {
         )?;
         let links = || self.linked_hubs.iter().filter_map(LinkedHubConfig::embedded_hub);
         distinct("embedded_hub of [[instance.linked_hub]]", links().map(str::to_owned))?;
-        match links().find(|link| !hubs.iter().any(|hub| hub.name == *link)) {
-            Some(link) => anyhow::bail!("linked hub {link:?}: no [[embedded_hub]] has this name"),
-            None => Ok(()),
+        if let Some(link) = links().find(|link| !hubs.iter().any(|hub| hub.name == *link)) {
+            anyhow::bail!("linked hub {link:?}: no [[embedded_hub]] has this name");
         }
+        Ok(self)
     }
 
     /// Makes the instance, and reads its secrets and files. `hubs` are the embedded hubs.

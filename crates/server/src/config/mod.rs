@@ -221,11 +221,12 @@ impl Config {
             "host_name of [[embedded_hub]]",
             self.embedded_hubs.iter().map(|hub| hub.host_name.to_string()),
         )?;
-        for instance in &self.instances {
-            let fits = instance.check(&self.embedded_hubs);
-            fits.with_context(|| format!("instance {:?}", instance.name))?;
-        }
-        Ok(self)
+        let checked = |instance: InstanceConfig| {
+            let name = instance.name.clone();
+            instance.checked(&self.embedded_hubs).with_context(|| format!("instance {name:?}"))
+        };
+        let instances = self.instances.into_iter().map(checked).collect::<anyhow::Result<_>>()?;
+        Ok(Config { instances, ..self })
     }
 }
 
