@@ -120,3 +120,51 @@ fn certificate(at: usize, der: &[u8]) -> String {
 fn line(text: &(impl Display + ?Sized)) -> String {
     PeerText::new(text, PeerText::MAX_BYTES).into_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::{ca::Authority, sample};
+
+    use super::*;
+    use crate::attest::Refusal;
+
+    #[test]
+    fn the_first_refusals_are_shown_and_the_enrollment_that_fits_wherever_it_is() {
+        for (groups, fits, shown) in [
+            (0, None, 0),
+            (MAX_REFUSING, None, MAX_REFUSING),
+            (MAX_REFUSING + 1, None, MAX_REFUSING),
+            (MAX_REFUSING + 1, Some(MAX_REFUSING), MAX_CONSIDERED),
+            (30, Some(25), MAX_CONSIDERED),
+            (30, Some(3), MAX_REFUSING),
+        ] {
+            let one = |at| Considered {
+                enrollment: EnrollmentRef::Group(sample::group_id(&format!("group-{at}"))),
+                verdict: if fits == Some(at) { Ok(Vec::new()) } else { Err(Refusal::NoToken) },
+            };
+            let refused = AttestationTrace::without_candidates(Refusal::NoEnrollment);
+            let trace =
+                AttestationTrace { considered: (0..groups).map(one).collect(), omitted: 5, ..refused };
+            let explained = explanation(&trace, &Evidence::default());
+            assert_eq!(explained.considered.len(), shown, "{groups} {fits:?}");
+            assert_eq!(explained.omitted, 5 + groups - shown, "{groups} {fits:?}");
+            let is_fit = |one: &&ConsideredEnrollment| matches!(one.fit, Fit::Fits { .. });
+            let fitting: Vec<_> =
+                explained.considered.iter().filter(is_fit).map(|it| &it.enrollment).collect();
+            let expected: Vec<_> = fits.map(|at| one(at).enrollment).into_iter().collect();
+            assert_eq!(fitting, expected.iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_early_explanation_names_the_certificates_that_were_presented() {
+        let ca = Authority::root("Factory");
+        let chain = ca.chain_of(&ca.device("dev-1"));
+        let certificates: Arc<[_]> = chain.into_iter().map(CertificateDer::from).collect();
+        let explained = early_explanation(&certificates, "no\nlonger");
+        let [leaf, root] = explained.presented.as_slice() else { panic!("{:?}", explained.presented) };
+        assert!(leaf.starts_with("certificate 1, the leaf: CN=dev-1, issued by CN=Factory"), "{leaf}");
+        assert!(root.starts_with("certificate 2: CN=Factory"), "{root}");
+        assert!(matches!(explained.outcome, Admission::Refused { reason } if !reason.contains('\n')));
+    }
+}

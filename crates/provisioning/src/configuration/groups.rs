@@ -114,3 +114,48 @@ fn each_once<'a>(lists: impl Iterator<Item = &'a Vec<Arc<EnrollmentGroup>>>) -> 
     groups.dedup_by(|left, right| Arc::ptr_eq(left, right));
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use model::Pair;
+    use testkit::{ca::Authority, sample};
+
+    use super::*;
+
+    fn ids(groups: &[Arc<EnrollmentGroup>]) -> Vec<&str> {
+        groups.iter().map(|group| group.group_id.as_str()).collect()
+    }
+
+    #[test]
+    fn groups_are_found_by_what_their_devices_attest_with() {
+        let [one, two] = ["One", "Two"].map(|name| Authority::root(name).certificate());
+        let [x, y] = ["x", "y"].map(sample::ca_reference);
+        let naming = |id: &str, second: Option<&CaReference>| {
+            let names = Pair::new(Some(x.clone()), second.cloned()).unwrap();
+            let attestation = GroupAttestation::X509(GroupCertificates::CaReferences(names));
+            EnrollmentGroup { attestation, ..sample::group(id) }
+        };
+        let groups = [
+            sample::signing_group("a", &one, Some(&two)),
+            sample::signing_group("b", &one, None),
+            naming("c", Some(&y)),
+            naming("d", None),
+            sample::group("e"),
+        ];
+        let put = groups.map(|group| ConfigurationChange::PutGroup(Arc::new(group)));
+        let groups = Groups::default().with(&put);
+        assert_eq!(ids(&groups.signing_as(&[one.subject()])), ["a", "b"]);
+        assert_eq!(ids(&groups.signing_as(&[two.subject()])), ["a"]);
+        assert_eq!(ids(&groups.signing_as(&[two.subject(), one.subject(), two.subject()])), ["a", "b"]);
+        assert_eq!(ids(&groups.naming(std::slice::from_ref(&y))), ["c"]);
+        assert_eq!(ids(&groups.naming(&[y.clone(), x.clone()])), ["c", "d"]);
+        assert_eq!(ids(groups.with_symmetric_keys()), ["e"]);
+        let mut named: Vec<_> = groups.named_cas().collect();
+        named.sort_unstable();
+        assert_eq!(named, [&x, &y]);
+
+        let deleted = groups.with(&[ConfigurationChange::DeleteGroup(sample::group_id("C"))]);
+        assert_eq!(ids(&deleted.naming(&[y, x.clone()])), ["d"]);
+        assert_eq!(deleted.named_cas().collect::<Vec<_>>(), [&x]);
+    }
+}

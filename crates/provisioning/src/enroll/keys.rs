@@ -70,11 +70,10 @@ impl Provisioning {
             let replaced = stored.with_symmetric_keys(regenerated(keys, selection, &stamp)?, record);
             let change = (Expect::Version(expected), replaced.clone().put());
             let by = self.by(by, LogOperation::EnrollmentKeys);
-            match self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await? {
-                Outcome::Applied => return Ok(replaced),
-                Outcome::Missing => return Err(Error::NotFound(E::KIND)),
-                // Another writer committed first: an expected etag is compared again, and refused.
-                _ => {}
+            let outcome = self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await?;
+            // Where another writer committed first, the enrollment is looked for again, and an expected etag is compared.
+            if outcome == Outcome::Applied {
+                return Ok(replaced);
             }
         }
         Err(Error::Busy)

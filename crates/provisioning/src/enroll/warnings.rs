@@ -133,3 +133,46 @@ fn warning(fault: &impl Display) -> String {
     let text = format!("this lets no device in as it is: {fault}");
     PeerText::new(text, PeerText::MAX_BYTES).into_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::{ca::Authority, sample};
+
+    use super::*;
+
+    #[test]
+    fn certificates_that_let_no_device_in_are_named() {
+        let ca = Authority::root("CA");
+        let leaf = ca.device("dev-1").certificate();
+        let known = |is_verified| {
+            let mut trust = Trust::default();
+            let stored = sample::ca_certificate("root", &ca.certificate());
+            trust.put_certificate(CaCertificate { is_verified, ..stored }.into());
+            trust
+        };
+        let names = Pair::new(Some(sample::ca_reference("root")), None).unwrap();
+        let [own, other] = ["dev-1", "dev-2"].map(sample::registration_id);
+        let (of_leaf, of_ca) =
+            (Pair::new(Some(leaf), None).unwrap(), Pair::new(Some(ca.certificate()), None).unwrap());
+        let cases = [
+            (Entered::Nothing, Trust::default(), None),
+            (Entered::References(&names), known(true), None),
+            (Entered::References(&names), known(false), Some("verified")),
+            (Entered::References(&names), Trust::default(), Some("root")),
+            (Entered::Leaves(&own, &of_leaf), Trust::default(), None),
+            (Entered::Leaves(&other, &of_leaf), Trust::default(), Some("dev-1")),
+            (Entered::Signing(&of_ca), Trust::default(), None),
+            (Entered::Signing(&of_leaf), Trust::default(), Some("not a CA")),
+        ];
+        for (entered, known, fault) in cases {
+            let faults = entered.faults(&known, Timestamp::from_unix_seconds(1_795_392_000));
+            let texts: Vec<_> = faults.iter().map(warning).collect();
+            let is_named = texts.iter().any(|text| fault.is_some_and(|fault| text.contains(fault)));
+            assert_eq!(
+                (texts.is_empty(), is_named),
+                (fault.is_none(), fault.is_some()),
+                "{entered:?}: {texts:?}"
+            );
+        }
+    }
+}

@@ -202,3 +202,32 @@ pub fn verify(
     let wrong_name = question.registration_id.as_ref().and_then(|id| other_name(chain.leaf(), id));
     wrong_name.map_or(Ok(path), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::{ca::Authority, sample};
+
+    use super::*;
+
+    #[test]
+    fn a_chain_is_verified_for_the_device_that_its_leaf_names() {
+        let root = Authority::root("Root");
+        let leaf = root.device("dev-1");
+        let der = [CertificateDer::from(leaf.der().to_vec())];
+        let chain = parse_chain(&der).unwrap();
+        let verified = |anchor: &Authority, id: Option<&str>| {
+            let registration_id = id.map(sample::registration_id);
+            let question =
+                Question { at: Timestamp::from_unix_seconds(1_795_392_000), purpose: None, registration_id };
+            verify(&chain, &[anchor.certificate()], &question)
+        };
+        let path = vec![leaf.der().to_vec(), root.identity().der().to_vec()];
+        for id in [None, Some("dev-1"), Some("DEV-1")] {
+            assert_eq!(verified(&root, id).unwrap(), path, "{id:?}");
+        }
+        let other = verified(&root, Some("dev-2"));
+        assert!(matches!(&other, Err(CertificateRefusal::OtherName(name)) if name == "dev-1"), "{other:?}");
+        let other = verified(&Authority::root("Other"), Some("dev-1"));
+        assert!(matches!(other, Err(CertificateRefusal::Path(PathError::MissingIssuer(_)))), "{other:?}");
+    }
+}

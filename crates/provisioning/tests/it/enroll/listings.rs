@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Because, Chosen, Cleanup, DeviceId, HubDeviceRef, OperationKind, Registration, ReprovisionAction,
-    Residue, Returning, StatusKind,
+    Because, Chosen, Cleanup, CleanupCause, DeviceId, HubDeviceRef, OperationKind, Registration,
+    ReprovisionAction, Residue, Returning, StatusKind,
 };
 use provisioning::{
     Error, RecordKind,
@@ -124,4 +124,22 @@ async fn cleanups_of_a_registration_are_found_wherever_the_device_was() {
     assert_eq!(found, expected);
     let listed = world.provisioning.list_cleanups(&instance, ALL).await.unwrap();
     assert_eq!(listed.items.len(), 6);
+}
+
+#[tokio::test]
+async fn a_cleanup_tells_why_the_device_is_removed() {
+    for cause in [CleanupCause::Canceled, CleanupCause::Deleted] {
+        let world = World::new().await;
+        let (instance, by) = (world.instance(SCOPE).await, sample::operator());
+        world.run(&world.device("dev-1").await).await;
+        let id = sample::registration_id("dev-1");
+        match cause {
+            CleanupCause::Canceled => {
+                world.provisioning.cancel_registration(&instance, &by, &id, None).await.map(drop).unwrap();
+            }
+            _ => world.provisioning.delete_registration(&instance, &by, id, None).await.unwrap(),
+        }
+        let cleanups = world.provisioning.list_cleanups(&instance, ALL).await.unwrap().items;
+        assert_eq!(cleanups.iter().map(|cleanup| cleanup.cause).collect::<Vec<_>>(), [cause]);
+    }
 }

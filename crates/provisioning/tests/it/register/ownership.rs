@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Decision, EnrollmentGroup, EnrollmentRef, GroupAttestation, Instance, Registration, RegistrationIds,
+    Decision, DecisionOutcome, DecisionResult, EnrollmentGroup, EnrollmentRef, FailureReason,
+    GroupAttestation, Instance, Registration, RegistrationIds,
     RegistrationOwnership::{self, FirstCome, Movable},
     Status,
 };
@@ -167,6 +168,11 @@ async fn a_move_to_a_disabled_group_is_recorded() {
     world.enroll_group(other).await;
     let moved = register(&world, &of_group(30)).await;
     assert!(matches!(moved.status, Status::Disabled { current: Some(_) }), "{moved:?}");
+    let DecisionOutcome::Ended(ended) = &moved.decisions.latest().unwrap().outcome else {
+        panic!("{moved:?}")
+    };
+    let DecisionResult::Failed(failure) = &ended.result else { panic!("{ended:?}") };
+    assert_eq!(failure.reason, FailureReason::EnrollmentDisabled);
     assert_eq!(end(&world).await, ("b".into(), Some("a".into())));
 }
 
