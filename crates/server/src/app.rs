@@ -24,21 +24,23 @@ use crate::{
     compute::ComputeThreads,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
     continuity::{EpochKeeper, hold_reason},
-    file_check, links,
+    file_check::{self, FileProblems},
+    links,
     metrics::{self, Metrics},
     ports::{SystemClock, SystemEntropy},
-    reconcile::{self, reconcile},
+    reconcile,
     reload::Reloader,
     server_certificates::{self, ServerCertificates},
     storage::Storage,
+    store_location::{OpenedStore, StoreLocation},
     watch::Watch,
     web,
 };
 
 /// The input of [`App::open`]: a configuration with all names and files resolved, and sockets bound.
 pub struct Plan {
-    /// The files of the service.
-    pub storage: Storage,
+    /// Where the records are.
+    pub store: StoreLocation,
     /// The server certificates.
     pub certificates: ServerCertificates,
     /// The sockets of the endpoints.
@@ -121,15 +123,14 @@ pub struct App {
 impl App {
     /// Opens the storage and builds the object graph. [`App::run`] starts serving.
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
-        let (opened, sealer) = plan.storage.open()?;
-        let file_problems = file_check::check_after_crash(&opened).await;
-        let epochs = match &plan.storage.epoch_file {
-            Some(file) => EpochKeeper::begin(&opened, file, &SystemClock).await?,
-            None => None,
+        let (opened, sealer) = plan.store.open().await?;
+        let (file_problems, epochs) = examine(&plan.store, &opened).await?;
+        opened.reconcile(plan.instances).await?;
+        let store = opened.port();
+        let hubs = match plan.store.files() {
+            Some(files) => open_hubs(files, &sealer, plan.hubs)?,
+            None => Vec::new(),
         };
-        reconcile(&opened, plan.instances, SystemClock.now()).await?;
-        let store: Arc<dyn Store> = opened.clone();
-        let hubs = open_hubs(&plan.storage, &sealer, plan.hubs)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let embedded = hubs.iter().map(|(hub, _)| hub.clone());
@@ -256,6 +257,22 @@ impl App {
     }
 }
 
+/// Checks the file of an embedded store, if it was not closed, and whether it was restored or copied.
+async fn examine(
+    location: &StoreLocation,
+    opened: &OpenedStore,
+) -> anyhow::Result<(FileProblems, Option<EpochKeeper>)> {
+    let (StoreLocation::Files(files), OpenedStore::Embedded(store)) = (location, opened) else {
+        return Ok((FileProblems::default(), None));
+    };
+    let problems = file_check::check_after_crash(store).await;
+    let epochs = match &files.epoch_file {
+        Some(file) => EpochKeeper::begin(store, file, &SystemClock).await?,
+        None => None,
+    };
+    Ok((problems, epochs))
+}
+
 async fn keep_leases(runner: Arc<Runner>, ended: CancellationToken) {
     runner.keep_leases(ended).await;
 }
@@ -325,7 +342,7 @@ impl Plan {
             Ok(HubPlan { name: hub.name.clone(), host_name: hub.host_name.clone(), owner_key, sockets })
         });
         Ok(Plan {
-            storage: config.storage(new_database),
+            store: config.store_location(new_database)?,
             certificates: ServerCertificates::of(config)?,
             instances: instances(config)?,
             sockets: Sockets::bind(&config.listen)?,
@@ -349,7 +366,13 @@ impl Plan {
         config.webhook.settings()?;
         let planned = instances(config)?;
         warnings.extend(shared_hubs(&planned));
-        let storage = config.storage(new_database);
+        let storage = match config.store_location(new_database)? {
+            StoreLocation::Files(files) => files,
+            StoreLocation::Shared(database) => {
+                warnings.extend(database.check(&planned).await?);
+                return Ok(warnings);
+            }
+        };
         let Some((store, sealer)) = storage.look()? else { return Ok(warnings) };
         for hub in &config.embedded_hubs {
             let path = storage.hub(&hub.name);

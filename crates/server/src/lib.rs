@@ -4,6 +4,7 @@ pub mod app;
 mod compute;
 pub mod config;
 mod continuity;
+pub mod copy;
 pub mod dev;
 mod file_check;
 mod links;
@@ -15,6 +16,7 @@ mod reconcile;
 pub mod reload;
 mod server_certificates;
 pub mod storage;
+pub mod store_location;
 mod watch;
 mod web;
 

@@ -3,10 +3,15 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
-use provisioning::ports::Clock;
-use store::{EmbeddedStore, Inspection, RecordName};
+use provisioning::ports::{
+    Cleanups, Clock, Damage, Enrollments, Instances, Page, PageRequest, Registrations, StoreError,
+};
+use store::{EmbeddedStore, FileCheck, Inspection, PostgresStore, RecordName};
 
-use crate::{ports::SystemClock, storage::Storage};
+use crate::{ports::SystemClock, storage::Storage, store_location::StoreLocation};
+
+/// Records that are read at a time.
+const PAGE: usize = 500;
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -26,9 +31,66 @@ pub enum Maintenance {
     },
 }
 
-impl Storage {
+impl StoreLocation {
     /// Does what is to be done, and looks at every record afterwards.
     pub async fn maintain(&self, what: Maintenance) -> anyhow::Result<Inspection> {
+        match (self, what) {
+            (StoreLocation::Files(files), what) => files.maintain(what).await,
+            (StoreLocation::Shared(database), Maintenance::Look) => {
+                inspect(&database.connect(&database.key()?).await?).await
+            }
+            (StoreLocation::Shared(_), _) => {
+                bail!("--repair, --drop and --restore are for a database in data_dir, and `store` is set")
+            }
+        }
+    }
+}
+
+/// Reads every record of a shared database.
+async fn inspect(store: &PostgresStore) -> anyhow::Result<Inspection> {
+    let snapshot = store.snapshot().await?;
+    let instances = snapshot.instances();
+    let [mut individuals, mut groups, mut registrations, mut cleanups] = [0; 4];
+    for instance in &instances {
+        let scope = &instance.id_scope;
+        groups += snapshot.configuration(scope)?.groups().all().len() as u64;
+        individuals += count(async |page| store.individuals(scope, page).await).await?;
+        registrations += count(async |page| store.registrations(scope, page).await).await?;
+        cleanups += count(async |page| store.cleanups(scope, page).await).await?;
+    }
+    let counts = vec![
+        ("instances", instances.len() as u64),
+        ("individuals", individuals),
+        ("groups", groups),
+        ("registrations", registrations),
+        ("cleanups", cleanups),
+    ];
+    let damaged = store.known_damage().await?.records;
+    let damaged =
+        damaged.into_iter().map(|(scope, record)| (format!("{scope}: {}", record.id), record.reason));
+    Ok(Inspection {
+        file: FileCheck { problems: Vec::new(), is_complete: true },
+        counts,
+        damaged: damaged.collect(),
+    })
+}
+
+/// Reads a listing to its end, and returns the number of records.
+async fn count<T>(read: impl AsyncFn(PageRequest) -> Result<Page<T>, StoreError>) -> Result<u64, StoreError> {
+    let (mut after, mut count) = (None, 0);
+    loop {
+        let page = read(PageRequest { after, limit: PAGE }).await?;
+        count += page.items.len() as u64;
+        after = page.next;
+        if after.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+impl Storage {
+    /// Does what is to be done, and looks at every record afterwards.
+    async fn maintain(&self, what: Maintenance) -> anyhow::Result<Inspection> {
         let Some((look, sealer)) = self.look()? else {
             bail!("there is no database in {} yet", self.data_dir.display());
         };
@@ -69,4 +131,4 @@ fn open_backup(path: &Path, sealer: &durable::Sealer) -> anyhow::Result<Embedded
 }
 
 /// How long the structure of the file is looked at: hours of reading for the largest.
-const AT_MOST: Duration = Duration::from_secs(6 * 3600);
+pub(crate) const AT_MOST: Duration = Duration::from_secs(6 * 3600);

@@ -11,10 +11,16 @@
 //! | absent, now and at the last start | the link of operators, if any |
 //!
 //! The same applies to the allocation policy and to failover.
+//!
+//! This is for a database of one process. The nodes of a shared database may have different files, for a while at least, and
+//! must not undo each other's settings with each start. There the database counts: [`join`] only creates instances that are
+//! missing, and `muster store apply` does what a start does here.
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
 use provisioning::ports::{Damage, InstanceWriter, Instances, StoreError};
-use store::EmbeddedStore;
+use store::{SealedStore, engine::Engine};
 
 const NOT_PLANNED: &str = "the instance is in the database but not in the configuration, so it is not served; its records are \
      kept; add it to the configuration to serve it again";
@@ -23,8 +29,8 @@ const NOT_PLANNED: &str = "the instance is in the database but not in the config
 ///
 /// A stored instance that is not planned is no longer served, because its keys may have been removed from the file on purpose.
 /// It stays in the database, and does not affect others. So does a damaged one.
-pub(crate) async fn reconcile(
-    store: &EmbeddedStore,
+pub(crate) async fn reconcile<E: Engine>(
+    store: &SealedStore<E>,
     planned: Vec<Instance>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
@@ -41,16 +47,7 @@ pub(crate) async fn reconcile(
             store.put_instance(released, by.clone()).await?;
         }
     }
-    for left in &stored {
-        if !is_among(&planned, left) {
-            tracing::error!(
-                instance.id_scope = %left.id_scope,
-                instance.name = left.name,
-                "{NOT_PLANNED}"
-            );
-            store.set_aside(&left.id_scope);
-        }
-    }
+    set_aside_unplanned(store, &stored, &planned);
     for mut instance in planned {
         if let Some(same) = stored.iter().find(|stored| stored.id_scope == instance.id_scope) {
             instance = merged(instance, same);
@@ -69,13 +66,76 @@ pub(crate) async fn reconcile(
     Ok(())
 }
 
+/// Creates the planned instances that a shared database lacks, and logs how the stored ones differ from the planned ones.
+pub(crate) async fn join<E: Engine>(
+    store: &SealedStore<E>,
+    planned: Vec<Instance>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    for instance in &planned {
+        // Another node may create it at the same time, with another operation key.
+        match store.create_instance(instance.clone(), by_configuration(now)).await {
+            Err(StoreError::Damaged(_)) => {}
+            created => drop(created?),
+        }
+    }
+    let stored = store.snapshot().await?.instances();
+    set_aside_unplanned(store, &stored, &planned);
+    for difference in differences(&stored, &planned) {
+        tracing::warn!("{difference}");
+    }
+    Ok(())
+}
+
+/// Returns how the stored instances of a shared database differ from the planned ones, for people.
+pub(crate) fn differences(stored: &[Arc<Instance>], planned: &[Instance]) -> Vec<String> {
+    let differing = planned.iter().filter_map(|planned| {
+        let same = stored.iter().find(|stored| stored.id_scope == planned.id_scope)?;
+        let settings = differing_settings(&merged(planned.clone(), same), same);
+        let (name, scope) = (&planned.name, &planned.id_scope);
+        (!settings.is_empty()).then(|| {
+            format!(
+                "the instance {name:?} ({scope}) in the database differs from this configuration in {}; the database counts; \
+                 `muster store apply` writes the configuration to it",
+                settings.join(", ")
+            )
+        })
+    });
+    differing.collect()
+}
+
+/// Returns the names of the settings with different values, as they are stored.
+fn differing_settings(planned: &Instance, stored: &Instance) -> Vec<String> {
+    let settings = |instance: &Instance| match serde_json::to_value(instance) {
+        Ok(serde_json::Value::Object(settings)) => settings,
+        _ => serde_json::Map::new(),
+    };
+    let (planned, stored) = (settings(planned), settings(stored));
+    let names: BTreeSet<&String> = planned.keys().chain(stored.keys()).collect();
+    names.into_iter().filter(|name| planned.get(*name) != stored.get(*name)).cloned().collect()
+}
+
+fn set_aside_unplanned<E: Engine>(store: &SealedStore<E>, stored: &[Arc<Instance>], planned: &[Instance]) {
+    for left in stored.iter().filter(|left| !is_among(planned, left)) {
+        tracing::error!(
+            instance.id_scope = %left.id_scope,
+            instance.name = left.name,
+            "{NOT_PLANNED}"
+        );
+        store.set_aside(&left.id_scope);
+    }
+}
+
 /// Returns the actor in the change log for changes by the configuration.
 pub(crate) fn by_configuration(now: Timestamp) -> Attribution {
     Attribution::by_job(Job::Configuration, LogOperation::InstanceConfigure, now)
 }
 
 /// Returns the warnings that [`reconcile`] would log for these planned instances.
-pub(crate) async fn foresee(store: &EmbeddedStore, planned: &[Instance]) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn foresee<E: Engine>(
+    store: &SealedStore<E>,
+    planned: &[Instance],
+) -> anyhow::Result<Vec<String>> {
     let stored = store.snapshot().await?.instances();
     let left = stored.iter().filter(|stored| !is_among(planned, stored));
     let left = left.map(|left| format!("the instance {:?} ({}): {NOT_PLANNED}", left.name, left.id_scope));
@@ -184,6 +244,36 @@ mod tests {
         reconcile(&store, vec![renamed, two], sample::by().at).await.unwrap();
         let stored = store.instance(&one.id_scope).await.unwrap().unwrap();
         assert_eq!((stored.name.as_str(), &stored.operation_key), ("renamed", &one.operation_key));
+    }
+
+    #[tokio::test]
+    async fn nodes_with_different_files_do_not_undo_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        let now = sample::by().at;
+        let one = testkit::sample::instance("one");
+        join(&store, vec![one.clone()], now).await.unwrap();
+        let batches = store.batches();
+        let other = Instance {
+            name: "renamed".into(),
+            operation_key: SystemEntropy::default().symmetric_key().unwrap(),
+            access_policies: Vec::new(),
+            ..one.clone()
+        };
+        join(&store, vec![other.clone()], now).await.unwrap();
+        assert_eq!(store.batches(), batches, "the second node writes nothing");
+        let stored = store.snapshot().await.unwrap().instances();
+        assert_eq!(*stored[0], one);
+        let differences = differences(&stored, std::slice::from_ref(&other));
+        assert!(
+            differences.len() == 1 && differences[0].contains("access_policies, name;"),
+            "{differences:?}"
+        );
+
+        reconcile(&store, vec![other.clone()], now).await.unwrap();
+        let stored = store.snapshot().await.unwrap().instances();
+        assert_eq!((stored[0].name.as_str(), &stored[0].operation_key), ("renamed", &one.operation_key));
+        assert_eq!(super::differences(&stored, &[other]), [""; 0]);
     }
 
     /// Makes a link of the hub `NAME.test` with this weight.

@@ -12,8 +12,9 @@ use crate::{
     app::instances,
     config::{Config, LatencySources},
     ports::SystemClock,
-    reconcile::by_configuration,
+    reconcile::{self, by_configuration},
     server_certificates::ServerCertificates,
+    store_location::OpenedStore,
 };
 
 /// The number of tries if operators change the same instance concurrently.
@@ -22,7 +23,7 @@ const MAX_RACES: usize = 8;
 /// The parts of a running service that can be changed.
 #[derive(Clone)]
 pub struct Reloader {
-    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) store: OpenedStore,
     pub(crate) certificates: Arc<ServerCertificates>,
     pub(crate) webhook: Arc<WebhookClient>,
     pub(crate) topology: Arc<KnownTopology>,
@@ -38,30 +39,41 @@ impl Reloader {
         self.certificates.read_from(&config.tls_identities)?;
         self.topology.configure(table, geoip);
         self.webhook.configure(webhook);
-        for instance in planned {
-            self.apply_policies(&instance).await?;
+        match &self.store {
+            OpenedStore::Embedded(store) => {
+                for instance in planned {
+                    apply_policies(store, &instance).await?;
+                }
+            }
+            // As at a start: nodes with different files would undo each other's settings.
+            OpenedStore::Shared(store) => {
+                let stored = store.snapshot().await?.instances();
+                for difference in reconcile::differences(&stored, &planned) {
+                    tracing::warn!("{difference}");
+                }
+            }
         }
         Ok(())
     }
+}
 
-    /// Applies the access policies of an instance that is served; others need a restart.
-    async fn apply_policies(&self, planned: &Instance) -> anyhow::Result<()> {
-        for _ in 0..MAX_RACES {
-            let Ok(Some(stored)) = self.store.instance(&planned.id_scope).await else { return Ok(()) };
-            if stored.access_policies == planned.access_policies {
-                return Ok(());
-            }
-            let access_policies = planned.access_policies.clone();
-            let next = Instance { access_policies, ..Instance::clone(&stored) };
-            let by = by_configuration(SystemClock.now());
-            if self.store.replace_instance(&stored, next.into(), by).await? {
-                tracing::info!(instance.id_scope = %planned.id_scope, "access policies changed");
-                return Ok(());
-            }
+/// Applies the access policies of an instance that is served; others need a restart.
+async fn apply_policies(store: &EmbeddedStore, planned: &Instance) -> anyhow::Result<()> {
+    for _ in 0..MAX_RACES {
+        let Ok(Some(stored)) = store.instance(&planned.id_scope).await else { return Ok(()) };
+        if stored.access_policies == planned.access_policies {
+            return Ok(());
         }
-        anyhow::bail!(
-            "the access policies of instance {} were not changed: it was changed concurrently {MAX_RACES} times",
-            planned.id_scope
-        )
+        let access_policies = planned.access_policies.clone();
+        let next = Instance { access_policies, ..Instance::clone(&stored) };
+        let by = by_configuration(SystemClock.now());
+        if store.replace_instance(&stored, next.into(), by).await? {
+            tracing::info!(instance.id_scope = %planned.id_scope, "access policies changed");
+            return Ok(());
+        }
     }
+    anyhow::bail!(
+        "the access policies of instance {} were not changed: it was changed concurrently {MAX_RACES} times",
+        planned.id_scope
+    )
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::Args;
 use server::{
     app::{App, Plan},
-    config::{Config, EXAMPLE},
+    config::{Config, DatabaseUrl, EXAMPLE},
     logging::{self, LogFilter},
     reload::Reloader,
 };
@@ -30,6 +30,9 @@ pub struct ServeArgs {
     /// The folder of the databases; overrides `data_dir` of the file.
     #[arg(long, env = "MUSTER_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// The PostgreSQL database that nodes share; overrides `store` of the file.
+    #[arg(long, env = "MUSTER_STORE", value_name = "URL", hide_env_values = true)]
+    store: Option<DatabaseUrl>,
     /// The address for HTTPS; overrides the file.
     #[arg(long, env = "MUSTER_HTTPS")]
     https: Option<SocketAddr>,
@@ -123,6 +126,7 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     if let Some(dir) = &args.data_dir {
         config.data_dir = dir.clone();
     }
+    config.override_store(args.store.clone());
     if let Some(address) = args.https {
         config.listen.https = address;
     }

@@ -1,13 +1,22 @@
-//! `muster store`: works on the files of a service directly.
+//! `muster store`: works on the database of a service directly.
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
-use server::{Inspection, config::Config, logging, maintenance::Maintenance, storage::Storage};
+use fleet::Progress;
+use server::{
+    Inspection,
+    config::{Config, DatabaseUrl},
+    copy::{Copied, Copy},
+    logging,
+    maintenance::Maintenance,
+    store_location::StoreLocation,
+};
 
 use crate::output;
 
-/// Check and repair the database of a service.
+/// Create, migrate, copy, check and repair the database of a service.
 #[derive(Args)]
 pub struct StoreArgs {
     #[command(subcommand)]
@@ -16,7 +25,109 @@ pub struct StoreArgs {
 
 #[derive(Subcommand)]
 enum StoreCommand {
+    Init(InitArgs),
+    Migrate(MigrateArgs),
+    Apply(ApplyArgs),
+    Copy(CopyArgs),
     Check(Box<CheckArgs>),
+}
+
+/// Create what is missing: the master key, the tables, and the instances of the configuration.
+///
+/// Run it at one machine before the first node of a PostgreSQL database starts, and copy the master key to the others. It changes
+/// nothing that exists, and may be repeated.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster store init --config /etc/muster/muster.toml
+      then copy the file of `master_key_file` to every node, and start `muster serve` there")]
+struct InitArgs {
+    #[command(flatten)]
+    location: Location,
+}
+
+/// Bring the tables of the database to the version of this program.
+///
+/// A PostgreSQL database is migrated while nodes of this version and of the one before serve from it. A database in `data_dir`
+/// is migrated by each start, too; stop the service first.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster store migrate --config /etc/muster/muster.toml
+      before the nodes are replaced, one after the other")]
+struct MigrateArgs {
+    #[command(flatten)]
+    location: Location,
+}
+
+/// Write the changes of the configuration to the instances in the database.
+///
+/// The nodes of a PostgreSQL database serve the instances as they are in the database, whatever their own files say, so that nodes
+/// with different files do not undo each other's settings. They log how their file differs, as `muster serve --check` prints.
+/// Changes of operators stay unless the configuration changed the same setting.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster store apply --config /etc/muster/muster.toml
+      at one node, once its file is changed; all nodes follow at once")]
+struct ApplyArgs {
+    #[command(flatten)]
+    location: Location,
+}
+
+/// Copy the records of a database file into an empty PostgreSQL database.
+///
+/// Both are compared afterwards by count and digest. An interrupted copy continues when it is repeated. Instances, enrollments,
+/// certificates, registrations, cleanups and metering are copied; the change log and refused attempts stay in the file, and the
+/// change log of the copy begins with it.
+///
+/// The service may run on the file meanwhile and answer devices, but what it writes is missing in the copy: stop it before, unless
+/// nothing is written.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster store copy --from sqlite:/var/lib/muster/muster.db --to postgres://muster@db1.example/muster
+      with the master key, the password and the CA certificates of the configuration
+  muster store copy --from sqlite:/var/lib/muster/muster.db --config /etc/muster/muster.toml
+      to the database of the configuration")]
+struct CopyArgs {
+    /// The database file: `sqlite:` and its path.
+    #[arg(long, value_name = "sqlite:FILE", value_parser = database_file)]
+    from: PathBuf,
+    /// The PostgreSQL database; overrides `store` of the file.
+    #[arg(long, env = "MUSTER_STORE", value_name = "URL", hide_env_values = true)]
+    to: Option<DatabaseUrl>,
+    /// The configuration file.
+    #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
+    config: PathBuf,
+}
+
+fn database_file(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => Ok(path.into()),
+        _ => Err("it begins with sqlite: and names a file".to_owned()),
+    }
+}
+
+/// Where the database is.
+#[derive(Args)]
+struct Location {
+    /// The configuration file.
+    #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
+    config: PathBuf,
+    /// The folder of the databases; overrides `data_dir` of the file.
+    #[arg(long, env = "MUSTER_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The PostgreSQL database that nodes share; overrides `store` of the file.
+    #[arg(long, env = "MUSTER_STORE", value_name = "URL", hide_env_values = true)]
+    store: Option<DatabaseUrl>,
+}
+
+impl Location {
+    fn configuration(&self) -> anyhow::Result<Config> {
+        let mut config = Config::load(&self.config)?;
+        if let Some(dir) = &self.data_dir {
+            config.data_dir = dir.clone();
+        }
+        config.override_store(self.store.clone());
+        Ok(config)
+    }
 }
 
 /// Check the structure of the database and read every record.
@@ -34,12 +145,8 @@ enum StoreCommand {
   muster store check --restore groups/0ne00000001/line --from /backup/muster.db
       copies the record from a backup made with the same master.key")]
 struct CheckArgs {
-    /// The configuration file.
-    #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
-    config: PathBuf,
-    /// The folder of the databases; overrides `data_dir` of the file.
-    #[arg(long, env = "MUSTER_DATA_DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    location: Location,
     /// Rebuild the indexes from their tables.
     #[arg(long, conflicts_with_all = ["drop", "restore"])]
     repair: bool,
@@ -59,15 +166,59 @@ struct CheckArgs {
 
 /// Runs the command.
 pub async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
-    let StoreCommand::Check(args) = args.command;
-    let mut config = Config::load(&args.config)?;
-    if let Some(dir) = &args.data_dir {
-        config.data_dir = dir.clone();
+    match args.command {
+        StoreCommand::Init(InitArgs { location }) => {
+            change(&location, "created", async |store, config| store.init(config).await).await
+        }
+        StoreCommand::Migrate(MigrateArgs { location }) => {
+            change(&location, "migrated", async |store, _| store.migrate().await).await
+        }
+        StoreCommand::Apply(ApplyArgs { location }) => {
+            change(&location, "changed", async |store, config| store.apply(config).await).await
+        }
+        StoreCommand::Copy(args) => copy(args).await,
+        StoreCommand::Check(args) => check(*args).await,
     }
+}
+
+/// Changes the database, and prints that it was changed.
+async fn change(
+    location: &Location,
+    what: &str,
+    change: impl AsyncFnOnce(&StoreLocation, &Config) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let config = location.configuration()?;
+    logging::start("warn", config.log.format)?;
+    let store = config.store_location(false)?;
+    change(&store, &config).await?;
+    output::line(format_args!("{store} is {what}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn copy(args: CopyArgs) -> anyhow::Result<ExitCode> {
+    let mut config = Config::load(&args.config)?;
+    config.override_store(args.to);
+    logging::start("warn", config.log.format)?;
+    let location = config.store_location(false)?;
+    let StoreLocation::Shared(database) = &location else {
+        bail!("name the PostgreSQL database to copy to, by --to or by `store` in {}", args.config.display());
+    };
+    let copy = Copy::open(&args.from, database).await?;
+    let mut progress = Progress::start("copying records", copy.count().await?);
+    let copied = copy.run(|| progress.step()).await?;
+    progress.finish();
+    for Copied { kind, count, sha256 } in copied {
+        output::line(format_args!("{kind}: {count}, sha256 {sha256}"))?;
+    }
+    output::line(format_args!("{location} has the records of {}", args.from.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let config = args.location.configuration()?;
     // Damage is printed below, not logged.
     logging::start("off", config.log.format)?;
-    let storage: Storage = config.storage(false);
-    let inspection = storage.maintain(args.maintenance()).await?;
+    let inspection = config.store_location(false)?.maintain(args.maintenance()).await?;
     show(&inspection, args.json)?;
     let is_intact = inspection.file.problems.is_empty() && inspection.damaged.is_empty();
     Ok(if is_intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })

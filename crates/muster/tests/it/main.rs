@@ -21,6 +21,7 @@ mod program;
 mod registration;
 mod reload;
 mod serve;
+mod shared_store;
 mod storage;
 mod tokens;
 mod tpm;

@@ -19,7 +19,13 @@ const MAX_ATTEMPTS: usize = 8;
 pub trait InstanceWriter: Instances + Commits {
     /// Creates or replaces an instance. Fails if another has one of its host names, and if the stored one cannot be read.
     async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
-        write(self, None, &instance.into(), &by).await.map(drop)
+        write(self, Stored::Any, &instance.into(), &by).await.map(drop)
+    }
+
+    /// Creates an instance. Returns false and changes nothing if there is one already; fails like
+    /// [`put_instance`](Self::put_instance).
+    async fn create_instance(&self, instance: Instance, by: Attribution) -> Result<bool, StoreError> {
+        write(self, Stored::None, &instance.into(), &by).await
     }
 
     /// Replaces an instance and counts the operation. Returns false and changes nothing unless the stored instance equals
@@ -30,7 +36,7 @@ pub trait InstanceWriter: Instances + Commits {
         update: InstanceUpdate,
         by: Attribution,
     ) -> Result<bool, StoreError> {
-        write(self, Some(expected), &update, &by).await
+        write(self, Stored::Equal(expected), &update, &by).await
     }
 }
 
@@ -53,9 +59,26 @@ impl From<Instance> for InstanceUpdate {
 
 impl<T: Instances + Commits + ?Sized> InstanceWriter for T {}
 
+/// What must be stored for an instance to be written.
+enum Stored<'a> {
+    Any,
+    None,
+    Equal(&'a Instance),
+}
+
+impl Stored<'_> {
+    fn is_met_by(&self, stored: Option<&Instance>) -> bool {
+        match self {
+            Stored::Any => true,
+            Stored::None => stored.is_none(),
+            Stored::Equal(expected) => stored == Some(expected),
+        }
+    }
+}
+
 async fn write(
     store: &(impl Instances + Commits + ?Sized),
-    expected: Option<&Instance>,
+    expected: Stored<'_>,
     update: &InstanceUpdate,
     by: &Attribution,
 ) -> Result<bool, StoreError> {
@@ -64,7 +87,7 @@ async fn write(
         let snapshot = store.snapshot().await?;
         let stored = snapshot.instance(&next.id_scope)?.map(Arc::as_ref);
         let next = with_own_hosts(next, &snapshot)?;
-        if expected.is_some() && stored != expected {
+        if !expected.is_met_by(stored) {
             return Ok(false);
         }
         let put = Change::PutInstance { instance: Box::new(next.clone()), linked_hub: linked_hub.clone() };

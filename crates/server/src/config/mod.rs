@@ -6,6 +6,7 @@ mod latency;
 mod link;
 mod listen;
 mod secret;
+mod store;
 mod webhook;
 
 use std::{
@@ -27,6 +28,7 @@ pub use listen::{
     TlsOptionsConfig, TlsVersion,
 };
 pub use secret::Secret;
+pub use store::DatabaseUrl;
 pub use webhook::WebhookConfig;
 
 use crate::{logging::LogFormat, storage::Storage};
@@ -54,6 +56,12 @@ pub struct Config {
     /// The file with the epoch of the database, by which a restored backup is detected. Default: beside `data_dir`, with the
     /// ending `.epoch`. It must not be in `data_dir`, because it would be restored with it.
     pub epoch_file: Option<PathBuf>,
+    /// The PostgreSQL database that nodes share. Default: a file in `data_dir`, for one process.
+    pub store: Option<DatabaseUrl>,
+    /// The password for it, if the URL has none.
+    pub store_password: Option<Secret>,
+    /// The CA certificates of its servers. Default: the CAs of the system.
+    pub store_ca: Option<PathBuf>,
     /// The addresses of the endpoints.
     #[serde(default)]
     pub listen: ListenConfig,
@@ -310,6 +318,7 @@ mod tests {
                 "expected `movable` or `first-come`",
             ),
             ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
+            ("# store = \"postgres://", "store = \"mysql://", "begins with postgres://"),
             ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];
         for (right, wrong, expected) in cases {

@@ -32,6 +32,7 @@ use crate::{
     reconcile::by_configuration,
     server_certificates::ServerCertificates,
     storage::Storage,
+    store_location::StoreLocation,
 };
 use state::DevState;
 
@@ -96,7 +97,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         Ok(HubPlan { name: hub.name.clone(), host_name, owner_key: hub.owner_key.clone(), sockets })
     });
     let app = App::open(Plan {
-        storage: Storage::of_emulator(&options.dir),
+        store: StoreLocation::Files(Storage::of_emulator(&options.dir)),
         certificates: ServerCertificates::fixed(certificates.identities)?,
         sockets: bound.device,
         metrics: None,

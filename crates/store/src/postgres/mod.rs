@@ -10,6 +10,7 @@
 
 mod attempts;
 mod configuration;
+mod import;
 mod lane;
 mod leases;
 mod log;

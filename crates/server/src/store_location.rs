@@ -1,0 +1,147 @@
+//! Where a service keeps its records: in files of one process, or in a database that several nodes share.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use durable::Sealer;
+use model::Instance;
+use provisioning::ports::{Clock, Instances, Store};
+use store::{
+    EmbeddedStore,
+    postgres::{PostgresStore, Settings},
+};
+
+use crate::{
+    app::instances,
+    config::Config,
+    ports::SystemClock,
+    reconcile::{self, foresee, reconcile},
+    storage::Storage,
+};
+
+/// Where the records are.
+#[derive(Debug, Clone)]
+pub enum StoreLocation {
+    /// In files of this process.
+    Files(Storage),
+    /// In a database that nodes share.
+    Shared(SharedDatabase),
+}
+
+/// A database that nodes share, and what all of them need to read it.
+#[derive(Debug, Clone)]
+pub struct SharedDatabase {
+    /// How the database is reached.
+    pub settings: Box<Settings>,
+    /// The file of the key that encrypts secrets at rest: the same key at every node.
+    pub master_key_file: PathBuf,
+}
+
+/// An opened store of either kind.
+#[derive(Clone)]
+pub(crate) enum OpenedStore {
+    Embedded(Arc<EmbeddedStore>),
+    Shared(Arc<PostgresStore>),
+}
+
+impl StoreLocation {
+    /// Opens the store. Files are created at a first start, and the tables of a shared database if it is empty; its key is
+    /// never created, because every node must have the same.
+    pub(crate) async fn open(&self) -> anyhow::Result<(OpenedStore, Sealer)> {
+        match self {
+            StoreLocation::Files(files) => {
+                let (store, sealer) = files.open()?;
+                Ok((OpenedStore::Embedded(store), sealer))
+            }
+            StoreLocation::Shared(database) => {
+                let sealer = database.key()?;
+                Ok((OpenedStore::Shared(Arc::new(database.connect(&sealer).await?)), sealer))
+            }
+        }
+    }
+
+    /// Creates what is missing: the master key, the tables, and the instances of the configuration. The service may be running
+    /// on a shared database.
+    pub async fn init(&self, config: &Config) -> anyhow::Result<()> {
+        let planned = instances(config)?;
+        if let StoreLocation::Shared(database) = self {
+            Sealer::load_or_create(&database.master_key_file)?;
+        }
+        let (store, _) = self.open().await?;
+        store.reconcile(planned).await
+    }
+
+    /// Brings the tables to the version of this program. The service may be running on a shared database.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        self.open().await.map(drop)
+    }
+
+    /// Writes the changes of the configuration to the stored instances, whose settings the nodes of a shared database serve
+    /// with. Changes of operators stay unless the configuration changed the same setting.
+    pub async fn apply(&self, config: &Config) -> anyhow::Result<()> {
+        let (planned, now) = (instances(config)?, SystemClock.now());
+        match self.open().await?.0 {
+            OpenedStore::Embedded(store) => reconcile(&*store, planned, now).await,
+            OpenedStore::Shared(store) => reconcile(&*store, planned, now).await,
+        }
+    }
+
+    /// Returns the files, if the records are in files.
+    pub fn files(&self) -> Option<&Storage> {
+        match self {
+            StoreLocation::Files(files) => Some(files),
+            StoreLocation::Shared(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for StoreLocation {
+    /// Writes where it is, for people; no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreLocation::Files(files) => write!(f, "{}", files.database().display()),
+            StoreLocation::Shared(database) => write!(f, "the database {}", database.settings.address()),
+        }
+    }
+}
+
+impl SharedDatabase {
+    pub(crate) fn key(&self) -> anyhow::Result<Sealer> {
+        Sealer::load(&self.master_key_file).context(
+            "every node of a database needs the same master key: copy the file of the first node, where `muster store init` \
+             creates it",
+        )
+    }
+
+    /// Returns the warnings that a start would log; fails if the start would.
+    pub(crate) async fn check(&self, planned: &[Instance]) -> anyhow::Result<Vec<String>> {
+        let store = self.connect(&self.key()?).await?;
+        let mut warnings = foresee(&store, planned).await?;
+        warnings.extend(reconcile::differences(&store.snapshot().await?.instances(), planned));
+        Ok(warnings)
+    }
+
+    pub(crate) async fn connect(&self, sealer: &Sealer) -> anyhow::Result<PostgresStore> {
+        Ok(PostgresStore::connect((*self.settings).clone(), sealer.clone()).await?)
+    }
+}
+
+impl OpenedStore {
+    /// Returns the store as the domain uses it.
+    pub(crate) fn port(&self) -> Arc<dyn Store> {
+        match self {
+            OpenedStore::Embedded(store) => store.clone(),
+            OpenedStore::Shared(store) => store.clone(),
+        }
+    }
+
+    /// Brings the stored instances and the planned ones together. In files, what the configuration changed applies. In a
+    /// shared database, whose nodes may have different configurations, only instances that are missing are created.
+    pub(crate) async fn reconcile(&self, planned: Vec<Instance>) -> anyhow::Result<()> {
+        let now = SystemClock.now();
+        match self {
+            OpenedStore::Embedded(store) => reconcile(&**store, planned, now).await,
+            OpenedStore::Shared(store) => reconcile::join(&**store, planned, now).await,
+        }
+    }
+}
