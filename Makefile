@@ -6,8 +6,10 @@ SHELL       := /bin/bash
 # Seconds per fuzz target: a moment in `make test`, as long as you like in `make fuzz FUZZ_SECONDS=…`.
 FUZZ_SECONDS       ?= 600
 FUZZ_SMOKE_SECONDS ?= 10
-# Kills of `make soak`; `make test` has 15. And seeds of its simulation, after the 2,000 that `make test` runs.
+# Kills of `make soak`; `make test` has 15. Failovers to a standby, and other failures among several nodes; `make test` has 5 of
+# each. And seeds of its simulation, after the 2,000 that `make test` runs.
 SOAK_ROUNDS        ?= 500
+FAILOVERS          ?= 50
 SEEDS              ?= 20000
 # Crates of `make coverage`.
 COVERED            ?= provisioning certpath codec
@@ -86,9 +88,10 @@ fuzz-smoke: $(TOOLS)/installed ## every fuzz target for a moment
 fuzz: $(TOOLS)/installed ## every fuzz target for FUZZ_SECONDS
 	CARGO_FUZZ=$(CARGO_FUZZ) fuzz/run.sh $(FUZZ_SECONDS)
 
-soak: ## at length: the crash test (SOAK_ROUNDS=… kills) and the simulation (SEEDS=…)
+soak: ## at length: the crash tests (SOAK_ROUNDS=… kills, FAILOVERS=…) and the simulation (SEEDS=…)
 	MUSTER_SIM_FIRST=2000 MUSTER_SIM_SEEDS=$(SEEDS) cargo test --locked -p device-api --test sim -- --nocapture every_seed
-	MUSTER_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked -p muster --test crash -- --nocapture
+	MUSTER_CRASH_ROUNDS=$(SOAK_ROUNDS) MUSTER_CLUSTER_ROUNDS=$(FAILOVERS) MUSTER_FAILOVER_ROUNDS=$(FAILOVERS) \
+	  cargo test --locked -p muster --test crash -- --nocapture
 
 # Round-robin, so that the sample is spread over all files and is the same each time.
 mutants: export MUSTER_FEW_CASES := 1

@@ -6,16 +6,16 @@ use fleet::{HubClient, HubEndpoint, HubRegistry, ServiceClient};
 use model::{DeviceId, HubName};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use wire::sas::ConnectionString;
 
 use crate::{
-    process::Muster,
+    deployment::Deployment,
     scene,
     worker::{Assignment, Entry},
 };
 
-/// The time within which interrupted registrations finish by themselves; they take milliseconds.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// The time within which interrupted registrations finish by themselves. After a restart they take milliseconds; another node takes
+/// them over when the lease of the lost one has ended, 15 seconds later.
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A client of the service and of its hubs, with all rights.
 pub struct Inspector {
@@ -29,17 +29,12 @@ struct Hub {
 }
 
 impl Inspector {
-    pub fn new(muster: &Muster) -> Inspector {
-        let ports = muster.info.ports;
-        let hubs = muster.info.hubs.iter().map(|hub| {
-            let connection = ConnectionString::parse(&hub.connection_string).unwrap();
-            let name = HubName::parse(&hub.host_name).unwrap();
-            Hub {
-                endpoint: HubEndpoint { name, mqtts_port: ports.mqtts, trust: muster.trust() },
-                registry: HubRegistry::new(&connection, ports.https, muster.trust()).unwrap(),
-            }
-        });
-        Inspector { service: scene::service(muster), hubs: hubs.collect() }
+    pub fn new(deployment: &Deployment) -> Inspector {
+        let hubs = deployment
+            .hubs
+            .iter()
+            .map(|hub| Hub { endpoint: hub.endpoint.clone(), registry: hub.registry() });
+        Inspector { service: deployment.service(), hubs: hubs.collect() }
     }
 
     /// Checks that an acknowledged device is at its hub alone, with its twin, and that any other device is at one hub or at

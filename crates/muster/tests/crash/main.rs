@@ -1,10 +1,12 @@
 //! Devices register continuously while the process is killed at random moments. Afterwards every acknowledged registration
-//! must exist, and metering must match the operations.
+//! must exist, and metering must match the operations. `cluster` does the same to several nodes and their database.
 //!
 //! `MUSTER_CRASH_ROUNDS` sets the number of kills, and `MUSTER_CRASH_SEED` repeats the load of an earlier run. The exact
 //! moment of a kill depends on the machine, so a seed repeats the load, not the failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod cluster;
+mod deployment;
 mod inspector;
 mod moves;
 mod process;
@@ -14,6 +16,7 @@ mod worker;
 
 use std::time::Duration;
 
+use deployment::Deployment;
 use inspector::Inspector;
 use process::Muster;
 use random::Random;
@@ -49,7 +52,7 @@ async fn acknowledged_registrations_survive_kills() {
     let folder = tempfile::tempdir().unwrap();
 
     let mut muster = Muster::start(folder.path()).await;
-    let scene = Scene::set(&muster).await;
+    let scene = Scene::set(&muster.deployment()).await;
     let mut workers: Vec<Worker> =
         (0..WORKERS).map(|number| Worker::new(number, random.fork(), scene.clone())).collect();
     for round in 1..=rounds {
@@ -59,7 +62,7 @@ async fn acknowledged_registrations_survive_kills() {
             Muster::start_and_kill(folder.path(), Duration::from_millis(random.below(RECOVERY_MILLIS))).await;
         }
         muster = Muster::start(folder.path()).await;
-        let mut inspector = Inspector::new(&muster);
+        let mut inspector = Inspector::new(&muster.deployment());
         for (worker, known) in workers.iter_mut().zip(known) {
             let (old, new) = worker.entries.split_at_mut(known);
             for entry in new.iter_mut().chain(sample(old, &mut random)) {
@@ -68,8 +71,9 @@ async fn acknowledged_registrations_survive_kills() {
         }
         println!("round {round}: {}", Tally::of(&workers));
     }
+    assert!(workers.iter().all(|worker| worker.unavailable == 0), "the service was never unavailable");
     let entries: Vec<Entry> = workers.into_iter().flat_map(|worker| worker.entries).collect();
-    examine_all(&muster, entries).await;
+    examine_all(&muster.deployment(), entries).await;
     muster.stop().await;
 }
 
@@ -78,7 +82,7 @@ async fn storm(muster: Muster, workers: Vec<Worker>, moment: Duration) -> Vec<Wo
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
     for worker in workers {
-        running.spawn(worker.run(muster.endpoint(), stop.clone()));
+        running.spawn(worker.run(muster.deployment().endpoint, stop.clone()));
     }
     tokio::time::sleep(moment).await;
     muster.kill().await;
@@ -88,8 +92,8 @@ async fn storm(muster: Muster, workers: Vec<Worker>, moment: Duration) -> Vec<Wo
     workers
 }
 
-async fn examine_all(muster: &Muster, mut entries: Vec<Entry>) {
-    let mut inspector = Inspector::new(muster);
+async fn examine_all(deployment: &Deployment, mut entries: Vec<Entry>) {
+    let mut inspector = Inspector::new(deployment);
     let mut assigned = 0;
     for entry in &mut entries {
         assigned += u64::from(inspector.examine(entry).await);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fleet::{BulkMode, Device, Endpoint, HubRegistry, ServiceClient, Transport, register};
+use fleet::{BulkMode, Device, HubRegistry, Transport, register};
 use model::{DeviceId, HubName, RegistrationId, SymmetricKey};
 use serde_json::{Value, json};
 use tokio::{
@@ -11,9 +11,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use wire::sas::ConnectionString;
 
-use crate::{from_environment, process::Muster, random, random::Random, scene};
+use crate::{deployment::Deployment, from_environment, process::Muster, random, random::Random};
 
 /// The default number of kills; `MUSTER_CRASH_ROUNDS` overrides it.
 const ROUNDS: u64 = 8;
@@ -40,7 +39,7 @@ async fn each_device_is_at_one_hub_after_kills() {
     let mut muster = Muster::start(folder.path()).await;
     let mut movers: Vec<Mover> = (0..MOVERS).map(|number| Mover::new(number, random.fork())).collect();
     for mover in &movers {
-        scene::service(&muster).create_enrollment(&mover.enrollment(&muster, 0)).await.unwrap();
+        muster.deployment().service().create_enrollment(&mover.enrollment(&muster, 0)).await.unwrap();
     }
     for round in 1..=rounds {
         movers = storm(muster, movers, Duration::from_millis(random.below(STORM_MILLIS))).await;
@@ -60,7 +59,7 @@ async fn storm(muster: Muster, movers: Vec<Mover>, moment: Duration) -> Vec<Move
     let mut running = JoinSet::new();
     for mover in movers {
         let enrollments = [mover.enrollment(&muster, 0), mover.enrollment(&muster, 1)];
-        running.spawn(mover.run(scene::service(&muster), muster.endpoint(), enrollments, stop.clone()));
+        running.spawn(mover.run(muster.deployment(), enrollments, stop.clone()));
     }
     sleep(moment).await;
     muster.kill().await;
@@ -98,17 +97,17 @@ impl Mover {
 
     async fn run(
         mut self,
-        mut service: ServiceClient,
-        endpoint: Endpoint,
+        deployment: Deployment,
         enrollments: [Value; 2],
         stop: CancellationToken,
     ) -> Mover {
+        let mut service = deployment.service();
         let device = Device::with_key(RegistrationId::parse(&self.id).unwrap(), self.key());
         while !stop.is_cancelled() {
             let wanted = enrollments[self.random.below(2) as usize].clone();
             let moving = async {
                 service.bulk(BulkMode::Update, &[wanted]).await.ok()?;
-                register(&endpoint, &device, Transport::Https, None).await.ok()
+                register(&deployment.endpoint, &device, Transport::Https, None).await.ok()
             };
             tokio::select! {
                 biased;
@@ -125,7 +124,8 @@ impl Mover {
 
     /// Waits until the device is at its hub alone, with its twin; otherwise fails.
     async fn examine(&self, muster: &Muster) {
-        let (mut service, mut hubs) = (scene::service(muster), registries(muster));
+        let deployment = muster.deployment();
+        let (mut service, mut hubs) = (deployment.service(), registries(&deployment));
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let state = service.registration(&self.id).await.unwrap();
@@ -154,11 +154,6 @@ impl Mover {
     }
 }
 
-fn registries(muster: &Muster) -> Vec<(HubName, HubRegistry)> {
-    let registry = |hub: &server::dev::DevHub| {
-        let connection = ConnectionString::parse(&hub.connection_string).unwrap();
-        let name = HubName::parse(&hub.host_name).unwrap();
-        (name, HubRegistry::new(&connection, muster.info.ports.https, muster.trust()).unwrap())
-    };
-    muster.info.hubs.iter().map(registry).collect()
+fn registries(deployment: &Deployment) -> Vec<(HubName, HubRegistry)> {
+    deployment.hubs.iter().map(|hub| (hub.endpoint.name.clone(), hub.registry())).collect()
 }

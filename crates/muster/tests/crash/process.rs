@@ -2,14 +2,17 @@
 
 use std::{fs::File, path::Path, process::Stdio, time::Duration};
 
-use fleet::{Endpoint, Trust};
-use model::{HostName, IdScope};
-use server::dev::DevInfo;
+use fleet::{Endpoint, HubEndpoint, Trust};
+use model::{HostName, HubName, IdScope};
+use server::dev::{DevHub, DevInfo};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
+use wire::sas::ConnectionString;
+
+use crate::deployment::{DeployedHub, Deployment};
 
 /// The time limit of a start, including the recovery, which takes a fraction of it.
 const START: Duration = Duration::from_secs(60);
@@ -53,21 +56,34 @@ impl Muster {
         assert!(status.success(), "{status}");
     }
 
-    /// Returns the endpoint where devices register.
-    pub fn endpoint(&self) -> Endpoint {
-        Endpoint {
+    /// Returns the service and its hubs.
+    pub fn deployment(&self) -> Deployment {
+        let DevInfo { ports, .. } = self.info;
+        let trust = Trust::from_pem(&std::fs::read(&self.info.ca_file).unwrap()).unwrap();
+        let endpoint = Endpoint {
             host: HostName::parse(&self.info.device_endpoint).unwrap(),
-            https_port: self.info.ports.https,
-            mqtts_port: self.info.ports.mqtts,
-            amqps_port: self.info.ports.amqps,
+            https_port: ports.https,
+            mqtts_port: ports.mqtts,
+            amqps_port: ports.amqps,
             id_scope: IdScope::parse(&self.info.id_scope).unwrap(),
-            trust: self.trust(),
-        }
+            trust: trust.clone(),
+        };
+        let hub = |hub: &DevHub| {
+            let name = HubName::parse(&hub.host_name).unwrap();
+            DeployedHub {
+                endpoint: HubEndpoint { name, mqtts_port: ports.mqtts, trust: trust.clone() },
+                owner: ConnectionString::parse(&hub.connection_string).unwrap(),
+                https_port: ports.https,
+            }
+        };
+        let hubs = self.info.hubs.iter().map(hub).collect();
+        let operator = ConnectionString::parse(&self.info.service_connection_string).unwrap();
+        Deployment { endpoint, operator, hubs }
     }
 
-    /// Returns the CAs that devices and operators trust.
-    pub fn trust(&self) -> Trust {
-        Trust::from_pem(&std::fs::read(&self.info.ca_file).unwrap()).unwrap()
+    /// Returns the process ID.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
     }
 }
 

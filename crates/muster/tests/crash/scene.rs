@@ -5,9 +5,9 @@ use std::sync::Arc;
 use fleet::{BulkMode, CertificateAuthority, Device, ServiceClient};
 use model::{RegistrationId, SymmetricKey};
 use serde_json::{Value, json};
-use wire::sas::ConnectionString;
+use tokio::task::JoinSet;
 
-use crate::process::Muster;
+use crate::deployment::Deployment;
 
 /// The number of individual enrollments of each worker.
 pub const INDIVIDUALS: usize = 20;
@@ -32,8 +32,8 @@ pub enum Kind {
 
 impl Scene {
     /// Creates the enrollments.
-    pub async fn set(muster: &Muster) -> Scene {
-        let mut service = service(muster);
+    pub async fn set(deployment: &Deployment) -> Scene {
+        let mut service = deployment.service();
         let root = CertificateAuthority::root("Crash root").unwrap();
         let authority = root.intermediate("Crash factory").unwrap();
         let signing = json!({"signingCertificates": {"primary": {"certificate": root.pem()}}});
@@ -50,9 +50,12 @@ impl Scene {
             .flat_map(|worker| (0..INDIVIDUALS).map(move |number| name(Kind::Individual, worker, number)))
             .map(|id| individual(&id))
             .collect();
+        let mut creating = JoinSet::new();
         for some in individuals.chunks(ServiceClient::BULK_LIMIT) {
-            service.bulk(BulkMode::Create, some).await.unwrap();
+            let (mut service, some) = (deployment.service(), some.to_vec());
+            creating.spawn(async move { service.bulk(BulkMode::Create, &some).await.unwrap() });
         }
+        creating.join_all().await;
         scene
     }
 
@@ -68,12 +71,6 @@ impl Scene {
             Kind::KeyGroup => Device::in_group(registration_id, &self.group_key),
         }
     }
-}
-
-/// Makes a client of the service endpoint.
-pub fn service(muster: &Muster) -> ServiceClient {
-    let connection = ConnectionString::parse(&muster.info.service_connection_string).unwrap();
-    ServiceClient::new(&connection, muster.info.ports.https, muster.trust()).unwrap()
 }
 
 /// Returns the registration ID of a worker's device.
@@ -108,7 +105,8 @@ fn initial_twin(kind: Kind, id: &str) -> Value {
     json!({"tags": tags(kind, id), "properties": {"desired": desired(kind, id)}})
 }
 
-fn individual(id: &str) -> Value {
+/// Makes an individual enrollment.
+pub fn individual(id: &str) -> Value {
     let key = individual_key(id).to_base64();
     json!({
         "registrationId": id,
@@ -123,6 +121,7 @@ pub fn device_id(kind: Kind, id: &str) -> String {
     if kind == Kind::Individual { format!("{id}#device") } else { id.to_owned() }
 }
 
-fn individual_key(id: &str) -> SymmetricKey {
+/// Returns the key of an individual enrollment.
+pub fn individual_key(id: &str) -> SymmetricKey {
     SymmetricKey::from_bytes(&[9; 32]).unwrap().derive(id)
 }

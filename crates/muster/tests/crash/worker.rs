@@ -14,10 +14,15 @@ use crate::{
 /// The pause after a failure, which limits the requests to a dead server.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The pause of a device whose service is unavailable.
+const UNAVAILABLE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Registers its own devices, one at a time.
 pub struct Worker {
     pub number: usize,
     pub entries: Vec<Entry>,
+    /// The number of replies that the service is unavailable.
+    pub unavailable: u64,
     random: Random,
     scene: Scene,
 }
@@ -44,7 +49,7 @@ pub struct Assignment {
 
 impl Worker {
     pub fn new(number: usize, random: Random, scene: Scene) -> Worker {
-        Worker { number, entries: Vec::new(), random, scene }
+        Worker { number, entries: Vec::new(), unavailable: 0, random, scene }
     }
 
     /// Registers devices until the token is canceled.
@@ -60,6 +65,10 @@ impl Worker {
                     Ok(reply) => entry.acknowledge(Assignment { hub: reply.hub, device_id: reply.device_id }),
                     // The server is gone; it may have executed the request.
                     Err(RegisterError::Transport(_)) => tokio::time::sleep(PAUSE).await,
+                    Err(RegisterError::Refused(refusal)) if refusal.status == 503 => {
+                        self.unavailable += 1;
+                        tokio::time::sleep(UNAVAILABLE_PAUSE).await;
+                    }
                     Err(error) => panic!("{}: {error}", entry.device.registration_id),
                 },
                 () = stop.cancelled() => {}

@@ -1,0 +1,218 @@
+//! Nodes: several `muster serve` on one database, behind HAProxy, with the hubs of another process.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fleet::{Endpoint, Trust};
+use http::{Method, StatusCode};
+use model::{HostName, IdScope};
+use net::client::{Call, Deadlines, HttpsConnection};
+use tempfile::TempDir;
+use testkit::server_certificate::ServerCertificate;
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+use wire::sas::ConnectionString;
+
+use super::haproxy::HaProxy;
+use crate::{deployment::Deployment, process::Muster};
+
+const KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
+
+/// The time limit of whatever a test waits for, on a busy machine.
+pub const TIMEOUT: Duration = Duration::from_secs(90);
+
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The ports of the listeners of a node or of the load balancer.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub https: u16,
+    pub mqtts: u16,
+    pub amqps: u16,
+}
+
+/// A process of the service.
+pub struct Node {
+    pub number: usize,
+    pub ports: Ports,
+    config: PathBuf,
+    child: Option<Child>,
+}
+
+/// Nodes and all around them.
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    pub hubs: Muster,
+    balancer: HaProxy,
+    ca: String,
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts one node for each of these URLs of one database.
+    pub async fn start(databases: &[String]) -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let hubs = Muster::start(&folder.path().join("hubs")).await;
+        let ServerCertificate { ca, certificate, key } = ServerCertificate::of("127.0.0.1");
+        std::fs::write(folder.path().join("server.pem"), certificate).unwrap();
+        std::fs::write(folder.path().join("server.key"), key).unwrap();
+        let mut nodes = Vec::new();
+        for (number, database) in databases.iter().enumerate() {
+            let ports = free_ports();
+            let config = folder.path().join(format!("node-{number}.toml"));
+            std::fs::write(&config, configuration(folder.path(), number, ports, database, &hubs)).unwrap();
+            nodes.push(Node { number, ports, config, child: None });
+        }
+        let init = muster().args(["store", "init", "--config"]).arg(&nodes[0].config).output().await.unwrap();
+        assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+        let balancer =
+            HaProxy::start(folder.path(), &nodes.iter().map(|node| node.ports).collect::<Vec<_>>());
+        let mut cluster = Cluster { nodes, hubs, balancer, ca, _folder: folder };
+        for number in 0..databases.len() {
+            cluster.start_node(number).await;
+        }
+        // The load balancer learns that later.
+        cluster.until_ready().await;
+        cluster
+    }
+
+    /// Starts a node, and waits until it is ready.
+    pub async fn start_node(&mut self, number: usize) {
+        self.nodes[number].spawn();
+        let deployment = self.node(number);
+        until("the node is ready", async || is_ready(&deployment).await).await;
+    }
+
+    /// Returns the service as it is seen through the load balancer.
+    pub fn deployment(&self) -> Deployment {
+        let mut deployment = self.hubs.deployment();
+        let Ports { https, mqtts, amqps } = self.balancer.ports;
+        deployment.endpoint = Endpoint {
+            host: HostName::parse("127.0.0.1").unwrap(),
+            https_port: https,
+            mqtts_port: mqtts,
+            amqps_port: amqps,
+            id_scope: IdScope::parse("0neAAAAAAAA").unwrap(),
+            trust: Trust::from_pem(self.ca.as_bytes()).unwrap(),
+        };
+        let operator = format!("HostName=127.0.0.1;SharedAccessKeyName=owner;SharedAccessKey={KEY}");
+        deployment.operator = ConnectionString::parse(&operator).unwrap();
+        deployment
+    }
+
+    /// Returns the service as it is seen at one node.
+    pub fn node(&self, number: usize) -> Deployment {
+        let Ports { https, mqtts, amqps } = self.nodes[number].ports;
+        self.deployment().at(https, mqtts, amqps)
+    }
+
+    /// Waits until the load balancer sends devices to a node again.
+    pub async fn until_ready(&self) {
+        let deployment = self.deployment();
+        until("a node is ready", async || is_ready(&deployment).await).await;
+    }
+}
+
+impl Node {
+    fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the node runs");
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-node-{}.log", self.number));
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut command = muster();
+        command.args(["serve", "--log", "info", "--config"]).arg(&self.config).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Sends SIGKILL, and waits until the process is gone.
+    pub async fn kill(&mut self) {
+        let mut child = self.child.take().expect("the node runs");
+        assert_eq!(child.try_wait().unwrap(), None, "node {} ended by itself", self.number);
+        child.kill().await.unwrap();
+    }
+
+    /// Stops the process where it is, until [`resume`](Node::resume).
+    pub async fn pause(&self) {
+        self.signal("-STOP").await;
+    }
+
+    pub async fn resume(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        signal_process(self.child.as_ref().expect("the node runs").id().unwrap(), signal).await;
+    }
+}
+
+/// Sends a signal to a process.
+pub async fn signal_process(id: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &id.to_string()]).status().await.unwrap().success());
+}
+
+/// Returns the status of `GET` of a path at a service; absent if it does not answer.
+pub async fn status(deployment: &Deployment, path: &str) -> Option<StatusCode> {
+    let deadline = Duration::from_secs(5);
+    let deadlines = Deadlines { connect: deadline, exchange: deadline };
+    let (port, config) = (deployment.endpoint.https_port, deployment.trust().anonymous());
+    let mut connection = HttpsConnection::open("127.0.0.1", port, config, deadlines).await.ok()?;
+    let call = Call { method: Method::GET, path_and_query: path.to_owned(), ..Call::default() };
+    Some(connection.call(call).await.ok()?.status())
+}
+
+pub async fn is_ready(deployment: &Deployment) -> bool {
+    status(deployment, "/readyz").await == Some(StatusCode::OK)
+}
+
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn muster() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    command
+        .env_remove("MUSTER_STORE")
+        .env_remove("MUSTER_CONFIG")
+        .env_remove("MUSTER_LOG")
+        .kill_on_drop(true);
+    command
+}
+
+fn configuration(folder: &Path, number: usize, ports: Ports, database: &str, hubs: &Muster) -> String {
+    let (folder, Ports { https, mqtts, amqps }) = (folder.display(), ports);
+    let ca = &hubs.info.ca_file;
+    let link = |hub: &server::dev::DevHub| {
+        format!("[[instance.linked_hub]]\nconnection_string = {:?}\nca = {ca:?}\n", hub.connection_string)
+    };
+    let links: String = hubs.info.hubs.iter().map(link).collect();
+    format!(
+        "data_dir = \"{folder}/node-{number}\"\nmaster_key_file = \"{folder}/master.key\"\nstore = {database:?}\n\
+         [listen]\nhttps = \"127.0.0.1:{https}\"\nmqtts = \"127.0.0.1:{mqtts}\"\namqps = \"127.0.0.1:{amqps}\"\n\
+         [[tls]]\ncertificate = \"{folder}/server.pem\"\nkey = \"{folder}/server.key\"\n\
+         [[instance]]\nname = \"plant\"\nid_scope = \"0neAAAAAAAA\"\nservice_hosts = [\"127.0.0.1\"]\n\
+         require_verified_ca = false\n\
+         [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n\
+         rights = \"ServiceConfig, EnrollmentWrite, RegistrationStatusWrite\"\n{links}"
+    )
+}
+
+fn free_ports() -> Ports {
+    let listeners = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [https, mqtts, amqps] = listeners.map(|listener| listener.local_addr().unwrap().port());
+    Ports { https, mqtts, amqps }
+}
+
+impl HaProxy {
+    /// Starts it on free ports.
+    fn start(folder: &Path, nodes: &[Ports]) -> HaProxy {
+        HaProxy::on(free_ports(), folder, nodes)
+    }
+}
