@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use model::{DeviceId, IdScope, RegistrationId, SymmetricKey};
 use net::tls::Identity;
-use wire::sas::{self, UnsignedToken};
+use wire::{
+    device::DeviceAddress,
+    sas::{self, UnsignedToken},
+};
 
 use crate::{
     clock::expiry_after,
@@ -72,7 +75,7 @@ impl Device {
     pub(crate) fn first_token(&self, id_scope: &IdScope) -> Option<String> {
         match &self.credentials {
             Credentials::Key(key) => {
-                let resource = self.registration(id_scope);
+                let resource = self.address(id_scope).to_string();
                 let expiry = expiry_after(TOKEN_LIFETIME);
                 Some(sas::sign(&resource, key.as_bytes(), expiry, Some(REGISTRATION)))
             }
@@ -83,7 +86,7 @@ impl Device {
     /// Returns the token for the provisioning endpoint that the TPM signs with the key of the challenge, imported
     /// before.
     pub(crate) async fn proof(&self, id_scope: &IdScope, tpm: &Tpm) -> Result<String, TpmError> {
-        by_tpm(tpm, &self.registration(id_scope), Some(REGISTRATION)).await
+        by_tpm(tpm, &self.address(id_scope).to_string(), Some(REGISTRATION)).await
     }
 
     /// Returns the token for a hub; `None` for a device with a certificate.
@@ -102,8 +105,9 @@ impl Device {
         })
     }
 
-    fn registration(&self, id_scope: &IdScope) -> String {
-        format!("{id_scope}/registrations/{}", self.registration_id)
+    /// Returns the address of the device in an instance.
+    pub(crate) fn address(&self, id_scope: &IdScope) -> DeviceAddress {
+        DeviceAddress { id_scope: id_scope.clone(), registration_id: self.registration_id.clone() }
     }
 }
 

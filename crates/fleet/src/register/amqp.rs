@@ -7,16 +7,19 @@ use net::client::{AmqpClient, AmqpClientError, Duplex, Login};
 use serde_json::Value;
 use wire::device::RegistrationOperation;
 
-use super::answer::Answer;
-use super::channel::{Channel, register_over};
-use super::sasl_tpm::SaslTpm;
-use super::{API_VERSION, CLIENT_VERSION, Registered};
 use crate::{
     carrier::{Carrier, Protocol},
     device::Device,
     endpoint::Endpoint,
     failure::{RegisterError, TransportError},
     timeouts::EXCHANGE_TIMEOUT,
+};
+
+use super::{
+    API_VERSION, CLIENT_VERSION, Registered,
+    answer::Answer,
+    channel::{Channel, register_over},
+    sasl_tpm::SaslTpm,
 };
 
 /// An AMQP connection of one device to the device endpoint.
@@ -58,7 +61,7 @@ async fn connect(
 ) -> Result<AmqpClient<Box<dyn Duplex>>, TransportError> {
     let protocol = Protocol { port: endpoint.amqps_port, subprotocol: "AMQPWSB10" };
     let stream = carrier.connect(endpoint, device, protocol).await?;
-    let name = format!("{}/registrations/{}", endpoint.id_scope, device.registration_id);
+    let name = device.address(&endpoint.id_scope).to_string();
     let mut by_tpm = device.tpm().map(|tpm| SaslTpm::new((device, tpm), &endpoint.id_scope));
     let login = match (token.as_deref(), &mut by_tpm) {
         (Some(password), _) => Login::Plain { name: &name, password },

@@ -7,12 +7,15 @@ use model::{IdScope, OperationId, TpmIdentity};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Registered;
-use super::answer::{Answer, Step};
 use crate::{
     device::Device,
     failure::{RegisterError, TransportError},
     tpm::Tpm,
+};
+
+use super::{
+    Registered,
+    answer::{Answer, Step},
 };
 
 /// The maximum time until a device is assigned. The hosted service takes seconds.

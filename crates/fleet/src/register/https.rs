@@ -5,16 +5,18 @@ use http::{Method, header::RETRY_AFTER};
 use model::{IdScope, OperationId};
 use net::client::{Call, HttpsConnection};
 use serde_json::Value;
-use wire::sas::encode_component;
 
-use super::answer::Answer;
-use super::channel::{Channel, register_over};
-use super::{API_VERSION, Registered};
 use crate::{
     device::Device,
     endpoint::Endpoint,
     failure::{RegisterError, TransportError},
     timeouts::DEADLINES,
+};
+
+use super::{
+    API_VERSION, Registered,
+    answer::Answer,
+    channel::{Channel, register_over},
 };
 
 /// An HTTPS connection to the device endpoint, which is closed on drop.
@@ -39,11 +41,7 @@ impl HttpsSession {
         payload: Option<&Value>,
     ) -> Result<Registered, RegisterError> {
         let mut channel = HttpsChannel {
-            base: format!(
-                "/{}/registrations/{}",
-                self.id_scope,
-                encode_component(device.registration_id.as_str())
-            ),
+            base: format!("/{}", device.address(&self.id_scope)),
             token: device.first_token(&self.id_scope),
             connection: &mut self.connection,
         };

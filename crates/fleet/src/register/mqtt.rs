@@ -4,19 +4,22 @@ use bytes::Bytes;
 use model::OperationId;
 use serde_json::Value;
 use wire::{
-    device::RegistrationOperation,
+    device::{MqttUserName, RegistrationOperation},
     topics::{RegistrationReplies, RegistrationReply, RegistrationRequest},
 };
 
-use super::answer::Answer;
-use super::channel::{Channel, register_over};
-use super::{API_VERSION, CLIENT_VERSION, Registered};
 use crate::{
     carrier::{Carrier, Protocol},
     device::Device,
     endpoint::Endpoint,
     failure::{RegisterError, TransportError},
     mqtt::{Login, MqttConnection},
+};
+
+use super::{
+    API_VERSION, CLIENT_VERSION, Registered,
+    answer::Answer,
+    channel::{Channel, register_over},
 };
 
 /// An MQTT connection of one device to the device endpoint.
@@ -57,14 +60,16 @@ async fn connect(
     carrier: Carrier,
     token: Option<String>,
 ) -> Result<MqttConnection, TransportError> {
-    let id = &device.registration_id;
-    let attestation = if device.tpm().is_some() && token.is_none() { "&attestation=tpm" } else { "" };
+    let username = MqttUserName {
+        id_scope: endpoint.id_scope.clone(),
+        registration_id: device.registration_id.clone(),
+        api_version: API_VERSION.to_owned(),
+        client_version: CLIENT_VERSION.to_owned(),
+        asks_for_challenge: device.tpm().is_some() && token.is_none(),
+    };
     let login = Login {
-        client_id: id.to_string(),
-        username: format!(
-            "{}/registrations/{id}/api-version={API_VERSION}&ClientVersion={CLIENT_VERSION}{attestation}",
-            endpoint.id_scope
-        ),
+        client_id: device.registration_id.to_string(),
+        username: username.to_string(),
         password: token,
     };
     let protocol = Protocol { port: endpoint.mqtts_port, subprotocol: "mqtt" };

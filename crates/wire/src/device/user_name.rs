@@ -1,7 +1,11 @@
 //! The user name of a device over MQTT.
 
+use std::fmt;
+
 use model::{IdScope, RegistrationId};
 use percent_encoding::percent_decode_str;
+
+use crate::sas::encode_component;
 
 use super::address::DeviceAddress;
 
@@ -46,12 +50,21 @@ impl MqttUserName {
     }
 }
 
+impl fmt::Display for MqttUserName {
+    /// Writes the user name in its standard form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = encode_component(&self.api_version);
+        let client = encode_component(&self.client_version);
+        let attestation = if self.asks_for_challenge { "&attestation=tpm" } else { "" };
+        write!(f, "{}/api-version={version}&ClientVersion={client}{attestation}", self.address())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sas::encode_component;
 
     #[test]
     fn user_names_of_sdks_are_parsed() {
@@ -88,19 +101,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn user_names_are_written_as_sdks_do() {
+        for text in [
+            "0ne00000001/registrations/reg-1/api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device%2F1.9.1",
+            "0ne00000001/registrations/reg-1/api-version=2021-06-01&ClientVersion=muster-fleet&attestation=tpm",
+        ] {
+            assert_eq!(MqttUserName::parse(text).unwrap().to_string(), text);
+        }
+    }
+
     proptest! {
         /// The address is the one that other transports read, and the parameters read back from their standard form.
         #[test]
         fn user_names_read_back(text in "0ne/registrations/[a-z0-9-]{1,6}/\\??\\PC{0,40}|\\PC{0,100}") {
             if let Some(name) = MqttUserName::parse(&text) {
-                let standard = format!(
-                    "{}/api-version={}&ClientVersion={}{}",
-                    name.address(),
-                    encode_component(&name.api_version),
-                    encode_component(&name.client_version),
-                    if name.asks_for_challenge { "&attestation=tpm" } else { "" },
-                );
-                prop_assert_eq!(MqttUserName::parse(&standard), Some(name));
+                prop_assert_eq!(MqttUserName::parse(&name.to_string()), Some(name));
             }
         }
 
