@@ -8,10 +8,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails has nothing to say")]
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use durable::Sealer;
 use model::{Day, EnrollmentSettings, OperationKind, RegistrationId};

@@ -1,12 +1,18 @@
 //! The damaged records that were found: each is logged once, counted for monitoring, and forgotten when it is written or
 //! deleted.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use provisioning::RecordKind;
-use provisioning::ports::{DamagedRecord, KnownDamage};
+use provisioning::{
+    RecordKind,
+    ports::{DamagedRecord, KnownDamage},
+};
 
 /// The most records that are remembered, about 200 bytes each; further ones are only counted.
 const MAX_KNOWN: usize = 10_000;

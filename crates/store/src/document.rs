@@ -5,13 +5,9 @@ use std::sync::Arc;
 use durable::Sealer;
 use model::IdScope;
 use provisioning::ports::{DamagedRecord, StoreError};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::broken;
-use crate::damage::DamageLog;
-use crate::engine::FoundRow;
-use crate::table::Table;
+use crate::{broken, damage::DamageLog, engine::FoundRow, table::Table};
 
 /// The row that a document belongs to. It is sealed for this row, so that a copy in another row does not open.
 #[derive(Debug, Clone, Copy)]

@@ -3,12 +3,16 @@
 //! A snapshot that is in use is never changed; the next one is made from a copy, which shares all that stays, by reading the
 //! change log (`refresh.rs`).
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use model::{IdScope, Instance};
-use provisioning::configuration::{Configuration, Snapshot};
-use provisioning::ports::{DamagedRecord, StoreError};
+use provisioning::{
+    configuration::{Configuration, Snapshot},
+    ports::{DamagedRecord, StoreError},
+};
 
 /// All instances at one moment, served or not.
 #[derive(Debug, Clone, Default)]

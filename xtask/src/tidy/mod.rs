@@ -29,10 +29,10 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     let mut findings = floors::check(&floors::edges(root)?);
     for file in &files {
         findings.extend(shape::check(file));
+        findings.extend(imports::check(file));
         findings.extend(names::check(file));
         findings.extend(lines::check(file));
     }
-    findings.extend(imports::check(&files));
     findings.extend(limits::check(&files));
     findings.extend(map::check(&files));
     findings.extend(retired::check(&files));

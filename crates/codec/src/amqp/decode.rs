@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 
-use super::code;
-use super::fields::Fields;
-use super::value::{Entries, Value};
+use super::{
+    code,
+    fields::Fields,
+    value::{Entries, Value},
+};
 
 /// The reasons why bytes are not a valid AMQP frame or message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

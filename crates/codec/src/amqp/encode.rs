@@ -2,8 +2,10 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::code;
-use super::value::{Entries, Value};
+use super::{
+    code,
+    value::{Entries, Value},
+};
 
 /// The reasons why a value or frame cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-use super::decode::{DecodeError, Reader};
-use super::value::{Entries, Value};
+use super::{
+    decode::{DecodeError, Reader},
+    value::{Entries, Value},
+};
 
 /// The fields of a composite value, in order. Absent trailing fields count as null (§1.4).
 pub(super) struct Fields<'a> {

@@ -2,10 +2,12 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::decode::{DecodeError, Reader};
-use super::encode::EncodeError;
-use super::performative::Performative;
-use super::sasl::SaslFrame;
+use super::{
+    decode::{DecodeError, Reader},
+    encode::EncodeError,
+    performative::Performative,
+    sasl::SaslFrame,
+};
 
 /// The protocol that a protocol header announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,12 @@
 //! Frames that the standard forbids or a limit excludes, each with the reason of its refusal.
 
-use super::DecodeError::{self, *};
-use super::tests::{LIMIT, framed, nested};
-use super::{Message, decode_frame, decode_protocol, decode_sasl};
 use crate::notation::bytes;
+
+use super::{
+    DecodeError::{self, *},
+    Message, decode_frame, decode_protocol, decode_sasl,
+    tests::{LIMIT, framed, nested},
+};
 
 /// Whole frames, in the notation of [`bytes`].
 const FRAMES: &[(&str, DecodeError)] = &[

@@ -4,10 +4,12 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::decode::{DecodeError, Reader};
-use super::encode::{EncodeError, FieldsOut, Names, put_descriptor, put_value};
-use super::fields::{Field, Fields, Millis, Name};
-use super::value::{Entries, Value};
+use super::{
+    decode::{DecodeError, Reader},
+    encode::{EncodeError, FieldsOut, Names, put_descriptor, put_value},
+    fields::{Field, Fields, Millis, Name},
+    value::{Entries, Value},
+};
 
 /// A message. Header, delivery annotations and footer are skipped: they are for intermediaries.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -4,10 +4,12 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::decode::{DecodeError, Reader};
-use super::encode::{EncodeError, FieldsOut};
-use super::fields::{Fields, Name};
-use super::value::Value;
+use super::{
+    decode::{DecodeError, Reader},
+    encode::{EncodeError, FieldsOut},
+    fields::{Fields, Name},
+    value::Value,
+};
 
 /// A frame of the SASL negotiation.
 #[derive(Clone, PartialEq, Eq)]

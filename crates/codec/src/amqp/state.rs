@@ -4,10 +4,12 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::decode::{DecodeError, Reader};
-use super::encode::{EncodeError, FieldsOut, Names};
-use super::fields::{Field, Name};
-use super::value::{Entries, Value};
+use super::{
+    decode::{DecodeError, Reader},
+    encode::{EncodeError, FieldsOut, Names},
+    fields::{Field, Name},
+    value::{Entries, Value},
+};
 
 /// The error conditions in use.
 pub mod condition {

@@ -2,11 +2,13 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::packet::{
-    ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
-    Unsubscribe, Will,
+use super::{
+    packet::{
+        ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
+        Unsubscribe, Will,
+    },
+    topic::{is_filter, is_topic},
 };
-use super::topic::{is_filter, is_topic};
 
 /// Takes the first packet out of `buf`; returns `None` if it is incomplete.
 ///

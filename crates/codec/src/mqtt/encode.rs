@@ -2,11 +2,13 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::packet::{
-    ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
-    Unsubscribe,
+use super::{
+    packet::{
+        ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
+        Unsubscribe,
+    },
+    topic::{is_filter, is_topic},
 };
-use super::topic::{is_filter, is_topic};
 
 /// Appends `packet` to `out`; after an error `out` is as before. What this writes, [`super::decode()`] reads
 /// back equal.

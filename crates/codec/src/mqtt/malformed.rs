@@ -1,9 +1,12 @@
 //! Packets that MQTT 3.1.1 forbids, each with the reason it is refused for.
 
-use super::DecodeError::{self, *};
-use super::decode;
-use super::tests::LIMIT;
 use crate::notation::bytes;
+
+use super::{
+    DecodeError::{self, *},
+    decode,
+    tests::LIMIT,
+};
 
 /// In the notation of [`bytes`].
 const MALFORMED: &[(&str, DecodeError)] = &[

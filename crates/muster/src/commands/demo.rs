@@ -20,10 +20,9 @@ use server::{
 };
 use wire::sas::ConnectionString;
 
-use super::fleet::print_report;
-use super::stop_signal;
-use super::target::Target;
 use crate::output::{self, Format};
+
+use super::{fleet::print_report, stop_signal, target::Target};
 
 /// Provision a simulated fleet end to end, and print a report.
 ///

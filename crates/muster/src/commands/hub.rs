@@ -12,9 +12,9 @@ use model::HubName;
 use serde_json::{Value, json};
 use wire::sas::ConnectionString;
 
-use super::service::ServiceArgs;
-use super::target::read;
 use crate::output::{self, Format};
+
+use super::{service::ServiceArgs, target::read};
 
 mod latency;
 mod table;

@@ -3,12 +3,14 @@
 //! The test starts itself as a child, which registers devices as fast as it can and prints each ID once it is
 //! acknowledged; it is killed at a moment that differs from round to round.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use model::{Day, OperationKind, Registration, Status, StatusKind};
 use provisioning::ports::{Change, Commit, Expect, InstanceWriter, PageRequest, Registrations, Store, Usage};

@@ -1,10 +1,8 @@
 //! What is the embedded store's own: its file, its key, and what it does not read.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use durable::rusqlite::Connection;
-use durable::{KeyCheckError, Sealer};
+use durable::{KeyCheckError, Sealer, rusqlite::Connection};
 use model::{EnrollmentRef, Job, Registration, StatusKind, Timestamp};
 use provisioning::ports::{
     Change, Cleanups, Commit, Commits, Damage, Enrollments, Expect, InstanceWriter, Instances, LeaseName,

@@ -4,9 +4,7 @@
 //! the same record and write the same text. When a stored form has to change, the old file stays, as a document that
 //! must still be read, and the new form gets a file of its own.
 
-use std::fs;
-use std::num::NonZeroU32;
-use std::path::Path;
+use std::{fs, num::NonZeroU32, path::Path};
 
 use certpath::{Crl, CrlMaxAge};
 use model::{
@@ -16,8 +14,7 @@ use model::{
     KeyUse, LastAttestation, ListId, PolicyOf, RegistrationIds, RegistrationOwnership, Residue,
     RevocationList, Status, Timestamp, TpmHandover,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use testkit::sample;
 

@@ -1,18 +1,17 @@
 //! Looking for damage in a whole store, and dropping and restoring single records.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use durable::Sealer;
 use model::{EnrollmentRef, Registration};
 use provisioning::ports::{Attempts, Change, Commit, Commits, Expect, InstanceWriter, Instances, Outcome};
 use store::{EmbeddedStore, OpenError, RecordName, RepairError};
-use testkit::ca::Authority;
-use testkit::crl::Revocations;
-use testkit::sample;
+use testkit::{ca::Authority, crl::Revocations, sample};
 
-use crate::Directory;
-use crate::embedded::{lose_row, path, spoil};
+use crate::{
+    Directory,
+    embedded::{lose_row, path, spoil},
+};
 
 const PATIENT: Duration = Duration::from_secs(60);
 

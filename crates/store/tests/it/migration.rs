@@ -1,13 +1,10 @@
 //! Databases of earlier releases, brought to today's schema. Each folder of `tests/fixtures` is what a release wrote, and the
 //! file beside it says what is in there, as that release read it.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use certpath::Crl;
-use durable::Sealer;
-use durable::rusqlite::Connection;
+use durable::{Sealer, rusqlite::Connection};
 use model::{CaReference, Day, IdScope, Instance, ListId, RevocationList, StatusKind};
 use provisioning::ports::{
     Attempts, Change, Cleanups, Commit, Commits, Enrollments, Expect, Instances, Outcome, PageRequest,

@@ -10,11 +10,12 @@ use provisioning::ports::{
     Change, Commit, Expect, InstanceUpdate, LogError, LogFilter, LogPage, LogQuery, LogRetention, Outcome,
 };
 
-use super::trust::no_revocations;
-use super::world::{
-    World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
-};
 use crate::{ca::Authority, sample};
+
+use super::{
+    trust::no_revocations,
+    world::{World, put_block, put_certificate, put_group, put_individual, put_list, put_registration},
+};
 
 /// Changes of every kind, each with the attribution of its commit.
 pub(super) async fn every_change(world: World) {

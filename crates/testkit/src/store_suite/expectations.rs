@@ -5,11 +5,14 @@ use provisioning::ports::{
     Outcome::{self, Applied, Exists, Missing, OtherVersion},
 };
 
-use super::trust::{name, no_revocations};
-use super::world::{
-    Versioned, World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
-};
 use crate::{ca::Authority, sample};
+
+use super::{
+    trust::{name, no_revocations},
+    world::{
+        Versioned, World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
+    },
+};
 
 /// The state, the precondition, and the outcomes of a write and of a deletion.
 const CASES: &[(State, Expected, Outcome, Outcome)] = &[

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use model::OperationKind;
 use provisioning::ports::{Change, Commit, Expect, Guard, Guarded, Outcome};
 
-use super::trust::no_revocations;
-use super::world::{
-    TODAY, Versioned, World, put_certificate, put_group, put_individual, put_list, put_registration,
+use crate::{ca::Authority, sample};
+
+use super::{
+    trust::no_revocations,
+    world::{
+        TODAY, Versioned, World, put_certificate, put_group, put_individual, put_list, put_registration,
+    },
 };
-use crate::ca::Authority;
-use crate::sample;
 
 const VERSION: &str = "before";
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use model::{Day, Instance, ListId, OperationKind, Timestamp};
 use provisioning::ports::{Change, Expect, InstanceUpdate, LogRetention, Outcome};
 
-use super::trust::no_revocations;
-use super::world::{
-    World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
-};
 use crate::{ca::Authority, sample};
+
+use super::{
+    trust::no_revocations,
+    world::{World, put_block, put_certificate, put_group, put_individual, put_list, put_registration},
+};
 
 /// Whatever one handle acknowledged, the other one reads next; in turns, for what is kept in memory and what is not.
 pub(super) async fn see_each_other(world: World) {

@@ -3,12 +3,15 @@
 use model::{DeviceId, EnrollmentGroup, OperationKind, PendingStep, Registration, Status, UsageRow};
 use provisioning::ports::{Change, Expect, Outcome};
 
-use super::trust::{name, no_revocations};
-use super::world::{
-    TODAY, Versioned, World, everything, put_block, put_certificate, put_group, put_individual, put_list,
-    put_registration,
-};
 use crate::{ca::Authority, sample};
+
+use super::{
+    trust::{name, no_revocations},
+    world::{
+        TODAY, Versioned, World, everything, put_block, put_certificate, put_group, put_individual, put_list,
+        put_registration,
+    },
+};
 
 pub(super) async fn reads(world: World) {
     let root = Authority::root("Root");

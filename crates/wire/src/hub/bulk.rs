@@ -3,8 +3,10 @@
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use super::device::{Authentication, Capabilities, Status};
-use super::twin::Part;
+use super::{
+    device::{Authentication, Capabilities, Status},
+    twin::Part,
+};
 
 /// One device of a bulk request.
 #[derive(Debug, Deserialize)]

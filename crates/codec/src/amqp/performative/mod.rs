@@ -9,8 +9,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::state::{AmqpError, DeliveryState};
-use super::value::Entries;
+use super::{
+    state::{AmqpError, DeliveryState},
+    value::Entries,
+};
 
 /// The body of a frame.
 #[derive(Debug, Clone, PartialEq)]

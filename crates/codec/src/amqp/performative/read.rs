@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 
+use crate::amqp::{
+    decode::{DecodeError, Reader},
+    fields::{Field, Fields},
+    value::{Entries, Value},
+};
+
 use super::{
     Attach, Begin, Close, Detach, Disposition, End, Flow, LinkFlow, Open, Performative, Role, SettleMode,
     Terminus, Transfer, descriptor,
 };
-use crate::amqp::decode::{DecodeError, Reader};
-use crate::amqp::fields::{Field, Fields};
-use crate::amqp::value::{Entries, Value};
 
 impl Performative {
     /// Reads a performative. The rest of the frame is the payload of a transfer.

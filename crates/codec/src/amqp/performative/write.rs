@@ -2,9 +2,12 @@
 
 use bytes::BytesMut;
 
+use crate::amqp::{
+    encode::{EncodeError, FieldsOut, Names},
+    state::AmqpError,
+};
+
 use super::{Attach, Begin, Disposition, Flow, Open, Performative, Role, SettleMode, Transfer, descriptor};
-use crate::amqp::encode::{EncodeError, FieldsOut, Names};
-use crate::amqp::state::AmqpError;
 
 impl Performative {
     pub(in crate::amqp) fn put(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
