@@ -205,7 +205,7 @@ impl FakeHub {
 }
 
 impl State {
-    /// Creates or updates the device with the credentials and capabilities of the order; returns it, and whether it is
+    /// Creates or updates the device with the credentials and capabilities of the spec; returns it, and whether it is
     /// new.
     fn device(&mut self, spec: &DeviceSpec) -> (&mut FakeDevice, bool) {
         self.versions += 1;
