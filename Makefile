@@ -68,6 +68,8 @@ TIMED := --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]'
 test-rust: ## unit, property and integration tests, and which were slowest; an ignored test is a failure
 	cargo test --locked --workspace --lib --bins --tests $(TIMED) -- -Z unstable-options --report-time 2>&1 \
 	  | tee target/test-rust.log
+	MUSTER_TEST_STORE=postgresql cargo test --locked -p device-api -p service-api --test it -- isolation register 2>&1 \
+	  | tee -a target/test-rust.log
 	cargo test --locked --workspace --doc 2>&1 | tee -a target/test-rust.log
 	@if grep -E '^test result: .* [1-9][0-9]* ignored' target/test-rust.log; then echo 'error: tests were ignored' >&2; exit 1; fi
 	@sed -nE 's/^test (.*) \.\.\. ok <([0-9.]+)s>$$/slow \2 s \1/p' target/test-rust.log | sort -k 2 -rn | sed -n 1,15p

@@ -17,19 +17,17 @@ use model::{
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Transport};
 use provisioning::{
     Provisioning,
-    ports::{
-        Change, Clock, Commit, Commits, Expect, Hubs, InstanceWriter, Instances, Registrations, RunnerId,
-        Unknown, Usage,
-    },
+    ports::{Change, Clock, Commit, Expect, Hubs, RunnerId, Store, Unknown},
 };
 use runner::{AssignmentRunner, RunLimits, Runner};
-use store::EmbeddedStore;
+use store::{EmbeddedStore, PostgresStore, postgres::Settings};
 use tempfile::TempDir;
 use testkit::{
     ca::Identity,
     clock::SteppedClock,
     entropy::SeededEntropy,
     hub::{FakeHub, FakeHubs},
+    postgres::Database,
     sample,
     webhook::FakeWebhook,
 };
@@ -64,7 +62,7 @@ pub const AT_ONCE: Timing = Timing { answer_within: Duration::from_millis(50), .
 
 /// Two instances, each linked to one and the same hub.
 pub struct World {
-    pub store: EmbeddedStore,
+    pub store: Arc<dyn Store>,
     pub hubs: Arc<FakeHubs>,
     pub runner: Arc<Runner>,
     pub runs: AssignmentRunner,
@@ -96,7 +94,7 @@ impl World {
 
     async fn within(hubs: Arc<FakeHubs>, port: Arc<dyn Hubs>, timing: Timing, limits: Limits) -> World {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let store = open(directory.path());
+        let store = open(directory.path()).await;
         for scope in [SCOPE, OTHER_SCOPE] {
             let hub =
                 LinkedHub { takes_new_devices: true, ..sample::instance(scope).linked_hubs.swap_remove(0) };
@@ -106,7 +104,7 @@ impl World {
         }
         let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
         let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
-            store: Arc::new(store.clone()),
+            store: Arc::clone(&store),
             hubs: port,
             webhook: Arc::new(FakeWebhook::default()),
             topology: Arc::new(Unknown),
@@ -115,7 +113,7 @@ impl World {
         }));
         let run_limits = RunLimits { per_instance: INSTANCE_ROOM, per_target: ROOM };
         let id = RunnerId::random(&*entropy);
-        let runner = Runner::with_limits(Arc::clone(&provisioning), Arc::new(store.clone()), id, run_limits);
+        let runner = Runner::with_limits(Arc::clone(&provisioning), store.clone(), id, run_limits);
         runner.start().await.unwrap();
         let runs = runner.assignments().clone();
         let runner = Arc::new(runner);
@@ -226,8 +224,14 @@ impl Drop for World {
     }
 }
 
-fn open(directory: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(&directory.join("store.db"), Sealer::from_key([7; 32])).unwrap()
+/// Opens an empty store: an embedded one, or what `MUSTER_TEST_STORE` names.
+async fn open(directory: &Path) -> Arc<dyn Store> {
+    let sealer = Sealer::from_key([7; 32]);
+    let Some(database) = Database::chosen() else {
+        return Arc::new(EmbeddedStore::open(&directory.join("store.db"), sealer).unwrap());
+    };
+    let settings = Settings::parse(&format!("{}?sslmode=disable", database.url())).unwrap();
+    Arc::new(PostgresStore::connect(settings, sealer).await.unwrap())
 }
 
 /// Where the endpoint listens.

@@ -1,8 +1,9 @@
 //! Two instances, `one` and `two`, on one store, and a client for them.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use axum::{Router, body::Body};
+use durable::Sealer;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use model::{AccessPolicy, Cleanup, IdScope, Instance, Registration, Rights};
@@ -13,8 +14,11 @@ use provisioning::{
 use runner::Runner;
 use serde_json::{Value, json};
 use service_api::{ServiceApi, router};
-use store::EmbeddedStore;
-use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample, webhook::FakeWebhook};
+use store::{EmbeddedStore, PostgresStore, postgres::Settings};
+use testkit::{
+    clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, postgres::Database, sample,
+    webhook::FakeWebhook,
+};
 use tower_service::Service;
 
 use crate::documented;
@@ -30,12 +34,20 @@ pub struct World {
     folder: tempfile::TempDir,
 }
 
+/// Opens an empty store: an embedded one, or what `MUSTER_TEST_STORE` names.
+async fn open(folder: &Path) -> Arc<dyn Store> {
+    let sealer = Sealer::from_key([7; 32]);
+    let Some(database) = Database::chosen() else {
+        return Arc::new(EmbeddedStore::open(&folder.join("muster.db"), sealer).unwrap());
+    };
+    let settings = Settings::parse(&format!("{}?sslmode=disable", database.url())).unwrap();
+    Arc::new(PostgresStore::connect(settings, sealer).await.unwrap())
+}
+
 impl World {
     pub async fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
-        let sealer = durable::Sealer::from_key([7; 32]);
-        let store: Arc<dyn Store> =
-            Arc::new(EmbeddedStore::open(&folder.path().join("muster.db"), sealer).unwrap());
+        let store = open(folder.path()).await;
         for scope in ["one", "two"] {
             store.put_instance(instance(scope), sample::by()).await.unwrap();
         }
@@ -58,7 +70,7 @@ impl World {
         World { store, clock, hubs, provisioning, router, folder }
     }
 
-    /// Executes SQL on the file of the open store.
+    /// Executes SQL on the file of the open store, which is the embedded one.
     pub fn execute_sql(&self, sql: &str) {
         let database = durable::rusqlite::Connection::open(self.folder.path().join("muster.db")).unwrap();
         database.execute_batch(sql).unwrap();

@@ -26,19 +26,19 @@ impl Leases for Postgres {
             let token = LeaseToken::new(row.try_get::<_, i64>(0).map_err(broken)?.cast_unsigned());
             Ok(Some(Lease { name: name.clone(), holder: holder.clone(), token, left: time }))
         };
-        if let Some(own) = self.queries.query_opt(CLAIM_OWN, &[&key, &owner, &millis]).await? {
+        if let Some(own) = self.lease_queries.query_opt(CLAIM_OWN, &[&key, &owner, &millis]).await? {
             return lease(own);
         }
         // Tokens are not used up by those that ask for a lease which another holder has.
-        if self.queries.query_opt(IS_HELD, &[&key]).await?.is_some() {
+        if self.lease_queries.query_opt(IS_HELD, &[&key]).await?.is_some() {
             return Ok(None);
         }
-        let token: Option<Row> = self.queries.query_opt(NEXT_TOKEN, &[]).await?;
+        let token: Option<Row> = self.lease_queries.query_opt(NEXT_TOKEN, &[]).await?;
         let token: i64 = token.map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
-        self.queries.query(REMOVE_ENDED, &[&key]).await?;
-        match self.queries.query_opt(CLAIM, &[&token, &key, &owner, &millis]).await? {
+        self.lease_queries.query(REMOVE_ENDED, &[&key]).await?;
+        match self.lease_queries.query_opt(CLAIM, &[&token, &key, &owner, &millis]).await? {
             Some(new) => lease(new),
-            None => match self.queries.query_opt(CLAIM_OWN, &[&key, &owner, &millis]).await? {
+            None => match self.lease_queries.query_opt(CLAIM_OWN, &[&key, &owner, &millis]).await? {
                 Some(own) => lease(own),
                 None => Ok(None),
             },
@@ -46,11 +46,11 @@ impl Leases for Postgres {
     }
 
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
-        self.queries.query("DELETE FROM leases WHERE token = $1", &[&number(token)]).await.map(drop)
+        self.lease_queries.query("DELETE FROM leases WHERE token = $1", &[&number(token)]).await.map(drop)
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        let rows = self.queries.query(LIST, &[]).await?;
+        let rows = self.lease_queries.query(LIST, &[]).await?;
         let leases: Result<Vec<Option<Lease>>, Error> = rows.iter().map(listed).collect();
         // A name of a newer program is nothing that this one could hold or take over.
         Ok(leases.map_err(broken)?.into_iter().flatten().collect())

@@ -3,7 +3,7 @@
 //! ```text
 //!   apply ──► lane ──► one transaction for all batches that wait, change log included ──► COMMIT ──► outcomes
 //!   read  ──► reader ──► one statement for all reads that wait
-//!   scan, count, usage, read_log, leases ──► one connection, whose statements can be repeated
+//!   scan, count, usage, read_log ──► one connection, whose statements can be repeated; leases ──► another one
 //! ```
 //!
 //! The SQL is what PostgreSQL, CockroachDB and YugabyteDB have in common. It is tested on PostgreSQL 15.
@@ -56,6 +56,8 @@ pub struct Postgres {
     lanes: Arc<[LaneQueue]>,
     readers: Readers,
     queries: Arc<Queries>,
+    /// A connection of their own: no long listing may keep a lease from being renewed.
+    lease_queries: Arc<Queries>,
     /// The writer of the change log.
     writer: i64,
 }

@@ -51,7 +51,8 @@ impl PostgresStore {
             Failure::Lost(reason) | Failure::Conflict(reason) => ConnectError::Unreachable(address, reason),
         })??;
         let lanes = (0..LANES).map(|_| LaneQueue::start(Arc::clone(&settings))).collect();
-        let engine = Postgres { lanes, readers: Readers::start(&settings, READERS), queries, writer };
+        let (readers, lease_queries) = (Readers::start(&settings, READERS), Arc::new(Queries::new(settings)));
+        let engine = Postgres { lanes, readers, queries, lease_queries, writer };
         Ok(SealedStore::over(engine, sealer).await?)
     }
 }

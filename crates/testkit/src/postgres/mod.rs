@@ -63,6 +63,17 @@ pub struct Database {
 }
 
 impl Database {
+    /// Returns an empty database of the shared server if the tests are to run on PostgreSQL instead of the embedded store:
+    /// `MUSTER_TEST_STORE=postgresql`.
+    pub fn chosen() -> Option<Database> {
+        let chosen = std::env::var_os("MUSTER_TEST_STORE")?;
+        assert_eq!(
+            chosen, "postgresql",
+            "MUSTER_TEST_STORE is absent, for the embedded store, or postgresql"
+        );
+        Some(Postgres::shared().database())
+    }
+
     /// Returns the URL for clients.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", self.port, self.name)

@@ -210,7 +210,7 @@ impl Locked {
     }
 }
 
-/// The row is locked before all others: who settles what became of a transaction waits for its end.
+/// The row of the lane is locked before all others, so that settling what became of a transaction waits for its end.
 const MOVE: &str = "
     UPDATE lanes SET seq = CASE WHEN epoch = $2 AND seq = $3::bigint - 1 THEN $3::bigint END,
                      until = now() + interval '60 seconds' WHERE lane = $1";
