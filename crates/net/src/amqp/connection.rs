@@ -175,7 +175,7 @@ impl Protocol for ServerConnection {
     }
 
     /// Detaches the links whose messages take too long to arrive.
-    async fn check_deadlines(&mut self, output: &mut BytesMut) -> Result<(), End<Reason>> {
+    async fn enforce_deadlines(&mut self, output: &mut BytesMut) -> Result<(), End<Reason>> {
         let Some(latest) = Instant::now().into_std().checked_sub(self.message_timeout) else { return Ok(()) };
         let text = "the message takes too long to come";
         let error = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text);

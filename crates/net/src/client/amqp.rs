@@ -202,7 +202,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
                 Performative::Transfer(transfer) => {
                     payload.extend_from_slice(&transfer.payload);
                     if !transfer.more {
-                        return self.accept_reply(accepted, &payload).await;
+                        // Some SDKs require that the verdict on the request comes first.
+                        return match accepted {
+                            true => self.accept_reply(&payload).await,
+                            false => {
+                                Err(AmqpClientError::Unexpected("a reply before the verdict on its request"))
+                            }
+                        };
                     }
                 }
                 Performative::Close(Close { error }) => return Err(AmqpClientError::Ended(error)),
@@ -213,11 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
         }
     }
 
-    /// Settles a reply. Some SDKs require that the verdict on the request comes first.
-    async fn accept_reply(&mut self, accepted: bool, payload: &[u8]) -> Result<Message, AmqpClientError> {
-        if !accepted {
-            return Err(AmqpClientError::Unexpected("a reply before the verdict on its request"));
-        }
+    /// Settles a reply.
+    async fn accept_reply(&mut self, payload: &[u8]) -> Result<Message, AmqpClientError> {
         let all = Disposition {
             role: Role::Receiver,
             first: 0,

@@ -90,13 +90,13 @@ pub(crate) trait Protocol: Sized + Send {
     /// Asks the service whether the client can prove who it is now.
     fn prove(&mut self) -> impl Future<Output = bool> + Send;
 
-    /// Returns when [`Protocol::check_deadlines`] has something to do.
+    /// Returns when [`Protocol::enforce_deadlines`] has something to do.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
 
     /// Ends what has passed its deadline.
-    fn check_deadlines(
+    fn enforce_deadlines(
         &mut self,
         _output: &mut BytesMut,
     ) -> impl Future<Output = Result<(), End<Self::Reason>>> + Send {
@@ -213,7 +213,7 @@ impl<P: Protocol, S: ByteStream> Connection<'_, P, S> {
                 () = self.protocol.outbox_changed() => {}
                 () = self.peer.standing.proof_wanted() => self.prove().await?,
                 () = timer.as_mut() => {
-                    self.check_deadlines().await?;
+                    self.enforce_deadlines().await?;
                     // Only here, not with each frame: moving a timer costs more than a late look at the clock.
                     timer.as_mut().reset(self.next_deadline());
                 }
@@ -257,13 +257,14 @@ impl<P: Protocol, S: ByteStream> Connection<'_, P, S> {
         self.protocol.next_deadline().into_iter().fold(self.idle.next_deadline(), Instant::min)
     }
 
-    async fn check_deadlines(&mut self) -> Result<(), End<P::Reason>> {
+    /// Ends an idle connection, sends a heartbeat when one is due, and has the protocol end what has passed its deadline.
+    async fn enforce_deadlines(&mut self) -> Result<(), End<P::Reason>> {
         if self.idle.is_expired() {
             return Err(End::IdleTimeout(P::FRAME));
         }
         if self.idle.is_heartbeat_due() {
             self.protocol.put_heartbeat(&mut self.stream.output)?;
         }
-        self.protocol.check_deadlines(&mut self.stream.output).await
+        self.protocol.enforce_deadlines(&mut self.stream.output).await
     }
 }

@@ -37,7 +37,8 @@ pub(super) async fn log_in<S: ByteStream>(
     };
     match admitted {
         Ok((session, max_silence)) => {
-            put_conn_ack(stream, session.is_resumed(), ConnectReturnCode::Accepted)?;
+            let session_present = session.is_resumed();
+            put_conn_ack(stream, ConnAck { session_present, code: ConnectReturnCode::Accepted })?;
             Ok(MqttConnection::new(session, queue, limits, (peer.standing.clone(), max_silence)))
         }
         Err(refusal) => {
@@ -45,7 +46,7 @@ pub(super) async fn log_in<S: ByteStream>(
                 ConnectReturnCode::Accepted => ConnectReturnCode::ServerUnavailable,
                 code => code,
             };
-            put_conn_ack(stream, false, code)?;
+            put_conn_ack(stream, ConnAck { session_present: false, code })?;
             stream.flush().await?;
             Err(Reason::Refused(ConnectRefusal { code, ..refusal }).into())
         }
@@ -75,12 +76,8 @@ async fn read_connect<S: ByteStream>(
     }
 }
 
-fn put_conn_ack<S>(
-    stream: &mut Buffered<S>,
-    session_present: bool,
-    code: ConnectReturnCode,
-) -> Result<(), EncodeError> {
-    encode(&Packet::ConnAck(ConnAck { session_present, code }), &mut stream.output)
+fn put_conn_ack<S>(stream: &mut Buffered<S>, conn_ack: ConnAck) -> Result<(), EncodeError> {
+    encode(&Packet::ConnAck(conn_ack), &mut stream.output)
 }
 
 /// Returns the longest silence of the client: one and a half keep-alives (MQTT 3.1.1 §3.1.2-24).
