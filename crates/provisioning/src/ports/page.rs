@@ -34,7 +34,8 @@ pub enum StoreError {
     /// It has too much to do; trying again later helps.
     #[error("the store is overloaded")]
     Busy,
-    /// It takes no writes, as when its disk is full; trying again helps once an operator has put that right. For the log.
+    /// It takes no writes, as when its disk is full, or its database was away longer than a request waits, also for reads.
+    /// Trying again helps once that is over. For the log.
     #[error("the store takes no writes: {0}")]
     Unwritable(String),
     /// A record exists and cannot be read. It can be deleted.
