@@ -113,9 +113,12 @@ impl SharedDatabase {
         )
     }
 
-    /// Returns the warnings that a start would log; fails if the start would.
+    /// Returns the warnings that a start would log; fails if the start would. Creates nothing.
     pub(crate) async fn check(&self, planned: &[Instance]) -> anyhow::Result<Vec<String>> {
-        let store = self.connect(&self.key()?).await?;
+        let Some(store) = PostgresStore::look((*self.settings).clone(), self.key()?).await? else {
+            let address = self.settings.address();
+            return Ok(vec![format!("the database {address} is empty: a start creates its tables")]);
+        };
         let mut warnings = foresee(&store, planned).await?;
         warnings.extend(reconcile::differences(&store.snapshot().await?.instances(), planned));
         Ok(warnings)

@@ -40,6 +40,12 @@ async fn a_shared_database_needs_the_master_key_of_its_first_node() {
     let ended = store("check", &config, &url).await;
     assert!(ended.code == 0 && ended.stdout.contains("1 records read, 0 problems"), "{ended:?}");
 
+    let empty = Postgres::shared().database();
+    let ended = check(&config, &format!("{}?sslmode=disable", empty.url())).await;
+    assert!(ended.code == 0 && ended.stderr.contains("is empty"), "{ended:?}");
+    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
+    assert_eq!(Postgres::shared().execute(&empty.name, tables), "0", "a check creates nothing");
+
     let other = LinkingServer::new();
     let config = other.configure("");
     assert_eq!(store("init", &config, &url).await.code, 1, "another master key");
