@@ -273,6 +273,47 @@ mod tests {
         assert_eq!((links.len(), remote.count()), (3, 1));
     }
 
+    /// Settings whose default is none, or follows from another setting. Their lines are examples.
+    const WITHOUT_DEFAULT: [&str; 17] = [
+        "ca",
+        "epoch_file",
+        "geoip",
+        "https",
+        "hubs",
+        "listen",
+        "master_key_file",
+        "max_devices",
+        "max_registrations_per_minute",
+        "max_unproven_per_address",
+        "mqtts",
+        "operations",
+        "provisioning",
+        "signing_key",
+        "store",
+        "unproven",
+        "webhook_key",
+    ];
+
+    #[test]
+    fn commented_settings_of_the_example_are_known_and_show_their_defaults() {
+        let shown =
+            |text: &str| format!("{:?}", Config { text: toml::Table::new(), ..Config::parse(text).unwrap() });
+        let (defaults, mut checked) = (shown(EXAMPLE), 0);
+        for line in EXAMPLE.lines() {
+            let setting = line.strip_prefix("# ").and_then(|text| text.split_once(" = "));
+            let Some((key, _)) = setting.filter(|(key, _)| !key.contains(' ')) else { continue };
+            // They need the table or the setting before them.
+            let needs_others = ["network", "region", "store_ca", "store_password"].contains(&key);
+            if needs_others || line.starts_with("# hubs = {") {
+                continue;
+            }
+            let with_it = shown(&EXAMPLE.replacen(line, &line[2..], 1));
+            assert_eq!(with_it == defaults, !WITHOUT_DEFAULT.contains(&key), "{line}");
+            checked += 1;
+        }
+        assert!(checked > 30, "{checked}");
+    }
+
     #[test]
     fn registrations_are_movable_by_default() {
         let rule = |text: &str| Config::parse(text).unwrap().instances[0].registrations;
