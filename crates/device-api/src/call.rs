@@ -54,6 +54,11 @@ pub(crate) struct Answer {
     pub(crate) retry_after_secs: Option<u32>,
 }
 
+/// Returns the error of a process that cannot renew its lease: another one may be taking its work over.
+fn no_lease() -> Error {
+    Error::Unwritable("this process cannot renew its lease".into())
+}
+
 /// The body of an answer.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -100,7 +105,7 @@ impl DeviceApi {
             } else {
                 DefaultReprovision::Migrate
             },
-            runner: self.runs.lease(),
+            runner: Some(self.runs.lease().ok_or_else(no_lease)?),
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
             RegisterOutcome::Settled(registration) => {

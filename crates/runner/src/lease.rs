@@ -6,28 +6,31 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use model::LeaseToken;
 use provisioning::ports::{LeaseName, Leases, RunnerId, StoreError};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-/// How long a lease lasts: another runner takes the work of a lost one over after this time.
-const LEASE_TIME: Duration = Duration::from_secs(15);
+/// How often work that waits for its lease checks whether it has it, in each time of a lease.
+const POLLS: u32 = 30;
 
-/// Between two renewals: four of them may fail.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(3);
+/// The times of leases, which all follow from one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTimes {
+    takeover: Duration,
+}
 
-/// Between two looks of work that waits for its lease.
-const CLAIM_POLL: Duration = Duration::from_millis(500);
-
-/// How long before the end of a lease its work stops.
-const MARGIN: Duration = Duration::from_secs(5);
-
-/// What this process knows of one of its leases.
+/// The state of a lease that this process has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tenure {
     token: LeaseToken,
@@ -39,22 +42,64 @@ struct Tenure {
 pub(crate) struct LeaseKeeper {
     leases: Arc<dyn Leases>,
     runner: RunnerId,
+    times: LeaseTimes,
     kept: Vec<(LeaseName, SharedTenure)>,
-    peers: Arc<Mutex<HashSet<LeaseToken>>>,
+    peers: Arc<Peers>,
+    /// Whether the last renewal failed.
+    is_failing: AtomicBool,
+}
+
+/// The runners of other processes.
+#[derive(Debug, Default)]
+struct Peers {
+    /// As of the last renewal.
+    tokens: Mutex<HashSet<LeaseToken>>,
+    /// Notified when one of them has gone: its runs can be taken over.
+    gone: Notify,
 }
 
 /// One lease of this process, which it may have or not.
 #[derive(Debug, Clone)]
 pub(crate) struct LeaseHandle {
     tenure: SharedTenure,
-    /// The runners of other processes, as of the last renewal.
-    peers: Arc<Mutex<HashSet<LeaseToken>>>,
+    peers: Arc<Peers>,
+    poll_interval: Duration,
+}
+
+impl LeaseTimes {
+    /// Returns the times with which another runner takes the work of a lost one over within this time.
+    pub fn taken_over_within(takeover: Duration) -> LeaseTimes {
+        LeaseTimes { takeover }
+    }
+
+    /// How long a lease lasts.
+    fn lease(self) -> Duration {
+        self.takeover * 3 / 4
+    }
+
+    /// How long work may go on after a renewal: it stops a quarter of the takeover time before the lease ends.
+    fn usable(self) -> Duration {
+        self.takeover / 2
+    }
+
+    /// Between two renewals, which are also when runners that were lost are found: four renewals may fail.
+    fn renewal(self) -> Duration {
+        self.takeover * 3 / 20
+    }
+}
+
+impl Default for LeaseTimes {
+    /// Takes over within 20 seconds: leases last 15 seconds, are renewed every 3, and their work stops 5 before their end.
+    fn default() -> LeaseTimes {
+        LeaseTimes::taken_over_within(Duration::from_secs(20))
+    }
 }
 
 impl LeaseKeeper {
     /// Creates a keeper that has no leases yet.
-    pub(crate) fn new(leases: Arc<dyn Leases>, runner: RunnerId) -> LeaseKeeper {
-        LeaseKeeper { leases, runner, kept: Vec::new(), peers: Arc::default() }
+    pub(crate) fn new(leases: Arc<dyn Leases>, runner: RunnerId, times: LeaseTimes) -> LeaseKeeper {
+        let (peers, is_failing) = (Arc::default(), AtomicBool::new(false));
+        LeaseKeeper { leases, runner, times, kept: Vec::new(), peers, is_failing }
     }
 
     /// Adds the lease of this runner itself, which its assignment runs are made under.
@@ -66,21 +111,28 @@ impl LeaseKeeper {
     pub(crate) fn lease(&mut self, name: LeaseName) -> LeaseHandle {
         let tenure = SharedTenure::default();
         self.kept.push((name, tenure.clone()));
-        LeaseHandle { tenure, peers: Arc::clone(&self.peers) }
+        LeaseHandle { tenure, peers: Arc::clone(&self.peers), poll_interval: self.times.lease() / POLLS }
     }
 
     /// Claims or renews every lease, in one transaction if the store groups commits; then ends those of lost runners.
     pub(crate) async fn renew(&self) {
         let renewals = self.kept.iter().map(|(name, tenure)| self.renew_one(name, tenure));
-        futures_util::future::join_all(renewals).await;
-        if let Err(error) = self.look_at_peers().await {
-            tracing::warn!(%error, "the leases of other runners could not be read");
+        let renewed: Result<(), String> =
+            futures_util::future::join_all(renewals).await.into_iter().collect();
+        let outcome = renewed.and(self.in_time(self.check_peers()).await);
+        let was_failing = self.is_failing.swap(outcome.is_err(), Ordering::Relaxed);
+        match outcome {
+            Err(error) if !was_failing => {
+                tracing::warn!(error, "the leases cannot be renewed, will be tried again")
+            }
+            Ok(()) if was_failing => tracing::info!("the leases are renewed again"),
+            _ => {}
         }
     }
 
     /// Renews the leases until `shutdown`, and releases them then: another runner has them at once.
     pub(crate) async fn run(&self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(sleep(RENEWAL_INTERVAL)).await.is_some() {
+        while shutdown.run_until_cancelled(sleep(self.times.renewal())).await.is_some() {
             self.renew().await;
         }
         for (name, tenure) in &self.kept {
@@ -91,39 +143,53 @@ impl LeaseKeeper {
         }
     }
 
-    async fn renew_one(&self, name: &LeaseName, tenure: &SharedTenure) {
+    async fn renew_one(&self, name: &LeaseName, tenure: &SharedTenure) -> Result<(), String> {
         // Its time counts from before the store is asked.
-        let stop_at = Instant::now() + LEASE_TIME - MARGIN;
-        let claim = self.leases.claim(name, &self.runner, LEASE_TIME);
-        match timeout(LEASE_TIME - MARGIN, claim).await {
-            Ok(Ok(claimed)) => {
-                let next = claimed.map(|lease| Tenure { token: lease.token, stop_at });
-                let last = tenure.replace(next);
-                if let Some(last) = last.filter(|last| next.is_none_or(|next| next.token != last.token)) {
-                    tracing::warn!(lease = %name, token = %last.token, "another runner took a lease over");
-                }
-            }
-            Ok(Err(error)) => tracing::warn!(lease = %name, %error, "a lease could not be renewed"),
-            Err(_) => tracing::warn!(lease = %name, "a lease could not be renewed in time"),
+        let stop_at = Instant::now() + self.times.usable();
+        let claimed = self.in_time(self.leases.claim(name, &self.runner, self.times.lease())).await?;
+        let next = claimed.map(|lease| Tenure { token: lease.token, stop_at });
+        let last = tenure.replace(next);
+        if let Some(last) = last.filter(|last| next.is_none_or(|next| next.token != last.token)) {
+            tracing::warn!(lease = %name, token = %last.token, "another runner took a lease over");
+        }
+        Ok(())
+    }
+
+    /// Waits for the store no longer than a lease can be used. Fails with the reason, for the log.
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+        match timeout(self.times.usable(), call).await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err("the store did not reply in time".into()),
         }
     }
 
     /// Ends the leases of runners that were lost, so that what they still write is refused and their runs can be taken over.
-    async fn look_at_peers(&self) -> Result<(), StoreError> {
-        let mut peers = HashSet::new();
+    async fn check_peers(&self) -> Result<(), StoreError> {
+        let mut found = HashSet::new();
         for lease in self.leases.leases().await? {
             if !matches!(lease.name, LeaseName::Runner(_)) || lease.holder == self.runner {
                 continue;
             }
             if lease.left > Duration::ZERO {
-                peers.insert(lease.token);
-            } else if let Some(ended) = self.leases.claim(&lease.name, &self.runner, LEASE_TIME).await? {
+                found.insert(lease.token);
+            } else if let Some(ended) =
+                self.leases.claim(&lease.name, &self.runner, self.times.lease()).await?
+            {
                 tracing::warn!(lease = %lease.name, token = %lease.token, "a runner was lost: its runs are taken over");
                 self.leases.release(ended.token).await?;
             }
         }
-        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
+        let last = std::mem::replace(&mut *self.peers.lock(), found.clone());
+        if !last.is_subset(&found) {
+            self.peers.gone.notify_one();
+        }
         Ok(())
+    }
+}
+
+impl Peers {
+    fn lock(&self) -> MutexGuard<'_, HashSet<LeaseToken>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,7 +201,12 @@ impl LeaseHandle {
 
     /// Whether this is the lease of another runner that was there at the last renewal.
     pub(crate) fn is_of_peer(&self, token: LeaseToken) -> bool {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).contains(&token)
+        self.peers.lock().contains(&token)
+    }
+
+    /// Waits until another runner has gone, whose runs can be taken over.
+    pub(crate) async fn peer_gone(&self) {
+        self.peers.gone.notified().await;
     }
 
     /// Waits until this process has the lease, and returns its token.
@@ -143,7 +214,7 @@ impl LeaseHandle {
         loop {
             match self.current() {
                 Some(token) => return token,
-                None => sleep(CLAIM_POLL).await,
+                None => sleep(self.poll_interval).await,
             }
         }
     }
@@ -157,7 +228,7 @@ impl LeaseHandle {
         }
     }
 
-    /// Waits until the time of the lease is over. It is looked at only then: a renewal wakes nothing.
+    /// Waits until the time of the lease is over. It is checked only then: a renewal wakes no task.
     async fn lost(&self, token: LeaseToken) {
         while let Some(held) = self.tenure.get().filter(|held| held.token == token)
             && held.stop_at > Instant::now()
@@ -167,7 +238,7 @@ impl LeaseHandle {
     }
 }
 
-/// What this process knows of one lease. Not a channel, whose waiters would wake in a random order.
+/// The tenure of one lease, if this process has it. Not a channel, whose waiters would wake in a random order.
 #[derive(Debug, Clone, Default)]
 struct SharedTenure(Arc<Mutex<Option<Tenure>>>);
 

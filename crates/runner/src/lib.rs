@@ -15,4 +15,5 @@ mod shares;
 
 pub use assignments::{AssignmentRunner, RunLimits};
 pub use jobs::{ExpiringCount, ExpiringCounts, JobPorts};
-pub use runner::Runner;
+pub use lease::LeaseTimes;
+pub use runner::{Runner, RunnerLimits};

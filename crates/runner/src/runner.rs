@@ -13,9 +13,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     AssignmentRunner, ExpiringCounts, JobPorts, RunLimits,
     jobs::{ChangeLogJob, CleanupJob, ExpiryJob, LeasedJob, LeasedTask, RevocationListJob, flush_refusals},
-    lease::LeaseKeeper,
+    lease::{LeaseKeeper, LeaseTimes},
     reconciler::Reconciler,
 };
+
+/// The limits of a runner.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunnerLimits {
+    /// How many runs may be in progress.
+    pub runs: RunLimits,
+    /// How long leases last.
+    pub leases: LeaseTimes,
+}
 
 /// Everything that a process does without a request.
 pub struct Runner {
@@ -29,18 +38,18 @@ pub struct Runner {
 impl Runner {
     /// Creates the runner with this ID, which executes runs and cleanups. It does nothing before [`Runner::start`].
     pub fn new(provisioning: Arc<Provisioning>, leases: Arc<dyn Leases>, id: RunnerId) -> Runner {
-        Runner::with_limits(provisioning, leases, id, RunLimits::default())
+        Runner::with_limits(provisioning, leases, id, RunnerLimits::default())
     }
 
-    /// Creates a runner with other limits of its runs.
+    /// Creates a runner with other limits.
     pub fn with_limits(
         provisioning: Arc<Provisioning>,
         leases: Arc<dyn Leases>,
         id: RunnerId,
-        limits: RunLimits,
+        limits: RunnerLimits,
     ) -> Runner {
-        let mut keeper = LeaseKeeper::new(leases, id);
-        let assignments = AssignmentRunner::new(Arc::clone(&provisioning), keeper.own_lease(), limits);
+        let mut keeper = LeaseKeeper::new(leases, id, limits.leases);
+        let assignments = AssignmentRunner::new(Arc::clone(&provisioning), keeper.own_lease(), limits.runs);
         let cleanups = CleanupJob { runner: assignments.clone() };
         let runner = Runner {
             provisioning,
@@ -81,7 +90,7 @@ impl Runner {
     }
 
     /// Claims the leases and resumes the runs that nothing executes; returns how many there are. Fails when the store cannot be
-    /// read. Without a lease, new runs are persisted and wait for it.
+    /// read.
     pub async fn start(&self) -> Result<usize, Error> {
         self.keeper.renew().await;
         self.assignments.resume_all().await

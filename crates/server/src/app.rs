@@ -16,7 +16,7 @@ use provisioning::{
     Provisioning,
     ports::{AssignmentRuns, Clock, Entropy, Hubs, LogLimits, RunnerId, Store},
 };
-use runner::{JobPorts, Runner};
+use runner::{JobPorts, Runner, RunnerLimits};
 use service_api::ServiceApi;
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -61,6 +61,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The retention of the change log.
     pub change_log: LogLimits,
+    /// The limits of the runner.
+    pub runner: RunnerLimits,
 }
 
 /// Bound listeners. They are bound first, so that a port in use is reported before a database is opened.
@@ -154,7 +156,8 @@ impl App {
 
         let jobs = JobPorts { lists: Arc::new(RevocationListClient::default()), change_log: plan.change_log };
         let id = RunnerId::random(&*entropy);
-        let runner = Runner::new(Arc::clone(&provisioning), store.clone(), id).with_jobs(jobs);
+        let runner =
+            Runner::with_limits(Arc::clone(&provisioning), store.clone(), id, plan.runner).with_jobs(jobs);
         let runs: Arc<dyn AssignmentRuns> = Arc::new(runner.assignments().clone());
         let ports = Ports { clock: Arc::clone(&clock), entropy };
         let device_api =
@@ -353,6 +356,7 @@ impl Plan {
             timing: config.device.timing(),
             limits: config.limits.limits(),
             change_log: config.change_log.limits(),
+            runner: config.runner.limits(),
         })
     }
 

@@ -9,6 +9,7 @@ mod errors;
 mod http;
 mod https;
 mod isolation;
+mod leases;
 mod lines;
 mod look_up;
 mod mqtt;

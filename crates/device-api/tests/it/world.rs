@@ -19,7 +19,7 @@ use provisioning::{
     Provisioning,
     ports::{Change, Clock, Commit, Expect, Hubs, RunnerId, Store, Unknown},
 };
-use runner::{AssignmentRunner, RunLimits, Runner};
+use runner::{AssignmentRunner, RunLimits, Runner, RunnerLimits};
 use store::{EmbeddedStore, PostgresStore, postgres::Settings};
 use tempfile::TempDir;
 use testkit::{
@@ -111,7 +111,8 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let run_limits = RunLimits { per_instance: INSTANCE_ROOM, per_target: ROOM };
+        let runs = RunLimits { per_instance: INSTANCE_ROOM, per_target: ROOM };
+        let run_limits = RunnerLimits { runs, ..RunnerLimits::default() };
         let id = RunnerId::random(&*entropy);
         let runner = Runner::with_limits(Arc::clone(&provisioning), store.clone(), id, run_limits);
         runner.start().await.unwrap();

@@ -1,4 +1,4 @@
-//! What provisioning needs of linked hubs.
+//! The `HubConnector` port: the calls of linked hubs that provisioning needs.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,59 +7,58 @@ use model::{Carried, DeviceId, DeviceSpec, ExistingDevices, Generation, HubCrede
 
 use super::HubHealth;
 
-/// The hubs that can be reached.
+/// Makes the connectors of linked hubs.
 pub trait Hubs: Send + Sync {
-    /// The way to a linked hub, or `None` when nothing here leads to it. Ways are made as they are asked for and kept, so
-    /// that a link that was made or changed a moment ago counts from the next call on.
+    /// Returns the connector of a linked hub; `None` if there is none for this kind of hub. Connectors are made on demand and
+    /// cached by the link's settings, so that a changed link counts from the next call on.
     fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>>;
 
-    /// Lets go of the way to a hub that is linked no more, or in another way. Calls that are under way end first.
+    /// Evicts the connector of a hub that is not linked any more, or was with other settings. Its calls in progress end first.
     fn forget(&self, _hub: &LinkedHub) {}
 }
 
-/// The way to one kind of linked hub. Every call may be repeated: the outcome is that of one call.
+/// Calls one kind of linked hub. Every call may be repeated: the outcome is that of one call.
 #[async_trait]
 pub trait HubConnector: Send + Sync {
-    /// Creates the device, or refreshes its credentials and capabilities. A new device's twin starts with what the
-    /// order says, that of one that was there only if the order is to seed it. When it returns, the hub has the device
-    /// and keeps it. Unless the order is to keep the twin, the device has another version afterwards, so that a removal
-    /// that was on its way does not find what it looks for. A device that no order of the registration made stays as it is
-    /// if the order says so.
+    /// Creates the device, or refreshes its credentials and capabilities. A new device gets the initial twin of the spec; an
+    /// existing one gets it only if the spec resets the twin. Unless the spec keeps the twin, the device has a new version
+    /// afterwards, so that a delayed removal of the old version fails. A device that the registration did not create is left
+    /// alone if the spec says so ([`HubError::Occupied`]).
     async fn ensure_device(&self, spec: &DeviceSpec) -> Result<Ensured, HubError>;
 
-    /// The same for a device that comes from another hub: its twin holds what was carried, whatever was there before.
-    /// Reported properties only if the hub lets anybody but the device write them.
+    /// Does the same for a device that comes from another hub, whose carried twin replaces any existing one. Reported properties
+    /// are carried only if the hub lets services write them.
     async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError>;
 
-    /// The device, if the hub has it.
+    /// Returns the device; `None` if the hub does not have it.
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError>;
 
-    /// Removes the device if it has this version still. A device that is not there is removed.
+    /// Removes the device if it still has this version. A device that does not exist counts as removed.
     async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError>;
 
-    /// How long it takes to connect to the hub, now; nothing when it is in this process.
+    /// Measures how long a connection to the hub takes; zero if it is in this process.
     async fn reach(&self) -> Result<Duration, HubError> {
         Ok(Duration::ZERO)
     }
 
-    /// How many devices the hub has, whoever created them; `None` when it does not say.
+    /// Returns how many devices the hub has, also those of others; `None` if it does not report that.
     async fn device_count(&self) -> Result<Option<u64>, HubError> {
         Ok(None)
     }
 
-    /// Which rights the link's key lacks, found out without changing anything; all of them when it is not the policy's
-    /// key. An error when the hub cannot be asked.
+    /// Returns the rights that the link's key lacks: all of them if the hub does not know the key. Changes nothing. Fails if the
+    /// hub does not reply.
     async fn lacking(&self) -> Result<Vec<HubRight>, HubError> {
         Ok(Vec::new())
     }
 
-    /// How the hub has answered lately.
+    /// Returns the health of the hub, as its last replies show it.
     fn health(&self) -> HubHealth {
         HubHealth::default()
     }
 }
 
-/// What the key of a link must allow, by Azure's names.
+/// The rights that the key of a link must have, by Azure's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HubRight {
     /// To read device identities.
@@ -76,27 +75,27 @@ impl fmt::Display for HubRight {
     }
 }
 
-/// What a hub has after an order.
+/// The device at a hub after a spec was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ensured {
-    /// Which creation of a device of this name it is; `None` when the hub names none.
+    /// Identifies the creation of the device; `None` if the hub has no generations.
     pub generation: Option<Generation>,
-    /// Whether it was there with credentials that no order of the registration gave it.
+    /// Whether it existed with credentials that the registration had not given it.
     pub took_over: bool,
 }
 
-/// What an order finds at its place.
+/// What a hub has under a device ID before a spec is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
-    /// No device, or one that an order of the registration may have made.
+    /// No device, or one that the registration may have created.
     Own,
-    /// A device that no order of the registration made.
+    /// A device that the registration did not create.
     Foreign,
 }
 
 impl Before {
-    /// Judges a device by its credentials, before anything is written; refused if it is foreign and the order is to leave
-    /// such a device alone.
+    /// Judges a device by its credentials, before anything is written. Fails with [`HubError::Occupied`] if it is foreign and the
+    /// spec leaves foreign devices alone.
     pub fn judge(spec: &DeviceSpec, credentials: Option<&HubCredentials>) -> Result<Before, HubError> {
         if spec.may_have_created(credentials) {
             return Ok(Before::Own);
@@ -111,7 +110,7 @@ impl Before {
         }
     }
 
-    /// What the hub has when the order is carried out.
+    /// Returns the device after the spec was applied.
     pub fn then(self, generation: Option<Generation>) -> Ensured {
         Ensured { generation, took_over: self == Before::Foreign }
     }
@@ -120,13 +119,13 @@ impl Before {
 /// A device as a hub has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HubDevice {
-    /// Changes with every write of its identity, and is another one for a device that was created anew.
+    /// Changes with every write of its identity, and when the device is deleted and created again.
     pub version: HubVersion,
-    /// Which creation of a device of this name it is; `None` when the hub does not say.
+    /// Identifies the creation of the device; `None` if the hub has no generations.
     pub generation: Option<Generation>,
-    /// What it connects with; `None` when that is nothing that this service writes.
+    /// Its credentials; `None` if they are of a kind that this service does not write.
     pub credentials: Option<HubCredentials>,
-    /// What it takes along when it moves.
+    /// The part of its twin that moves with it.
     pub carried: Carried,
 }
 
@@ -134,44 +133,44 @@ pub struct HubDevice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubVersion(pub String);
 
-/// What became of a removal.
+/// The outcome of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
     /// The hub does not have the device.
     Gone,
-    /// It has it, in another version.
+    /// The hub has it in another version.
     Changed,
 }
 
-/// Why a hub did not do what it was told.
+/// Why a call of a hub failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HubError {
-    /// The hub is down, slow or throttling: trying again later helps.
+    /// The hub is down, slow or throttling: a later try may succeed.
     #[error("the hub is unavailable: {0}")]
     Unavailable(Delay),
-    /// The hub works, but has no room: it takes no more devices until somebody gives it some, or a day is over.
+    /// The hub has reached a quota: it accepts no more devices until an operator raises the quota, or a day is over.
     #[error("the hub is full: {0}")]
     Full(String),
-    /// The hub has a device of this ID that the order is to leave alone.
+    /// The hub has a device of this ID that the spec leaves alone.
     #[error("the hub is occupied: {0}")]
     Occupied(String),
-    /// The hub says no, and will again.
+    /// The hub rejects the request, and would again.
     #[error("the hub refuses: {0}")]
     Refused(String),
 }
 
-/// What holds something up, for operators, and how long that lasts.
+/// Why a call has to be repeated later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delay {
-    /// Why.
+    /// The reason, for operators.
     pub reason: String,
-    /// When to try again. Given when it is known that it is no use before; operators have been told then, once for
-    /// everything that it holds up.
+    /// The time until the next try, if earlier tries are known to be useless. The reason was then logged once for all calls that
+    /// it delays.
     pub retry_after: Option<Duration>,
 }
 
 impl<T: Into<String>> From<T> for Delay {
-    /// Nobody knows how long it lasts.
+    /// Creates a delay of unknown length.
     fn from(reason: T) -> Delay {
         Delay { reason: reason.into(), retry_after: None }
     }

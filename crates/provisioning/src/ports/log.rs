@@ -1,4 +1,4 @@
-//! The change log: who changed which record, when, and by which instruction.
+//! The `ChangeLog` port: who changed which record, when, and by which operation.
 
 use async_trait::async_trait;
 use model::{Actor, IdScope, LogCursor, LogEntry, LogKind, Timestamp};
@@ -17,18 +17,18 @@ pub trait ChangeLog: Send + Sync {
     async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError>;
 }
 
-/// Which entries of an instance a reader wants.
+/// A request for entries of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogQuery {
     /// After these positions; from the oldest entry when empty.
     pub after: LogCursor,
-    /// Those that meet all of this.
+    /// Only those that meet this.
     pub filter: LogFilter,
     /// At most this many, and at least one.
     pub limit: usize,
 }
 
-/// What entries must meet. A member that is absent is met by all.
+/// The conditions of a filter, all of which an entry must meet. An absent member is no condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogFilter {
     /// Not older than this.
@@ -42,7 +42,7 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    /// Whether an entry meets it.
+    /// Returns whether an entry meets the filter.
     pub fn admits(&self, entry: &LogEntry) -> bool {
         let same = |wanted: &Option<String>, found: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))

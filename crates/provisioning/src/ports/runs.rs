@@ -1,4 +1,4 @@
-//! The `AssignmentRuns` port: what the endpoints need of the runner that executes assignment runs.
+//! The `AssignmentRuns` port: what the endpoints need of the assignment runner.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use model::{IdScope, Instance, LeaseToken, Registration, RegistrationId};
 
 use crate::{Error, register::AssignmentRun};
 
-/// The assignment runs in progress.
+/// Executes assignment runs.
 #[async_trait]
 pub trait AssignmentRuns: Send + Sync {
     /// Starts a run, or joins it if it is in progress, and waits for its end for at most this time. The run continues
@@ -28,7 +28,7 @@ pub trait AssignmentRuns: Send + Sync {
     ) -> Result<Option<RunStatus>, Error>;
 
     /// Returns the lease that new runs are made under: [`RegisterRequest::runner`](crate::register::RegisterRequest::runner).
-    /// `None` while this process cannot renew it.
+    /// `None` while this process cannot renew it: then it is not ready, and registers no devices.
     fn lease(&self) -> Option<LeaseToken>;
 
     /// Ends the back-off of a run whose record an operator changed, so that it ends at once if it was canceled.

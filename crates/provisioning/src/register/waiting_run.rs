@@ -130,6 +130,21 @@ impl Provisioning {
         })
     }
 
+    /// Whether a registration has an unfinished run, at whichever process.
+    pub async fn is_assigning(&self, scope: &IdScope, id: &RegistrationId) -> Result<bool, Error> {
+        let stored = self.store.registration(scope, id).await?;
+        Ok(stored.is_some_and(|stored| matches!(stored.status, Status::Assigning { .. })))
+    }
+
+    /// Returns how long ago the last decision about a registration was made, by this process's clock: so long its run has been
+    /// in progress, if it is unfinished.
+    pub fn assigning_for(&self, registration: &Registration) -> Duration {
+        let since =
+            registration.decisions.latest().map_or(registration.record.last_updated, |decision| decision.at);
+        let ticks = self.clock.now().ticks().saturating_sub(since.ticks());
+        Duration::from_nanos(u64::try_from(ticks).unwrap_or(0).saturating_mul(100))
+    }
+
     /// Returns a page of an instance's unfinished runs, whether or not they are being executed.
     pub async fn unfinished_runs(
         &self,

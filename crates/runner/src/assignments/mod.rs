@@ -98,7 +98,7 @@ type Watcher = watch::Receiver<Progress>;
 
 /// Where the work of a run is.
 enum Source {
-    /// In memory, within what is reserved for it.
+    /// In memory, within the bytes that are reserved for it.
     Loaded(Box<AssignmentRun>, Reserved),
     /// In the store; it is read when it is due.
     Stored(WaitingRun),
@@ -165,6 +165,11 @@ impl AssignmentRunner {
             rates: Rates::default(),
         };
         AssignmentRunner { shared: Arc::new(shared) }
+    }
+
+    /// Waits until another runner has gone, whose runs can be taken over.
+    pub(crate) async fn peer_gone(&self) {
+        self.shared.lease.peer_gone().await;
     }
 
     pub(crate) fn provisioning(&self) -> &Provisioning {
@@ -356,7 +361,8 @@ impl AssignmentRuns for AssignmentRunner {
         }
         let started = unfinished.map_or(Ok(()), |run| self.resume(instance, run));
         self.persist(scope, &registration.registration_id).await?;
-        let since = running.unwrap_or_default();
+        // Another process may execute it: only the record says since when.
+        let since = running.unwrap_or_else(|| self.provisioning().assigning_for(registration));
         Ok(Some(started.map_or_else(|reason| reason.status(since), |()| RunStatus::InProgress(since))))
     }
 

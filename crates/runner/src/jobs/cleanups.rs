@@ -74,11 +74,15 @@ impl CleanupJob {
 /// Does cleanups until the first that has to be retried: the others would fare no better.
 async fn clean_up_at(runner: AssignmentRunner, hub: InstanceHub, cleanups: Vec<Cleanup>, fence: LeaseToken) {
     for cleanup in &cleanups {
-        // A run of the same device may be about to put it there.
+        // A run of the same device may be about to put it there: one in memory, or one in the store, maybe of another process.
         if runner.running_for(&hub.0, &cleanup.registration_id).is_some() {
             continue;
         }
-        let outcome = runner.provisioning().clean_up(&hub.0, cleanup, Some(fence)).await;
+        let outcome = match runner.provisioning().is_assigning(&hub.0, &cleanup.registration_id).await {
+            Ok(true) => continue,
+            Ok(false) => runner.provisioning().clean_up(&hub.0, cleanup, Some(fence)).await,
+            Err(error) => Err(error),
+        };
         log_outcome(&hub, cleanup, &outcome);
         if matches!(outcome, Ok(CleanupOutcome::Retry(..)) | Err(_)) {
             break;
@@ -125,7 +129,7 @@ fn log_outcome((scope, hub): &InstanceHub, cleanup: &Cleanup, outcome: &Result<C
                 device.id = %device,
                 registration.id = %registration,
                 ?outcome,
-                "a cleanup was looked at"
+                "a cleanup was tried"
             )
         }
         Err(error) => {

@@ -85,9 +85,10 @@ async fn one_runner_fetches_revocation_lists_and_another_takes_over_when_it_stop
 
 #[tokio::test]
 async fn another_runner_fetches_revocation_lists_once_the_first_one_is_lost() {
-    let (world, one) = with_published_list().await;
+    let (world, mut one) = with_published_list().await;
     let two = world.start(2).await;
-    one.kill(&world).await;
+    one.kill().await;
+    // Its leases end, and the list is due again.
     world.clock.advance(Duration::from_secs(3600));
     reach(async || world.lists.fetches().len() == 2).await;
     assert!(two.has_list().await);

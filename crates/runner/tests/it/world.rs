@@ -1,21 +1,29 @@
 //! A store with one instance, and processes on handles of their own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use durable::Sealer;
 use model::{
-    Attribution, Day, DeviceSpec, HubName, IndividualEnrollment, Instance, LinkedHub, PendingStep,
-    ProvisioningStatus, Registration, Status,
+    Attribution, Day, DeviceSpec, HubName, IndividualEnrollment, Instance, LeaseToken, LinkedHub,
+    PendingStep, ProvisioningStatus, Registration, Status,
 };
 use provisioning::{
     Ports, Provisioning,
     ports::{
-        AssignmentRuns, Change, Clock, Commit, Commits, Expect, InstanceWriter, Instances, LogLimits,
-        Registrations, RunnerId, Unknown, Usage,
+        AssignmentRuns, Change, Clock, Commit, Commits, Expect, InstanceWriter, Instances, Lease, LeaseName,
+        Leases, LogLimits, Registrations, RunnerId, StoreError, Unknown, Usage,
     },
 };
-use runner::{JobPorts, Runner};
-use store::EmbeddedStore;
+use runner::{JobPorts, Runner, RunnerLimits};
+use store::{EmbeddedStore, SystemClock};
 use tempfile::TempDir;
 use testkit::{
     clock::SteppedClock,
@@ -32,17 +40,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub const SCOPE: &str = "one";
-const ID: &str = "dev-1";
+pub const ID: &str = "dev-1";
 
 /// A store with one linked hub.
 pub struct World {
     pub store: EmbeddedStore,
     pub hubs: Arc<FakeHubs>,
     pub lists: Arc<FakeListSource>,
-    /// The clock of the processes and of the store's leases.
+    /// The clock of the processes.
     pub clock: Arc<SteppedClock>,
     pub change_log: LogLimits,
     _directory: TempDir,
+}
+
+/// The leases of a process, which may be cut off from the store.
+pub struct ProcessLeases {
+    store: EmbeddedStore,
+    is_cut_off: AtomicBool,
 }
 
 /// A process with its runner.
@@ -51,15 +65,25 @@ pub struct Process {
     pub runner: Arc<Runner>,
     /// Ends it as a process does that is stopped: it releases its leases.
     pub ended: CancellationToken,
+    leases: Arc<ProcessLeases>,
     tasks: JoinSet<()>,
 }
 
 impl World {
     pub async fn new() -> World {
-        let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(SteppedClock::default());
+        World::with_clocks(clock.clone(), clock).await
+    }
+
+    /// Creates a world whose store measures leases by the time that passes.
+    pub async fn in_real_time() -> World {
+        World::with_clocks(Arc::new(SteppedClock::default()), Arc::new(SystemClock)).await
+    }
+
+    async fn with_clocks(clock: Arc<SteppedClock>, of_leases: Arc<dyn Clock>) -> World {
+        let directory = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&directory.path().join("store.db"), Sealer::from_key([7; 32]));
-        let store = store.unwrap().with_lease_clock(clock.clone());
+        let store = store.unwrap().with_lease_clock(of_leases);
         let instance = sample::instance(SCOPE);
         let hub = LinkedHub { takes_new_devices: true, ..instance.linked_hubs[0].clone() };
         let hubs = Arc::new(FakeHubs::new([hub.name.clone()]));
@@ -87,6 +111,7 @@ impl World {
         let mut enrollment: IndividualEnrollment = sample::individual(ID);
         enrollment.settings.provisioning_status = ProvisioningStatus::Enabled;
         let mut registration: Registration = sample::while_assigning(sample::registration(ID));
+        registration.record.last_updated = self.clock.now();
         let hub = self.hub_name().await;
         if let Status::Assigning { step, runner, .. } = &mut registration.status {
             *step = PendingStep::Ensure(Box::new(DeviceSpec { hub, ..sample::device_spec(ID) }));
@@ -113,19 +138,27 @@ impl World {
         }))
     }
 
-    /// Starts a process.
+    /// Starts a process whose work another one takes over within 20 seconds.
     pub async fn start(&self, number: u64) -> Process {
-        let (provisioning, leases) = (self.verbs(number), Arc::new(self.store.beside().unwrap()));
+        self.start_with(number, RunnerLimits::default()).await
+    }
+
+    /// Starts a process with these limits.
+    pub async fn start_with(&self, number: u64, limits: RunnerLimits) -> Process {
+        let store = self.store.beside().unwrap();
+        let leases = Arc::new(ProcessLeases { store, is_cut_off: AtomicBool::new(false) });
+        let provisioning = self.verbs(number);
         let jobs = JobPorts { lists: self.lists.clone(), change_log: self.change_log };
         let id = RunnerId::random(&SeededEntropy::new(number));
-        let runner = Arc::new(Runner::new(Arc::clone(&provisioning), leases, id).with_jobs(jobs));
+        let runner = Runner::with_limits(Arc::clone(&provisioning), leases.clone(), id, limits);
+        let runner = Arc::new(runner.with_jobs(jobs));
         runner.start().await.unwrap();
         let (ended, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let (keeper, worker) = (Arc::clone(&runner), Arc::clone(&runner));
         let (kept, worked) = (ended.clone(), ended.clone());
         tasks.spawn(async move { keeper.keep_leases(kept).await });
         tasks.spawn(async move { worker.work(worked).await });
-        Process { provisioning, runner, ended, tasks }
+        Process { provisioning, runner, ended, leases, tasks }
     }
 
     pub async fn is_assigned(&self) -> bool {
@@ -145,10 +178,48 @@ impl Process {
         self.runner.assignments().in_flight()
     }
 
-    /// Ends the process without notice, and passes the time until its leases are over.
-    pub async fn kill(mut self, world: &World) {
+    /// Ends the process without notice.
+    pub async fn kill(&mut self) {
         self.tasks.shutdown().await;
-        world.clock.advance(Duration::from_secs(16));
+    }
+
+    /// Cuts its leases off from the store: it cannot renew them, and does not know of other holders.
+    pub fn cut_off(&self) {
+        self.leases.is_cut_off.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it may register devices.
+    pub fn is_ready(&self) -> bool {
+        self.runner.assignments().lease().is_some()
+    }
+}
+
+impl ProcessLeases {
+    async fn reach(&self) -> &EmbeddedStore {
+        match self.is_cut_off.load(Ordering::SeqCst) {
+            true => pending().await,
+            false => &self.store,
+        }
+    }
+}
+
+#[async_trait]
+impl Leases for ProcessLeases {
+    async fn claim(
+        &self,
+        name: &LeaseName,
+        holder: &RunnerId,
+        time: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.reach().await.claim(name, holder, time).await
+    }
+
+    async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
+        self.reach().await.release(token).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.reach().await.leases().await
     }
 }
 

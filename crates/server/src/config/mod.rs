@@ -5,6 +5,7 @@ mod instance;
 mod latency;
 mod link;
 mod listen;
+mod runner;
 mod secret;
 mod store;
 mod webhook;
@@ -27,6 +28,7 @@ pub use listen::{
     DeviceConfig, LimitsConfig, ListenConfig, MetricsConfig, ProxyConfig, ReservedConfig, TlsIdentityConfig,
     TlsOptionsConfig, TlsVersion,
 };
+pub use runner::RunnerConfig;
 pub use secret::Secret;
 pub use store::DatabaseUrl;
 pub use webhook::WebhookConfig;
@@ -86,6 +88,9 @@ pub struct Config {
     /// The retention of the change log.
     #[serde(default)]
     pub change_log: ChangeLogConfig,
+    /// The runner.
+    #[serde(default)]
+    pub runner: RunnerConfig,
     /// The log.
     #[serde(default)]
     pub log: LogConfig,
@@ -360,6 +365,7 @@ mod tests {
             ),
             ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
             ("# store = \"postgres://", "store = \"mysql://", "begins with postgres://"),
+            ("# takeover_secs = 20", "takeover_secs = 9", "10 to 600"),
             ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];
         for (right, wrong, expected) in cases {

@@ -20,6 +20,7 @@ use model::{
 };
 use net::{CancellationToken, Limits};
 use provisioning::ports::{Change, Clock, Commit, Expect};
+use runner::RunnerLimits;
 use tokio::task::JoinHandle;
 
 pub use info::{DevHub, DevInfo, DevPorts, SampleGroup};
@@ -107,6 +108,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         webhook: webhook_settings(&certificates.ca_file)?,
         timing: Timing::default(),
         change_log: ChangeLogConfig::default().limits(),
+        runner: RunnerLimits::default(),
         limits: Limits::default(),
     })
     .await?;

@@ -1,0 +1,90 @@
+//! Processes that are lost, or cut off from the store: how soon others go on, and what they still may do.
+
+use std::time::Duration;
+
+use model::{Day, OperationKind};
+use provisioning::ports::{AssignmentRuns, Commit, Commits, Registrations, RunStatus, StoreError};
+use runner::{LeaseTimes, RunnerLimits};
+use testkit::sample;
+use tokio::time::Instant;
+
+use crate::world::{ID, SCOPE, World, reach};
+
+const TAKEOVER: Duration = Duration::from_secs(4);
+
+fn limits() -> RunnerLimits {
+    RunnerLimits { leases: LeaseTimes::taken_over_within(TAKEOVER), ..RunnerLimits::default() }
+}
+
+#[tokio::test]
+async fn runs_of_a_lost_process_go_on_at_another_within_the_setting() {
+    let world = World::in_real_time().await;
+    let mut one = world.start_with(1, limits()).await;
+    let two = world.start_with(2, limits()).await;
+    let hub = world.hub().await;
+    let held = hub.hold().await;
+    world.assign(&one).await;
+    reach(async || one.in_flight() == 1).await;
+    one.kill().await;
+    let lost = Instant::now();
+    reach(async || two.in_flight() == 1).await;
+    let taken = lost.elapsed();
+    assert!(taken <= TAKEOVER, "{taken:?}");
+    drop(held);
+    reach(async || world.is_assigned().await).await;
+    assert_eq!(world.counted().await, 1);
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_renew_stops_before_another_takes_over_and_writes_nothing_then() {
+    let world = World::in_real_time().await;
+    let one = world.start_with(1, limits()).await;
+    let two = world.start_with(2, limits()).await;
+    let hub = world.hub().await;
+    let held = hub.hold().await;
+    world.assign(&one).await;
+    reach(async || one.in_flight() == 1).await;
+    let token = one.runner.assignments().lease().unwrap();
+    one.cut_off();
+    let cut_off = Instant::now();
+    while one.is_ready() {
+        assert_eq!(two.in_flight(), 0, "its lease has not ended");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let stopped = cut_off.elapsed();
+    assert!(stopped <= TAKEOVER / 2, "a margin is left until its lease ends: {stopped:?}");
+    reach(async || two.in_flight() == 1).await;
+    assert!(cut_off.elapsed() - stopped >= TAKEOVER / 8, "it had stopped for a while");
+    let operation = Some((OperationKind::Registration, Day::from_number(1)));
+    let late = Commit { fence: Some(token), operation, ..Commit::by(sample::by()) };
+    let refused = world.store.commit(&sample::scope(SCOPE), late).await;
+    assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
+    drop(held);
+    reach(async || world.is_assigned().await).await;
+    assert_eq!(world.counted().await, 1);
+    assert!(!one.is_ready());
+}
+
+/// A poll may come to any process.
+#[tokio::test]
+async fn a_process_that_does_not_execute_a_run_answers_from_the_store() {
+    let world = World::new().await;
+    let (one, two) = (world.start(1).await, world.start(2).await);
+    let hub = world.hub().await;
+    let held = hub.hold().await;
+    world.assign(&one).await;
+    reach(async || one.in_flight() == 1).await;
+    let status = async || {
+        let (scope, id) = (sample::scope(SCOPE), sample::registration_id(ID));
+        let registration = world.store.registration(&scope, &id).await.unwrap().unwrap();
+        two.runner.assignments().join(&*world.instance().await, &registration).await.unwrap()
+    };
+    let Some(RunStatus::InProgress(before)) = status().await else { panic!("it is in progress") };
+    world.clock.advance(Duration::from_secs(5));
+    let later = status().await;
+    assert_eq!(later, Some(RunStatus::InProgress(before + Duration::from_secs(5))));
+    reach(async || two.in_flight() == 0).await;
+    drop(held);
+    reach(async || world.is_assigned().await).await;
+    assert_eq!(status().await, None);
+}
