@@ -5,10 +5,7 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -25,7 +22,7 @@ use crate::{
     readers::{MMAP_BYTES, Readers, keep_statements},
     schema::{self, OpenError, Schema},
     seal::Sealer,
-    writer::{Message, Writer},
+    writer::{Message, Progress, Writer},
 };
 
 /// An open database. Clones share it; dropping the last one waits for the queued writes and closes the file.
@@ -66,7 +63,7 @@ struct Shared {
     readers: Readers,
     /// `None` while the last handle is being dropped, and where the file is only looked at.
     queue: Option<mpsc::Sender<Message>>,
-    commits: Arc<AtomicU64>,
+    progress: Arc<Progress>,
     /// Of the process, while a writer holds it. Empty where the file is only looked at.
     lock: Weak<SingleProcess>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -98,7 +95,7 @@ impl Database {
         let lock = lock.ok_or_else(|| OpenError::Io { path: path.clone(), source: closed() })?;
         let connection =
             open_for_writing(&path).map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
-        Database::start(path, connection, (lock, Arc::clone(&self.shared.commits)), false)
+        Database::start(path, connection, (lock, Arc::clone(&self.shared.progress)), false)
     }
 
     /// Opens the file for reading only, also while another process has it open. Creates, migrates and writes nothing: a file
@@ -113,8 +110,10 @@ impl Database {
             .open_one()
             .map_err(|source| schema::sqlite_error(&path, schema.application, source))
             .and_then(|connection| schema.accept(&connection, &path))?;
-        let (commits, lock, thread) = (Arc::default(), Weak::new(), Mutex::default());
-        Ok(Database { shared: Arc::new(Shared { was_cut_off, readers, queue: None, commits, lock, thread }) })
+        let (progress, lock, thread) = (Arc::default(), Weak::new(), Mutex::default());
+        Ok(Database {
+            shared: Arc::new(Shared { was_cut_off, readers, queue: None, progress, lock, thread }),
+        })
     }
 
     /// Returns whether the last process that had the file open ended without closing it: it was killed, or the machine stopped.
@@ -191,7 +190,12 @@ impl Database {
     /// Returns the number of batches that were committed since the database was opened, by all handles on the file. A batch is
     /// counted before its writes are acknowledged: while the count does not change, a reader that is up to date stays so.
     pub fn commits(&self) -> u64 {
-        self.shared.commits.load(Ordering::Acquire)
+        self.shared.progress.commits.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the last batch of writes was lost, as on a full disk.
+    pub fn is_failing(&self) -> bool {
+        self.shared.progress.is_failing.load(Ordering::Relaxed)
     }
 
     /// Finishes the queued writes, folds the write-ahead log into the file and closes it.
@@ -211,21 +215,21 @@ impl Database {
     fn start(
         path: PathBuf,
         connection: Connection,
-        (lock, commits): (Arc<SingleProcess>, Arc<AtomicU64>),
+        (lock, progress): (Arc<SingleProcess>, Arc<Progress>),
         was_cut_off: bool,
     ) -> Result<Database, OpenError> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let held = Arc::downgrade(&lock);
         let log =
             LogSize::fit(&connection).map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
-        let writer = Writer { connection, queue, commits: Arc::clone(&commits), log, lock };
+        let writer = Writer { connection, queue, progress: Arc::clone(&progress), log, lock };
         let thread = thread::Builder::new()
             .name("db-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let readers = Readers::new(path);
         let thread = Mutex::new(Some(thread));
-        let shared = Shared { was_cut_off, readers, queue: Some(sender), commits, lock: held, thread };
+        let shared = Shared { was_cut_off, readers, queue: Some(sender), progress, lock: held, thread };
         Ok(Database { shared: Arc::new(shared) })
     }
 

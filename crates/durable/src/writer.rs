@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +28,15 @@ const COMPANY: usize = 4;
 const GATHER: Duration = Duration::from_millis(2);
 const GATHER_MORE: Duration = Duration::from_millis(3);
 
+/// What the writers of a file have done.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The number of batches that were committed.
+    pub(crate) commits: AtomicU64,
+    /// Whether the last batch was lost.
+    pub(crate) is_failing: AtomicBool,
+}
+
 /// An element of the queue.
 pub(crate) enum Message {
     Write(Box<dyn Job>),
@@ -38,7 +47,7 @@ pub(crate) enum Message {
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) queue: mpsc::Receiver<Message>,
-    pub(crate) commits: Arc<AtomicU64>,
+    pub(crate) progress: Arc<Progress>,
     /// How large the write-ahead log may grow.
     pub(crate) log: LogSize,
     /// Dropped only after the connection is closed; the last writer of the process unlocks the file.
@@ -99,7 +108,10 @@ impl Writer {
         }
         let outcome = self.try_commit(jobs);
         if let Err(reason) = &outcome {
-            tracing::error!(writes = jobs.len(), reason, "a batch of writes was lost");
+            // Logged once, for a disk that is full stays so for a while.
+            if !self.progress.is_failing.swap(true, Ordering::Relaxed) {
+                tracing::error!(writes = jobs.len(), reason, "a batch of writes was lost");
+            }
             self.roll_back();
         }
         if let Err(error) = self.log.count_commit(&self.connection) {
@@ -126,7 +138,10 @@ impl Writer {
         };
         self.reject_lost_transaction()?;
         self.execute(end)?;
-        self.commits.fetch_add(1, Ordering::Release); // before the acknowledgement: see `Database::commits`
+        self.progress.commits.fetch_add(1, Ordering::Release); // before the acknowledgement: see `Database::commits`
+        if end == "COMMIT" && self.progress.is_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("writes succeed again");
+        }
         Ok(())
     }
 

@@ -253,8 +253,12 @@ async fn a_service_that_cannot_write_is_alive_and_not_ready() {
     let process = service.start_by(program(), &config, Path::new("/nonexistent")).await;
     until("it is ready", async || check(&service, "/readyz").await == StatusCode::OK).await;
 
-    limit(&process, Some(log_ahead_bytes(&service))).await;
+    limit(&process, Some(0)).await;
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    assert!(
+        service.client().create_enrollment(&enrollment("new")).await.is_err(),
+        "it notices when it writes"
+    );
     until("it is not ready", async || check(&service, "/readyz").await == unavailable).await;
     assert_eq!(check(&service, "/healthz").await, StatusCode::OK);
     assert_eq!(check(&service, "/health").await, StatusCode::OK, "as it was named before");

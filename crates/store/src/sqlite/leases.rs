@@ -1,5 +1,6 @@
-//! The leases of a file, in the memory of the process that has it open: no other process can hold one, and a lease that costs
-//! no write lasts also on a full disk. A restart forgets them, as it should: their holders are gone.
+//! The leases of a file, in the memory of the process that has it open: no other process can hold one, so that they cost no
+//! write. Only once a write has failed, as on a full disk, a renewal has to prove that writes succeed: a process that cannot store
+//! anything is not ready. A restart forgets the leases, as it should: their holders are gone.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,9 @@ use crate::{
     SystemClock,
     sqlite::{EmbeddedStore, Sqlite},
 };
+
+/// Writes a page, and changes nothing.
+const PROBE: &str = "UPDATE log_state SET writer = writer";
 
 const TICKS_PER_MILLI: i64 = 10_000;
 
@@ -121,9 +125,14 @@ impl Leases for Sqlite {
         time: Duration,
     ) -> Result<Option<Lease>, StoreError> {
         let Some((token, tenure)) = self.leases.claim(name, holder, time) else { return Ok(None) };
-        if !tenure.is_settled {
+        let is_failing = self.database.is_failing();
+        if !tenure.is_settled || is_failing {
             // Writers take turns: this one comes after every write that the last holder's token was still good for.
-            self.write(|_| Ok(())).await?;
+            self.write(move |connection| match is_failing {
+                true => connection.execute(PROBE, []).map(drop),
+                false => Ok(()),
+            })
+            .await?;
             self.leases.settle(token);
         }
         Ok(Some(Lease { name: tenure.name, holder: tenure.holder, token, left: time }))
