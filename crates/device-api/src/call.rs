@@ -1,4 +1,4 @@
-//! The three calls of the device API, the same for every transport.
+//! The three calls of the device API, for all transports.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -27,14 +27,14 @@ use wire::{
 use crate::{
     DeviceApi, FirstReply, Outcome,
     client::Client,
-    error::{self, CallError, Concerning},
+    error::{self, CallError, ErrorContext},
     retry_after::Wait,
 };
 
-/// The longest body of a connection that is unproven: its client must prove itself before it sends more.
+/// The longest body on an unproven connection; before a longer one is read, its client must be verified.
 pub(crate) const MAX_UNPROVEN_BODY_BYTES: u64 = 8 * 1024;
 
-/// Who calls, with what, and in which version of the API.
+/// The device that calls, its evidence, and the version of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) scope: IdScope,
@@ -47,10 +47,10 @@ pub(crate) struct Caller {
     pub(crate) standing: Standing,
 }
 
-/// What the caller is told.
+/// The reply to a call.
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
-    /// When to ask again; absent when there is no need to.
+    /// Retry-After; absent if the device need not ask again.
     pub(crate) retry_after_secs: Option<u32>,
 }
 
@@ -63,14 +63,14 @@ fn no_lease() -> Error {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Reply {
-    /// How the operation stands.
+    /// The state of the operation.
     Operation(OperationReply),
-    /// A TPM must open this first.
+    /// A challenge that the device's TPM must open first.
     Challenge(ChallengeReply),
 }
 
 impl Reply {
-    /// The status that it stands for: 202 while work goes on, 401 as long as the device has not proved itself.
+    /// Returns the HTTP status: 202 while the operation is in progress, 401 for a challenge, otherwise 200.
     pub(crate) fn http_status(&self) -> u16 {
         match self {
             Reply::Operation(operation) if operation.status == "assigning" => 202,
@@ -81,7 +81,7 @@ impl Reply {
 }
 
 impl DeviceApi {
-    /// Registers the device. The reply carries the result when that is there in time.
+    /// Registers the device. The reply carries the result if that is known in time.
     pub(crate) async fn register(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
         let answer = self.registered(caller, body).await?;
         if matches!(answer.reply, Reply::Operation(_)) {
@@ -93,7 +93,7 @@ impl DeviceApi {
 
     async fn registered(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
         let instance = self.instance(&caller.scope).await?;
-        let asked = asked_for(body)?;
+        let asked = parse_registration(body)?;
         let tpm = asked.tpm.map(presented_tpm).transpose()?;
         let request = RegisterRequest {
             registration_id: caller.registration_id.clone(),
@@ -126,7 +126,7 @@ impl DeviceApi {
         Ok(self.ask_again(caller, OperationReply::accepted(&operation_id), wait))
     }
 
-    /// Tells how an operation stands.
+    /// Returns the state of an operation.
     pub(crate) async fn poll(
         &self,
         caller: &Caller,
@@ -151,7 +151,7 @@ impl DeviceApi {
         Ok(Answer { reply: Reply::Operation(reply), retry_after_secs: None })
     }
 
-    /// Tells how the registration stands.
+    /// Returns the state of the registration.
     pub(crate) async fn look_up(&self, caller: &Caller, body: &[u8]) -> Result<Value, CallError> {
         if DeviceRegistration::parse(body)?.csr.is_some() {
             return Err(Error::Invalid("csr is only for the register call".into()).into());
@@ -163,7 +163,7 @@ impl DeviceApi {
         Ok(registration_result(&registration, caller.api_version))
     }
 
-    /// A challenge to this TPM, for a device that has shown nothing yet.
+    /// Returns a challenge to this TPM, for a device that has presented no other evidence.
     pub(crate) async fn challenge(
         &self,
         address: &DeviceAddress,
@@ -173,7 +173,7 @@ impl DeviceApi {
         Ok(self.provisioning.challenge_tpm(&instance, &address.registration_id, tpm).await?)
     }
 
-    /// Verifies that the device is the one that it names, and returns the proof.
+    /// Verifies the identity that a device claims, and returns the proof.
     pub(crate) async fn verify_identity(
         &self,
         address: &DeviceAddress,
@@ -185,7 +185,7 @@ impl DeviceApi {
         Ok(self.provisioning.verify_identity(&instance, id, evidence, Some(from)).await?)
     }
 
-    /// Judges the evidence of a caller whose request is larger than an unproven connection may send.
+    /// Verifies a caller before the rest of its request is read, which is larger than an unproven connection may send.
     pub(crate) async fn prove(&self, caller: &Caller) -> Result<(), CallError> {
         let (id_scope, registration_id) = (caller.scope.clone(), caller.registration_id.clone());
         self.verify_identity(&DeviceAddress { id_scope, registration_id }, &caller.evidence, caller.address)
@@ -194,16 +194,16 @@ impl DeviceApi {
         Ok(())
     }
 
-    /// Returns the error body of a refusal; the reason goes to the log and to operators.
+    /// Returns the error body for a refused call, and records the reason in the log and for operators.
     pub(crate) async fn refusal(
         &self,
         transport: Transport,
         error: &CallError,
-        concerning: &Concerning,
+        context: &ErrorContext,
     ) -> ErrorBody {
-        let body = error::body(error, concerning, &self.ports);
-        self.tally.count(concerning.scope.as_ref(), transport, Outcome::of_refusal(body.http_status()));
-        self.note_refused_call(error, concerning).await;
+        let body = error::body(error, context, &self.ports);
+        self.tally.count(context.scope.as_ref(), transport, Outcome::of_refusal(body.http_status()));
+        self.note_refused_call(error, context).await;
         body
     }
 
@@ -214,19 +214,19 @@ impl DeviceApi {
         Ok(instance)
     }
 
-    /// Answers a register call whose outcome is known. A client that is not known to read a result from this reply gets
-    /// the operation ID to poll with: the device is registered all the same, and the next poll carries the result.
+    /// Returns the answer to a register call whose result is known. A client that is not known to read a result from this reply
+    /// gets an operation ID instead, and the result with its next poll.
     fn first_answer(&self, caller: &Caller, registration: &Registration) -> Result<Answer, CallError> {
         let has_operation = !matches!(registration.status, Status::Disabled { .. });
         if has_operation && self.is_assigning_first(caller) {
             let reply = OperationReply::accepted(&registration.operation_id);
-            return Ok(self.ask_again(caller, reply, Wait::UnderWay(Duration::ZERO)));
+            return Ok(self.ask_again(caller, reply, Wait::InProgress(Duration::ZERO)));
         }
         self.answer(caller, registration)
     }
 
     fn is_assigning_first(&self, caller: &Caller) -> bool {
-        // The newest clients insist on it over any transport.
+        // The newest clients require it over every transport.
         if caller.api_version.assigning_first() {
             return true;
         }
@@ -239,10 +239,10 @@ impl DeviceApi {
 
     fn answer(&self, caller: &Caller, registration: &Registration) -> Result<Answer, CallError> {
         let reply = match registration.status {
-            // Another request for this device took the run's place.
+            // A newer request of this device superseded the run.
             Status::Assigning { .. } => {
                 let reply = OperationReply::accepted(&registration.operation_id);
-                return Ok(self.ask_again(caller, reply, Wait::UnderWay(Duration::ZERO)));
+                return Ok(self.ask_again(caller, reply, Wait::InProgress(Duration::ZERO)));
             }
             Status::Disabled { .. } => disabled_reply(&registration.registration_id),
             Status::Assigned(_) | Status::Failed { .. } => self.operation(caller, registration)?,
@@ -250,7 +250,7 @@ impl DeviceApi {
         Ok(Answer { reply: Reply::Operation(reply), retry_after_secs: None })
     }
 
-    /// The state of a registration, with the key that an assigned device's TPM is handed.
+    /// Returns the state of a registration; for an assigned device with a TPM, with the sealed key for its hub.
     fn operation(&self, caller: &Caller, registration: &Registration) -> Result<OperationReply, CallError> {
         let reply = OperationReply::of(registration, caller.api_version);
         Ok(match self.provisioning.handover(registration)? {
@@ -265,8 +265,8 @@ impl DeviceApi {
     }
 }
 
-/// What a register call asks for. A device that wants a certificate would wait for it in vain, so it is told at once.
-fn asked_for(body: &[u8]) -> Result<DeviceRegistration, CallError> {
+/// Parses the body of a register call. Fails if the device asks for a certificate: it would wait for one in vain.
+fn parse_registration(body: &[u8]) -> Result<DeviceRegistration, CallError> {
     let asked = DeviceRegistration::parse(body)?;
     match asked.csr {
         Some(_) => {
@@ -276,7 +276,7 @@ fn asked_for(body: &[u8]) -> Result<DeviceRegistration, CallError> {
     }
 }
 
-/// The keys of a TPM as a device names them in its request.
+/// Parses the TPM keys in a register call.
 fn presented_tpm(keys: TpmKeys) -> Result<PresentedTpm, CallError> {
     let problem = |key: &str, error: TpmKeyError| Error::Invalid(format!("tpm.{key} {error}"));
     let storage_root_key = keys.storage_root_key.map(|text| StorageRootKey::parse(&text)).transpose();
@@ -287,28 +287,28 @@ fn presented_tpm(keys: TpmKeys) -> Result<PresentedTpm, CallError> {
     })
 }
 
-/// What the device presented: the certificates of its TLS connection, and a token if one came. An empty one is none:
-/// some MQTT clients cannot leave the password out.
+/// Collects the evidence that the device presented: the certificates of its TLS connection, and the token if there is one. An
+/// empty token counts as none, because some MQTT clients cannot omit the password.
 pub(crate) fn evidence(peer: &Peer, token: Option<&[u8]>) -> Result<Evidence, CallError> {
     let token = token.filter(|token| !token.is_empty());
-    // What is no text holds no token.
+    // A token that is not UTF-8 is malformed, not absent.
     let token = token.map(|token| std::str::from_utf8(token).unwrap_or_default());
     let claim = token.map(sas::parse).transpose()?;
     Ok(Evidence { claim, certificates: Arc::clone(&peer.certificates), tpm: None })
 }
 
-/// The api-version, or an error that says what one looks like.
+/// Parses the api-version.
 pub(crate) fn api_version(text: &str) -> Result<DeviceApiVersion, CallError> {
     DeviceApiVersion::parse(text).ok_or_else(|| CallError::ApiVersion(text.to_owned()))
 }
 
-/// Warns of an assignment that failed before there was a run. The device gets the same reason.
+/// Logs an assignment that failed before there was a run. The device gets the same reason.
 fn log_failure(scope: &IdScope, from: IpAddr, registration: &Registration) {
     if let Status::Failed { failure, .. } = &registration.status {
         tracing::warn!(
             instance.id_scope = %scope,
             registration.id = %registration.registration_id,
-            // A device that comes again and again is summed up.
+            // Lines with the same address are summarized if there are many.
             peer.addr = %from,
             code = failure_code(failure.reason),
             reason = failure.message,

@@ -1,22 +1,22 @@
-//! Which SDK calls, as far as it makes a difference to its replies.
+//! The SDKs whose quirks change their replies.
 
 use std::time::Duration;
 
-/// An SDK, known by how it presents itself: over MQTT by `ClientVersion` in the user name, over AMQP by the link property
-/// `com.microsoft:client-version`.
+/// An SDK, detected by its client version: over HTTPS `User-Agent`, over MQTT `ClientVersion` in the user name, over AMQP the link
+/// property `com.microsoft:client-version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
     C,
-    /// Honors short pauses alone, and misses a message that comes before it listens for it.
+    /// Honors only a short Retry-After, and misses messages that arrive before it listens.
     Java,
     Muster,
     Node,
     Python,
-    /// Presents itself in another way, or not at all.
+    /// Sends another client version, or none.
     Unknown,
 }
 
-/// What stands in the client version of an SDK.
+/// Parts of client versions that identify an SDK.
 const NAMES: [(&str, Client); 4] = [
     ("com.microsoft.azure.sdk.iot", Client::Java),
     ("muster-fleet", Client::Muster),
@@ -25,25 +25,25 @@ const NAMES: [(&str, Client); 4] = [
 ];
 
 impl Client {
-    /// Returns the SDK that presents itself so.
+    /// Detects the SDK that sends this client version.
     pub(crate) fn of(client_version: &str, api_version: &str) -> Client {
         let named = NAMES.into_iter().find(|(name, _)| client_version.contains(name));
         match named {
             Some((_, client)) => client,
-            // By a quirk, Java sends its api-version as its client version over MQTT.
+            // Over MQTT, Java sends its api-version as its client version.
             None if !client_version.is_empty() && client_version == api_version => Client::Java,
             None if is_version_of_c(client_version) => Client::C,
             None => Client::Unknown,
         }
     }
 
-    /// Whether it is known to take a result from the reply to its register call. The hosted service says `assigning`
-    /// first, so there are clients that take an operation ID from nothing else and fail without one.
+    /// Whether it is known to read a result from the reply to its register call. The hosted service always replies `assigning`
+    /// first, so other clients may fail without an operation ID in it.
     pub(crate) fn reads_result_at_once(self) -> bool {
         self != Client::Unknown
     }
 
-    /// Returns how long a message to it is held back, when `java_delay` is what Java needs.
+    /// Returns how long messages to it are delayed: for Java by `java_delay`.
     pub(crate) fn delay(self, java_delay: Duration) -> Duration {
         match self {
             Client::Java => java_delay,
@@ -52,7 +52,7 @@ impl Client {
     }
 }
 
-/// The C SDK sends the number of its release alone; there is no 2.0.
+/// Whether the text is a version of the C SDK, which sends only the number of its release, 1.x.y.
 fn is_version_of_c(text: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let mut parts = text.split('.');

@@ -1,7 +1,7 @@
-//! Refusals before the verbs, put down for operators beside those of the verbs.
+//! Refusals before `provisioning` is called, which operators find beside its own refused attempts.
 //!
-//! They are made in `net` (handshakes, deadlines, packets), by the transports (logins) and by the calls (requests that cannot be
-//! read). Whichever it is, it becomes an attempt where a registration ID and an instance are known.
+//! They come from `net` (handshakes, deadlines, packets), the transports (logins) and the calls (malformed requests). Each becomes
+//! a refused attempt if the registration ID and the instance are known.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use wire::device::DeviceAddress;
 
 use crate::{
     DeviceApi,
-    error::{CallError, Concerning},
+    error::{CallError, ErrorContext},
 };
 
 #[async_trait]
 impl RefusalObserver for DeviceApi {
     async fn refused(&self, refusal: Refusal<'_>) {
-        let Some((instance, registration_id)) = self.meant(&refusal).await.unwrap_or_else(log) else {
+        let Some((instance, registration_id)) = self.identify(&refusal).await.unwrap_or_else(log) else {
             return;
         };
         let reason = format!("{}: {}", refusal.reason.name(), refusal.detail);
@@ -30,8 +30,11 @@ impl RefusalObserver for DeviceApi {
 }
 
 impl DeviceApi {
-    /// Which device was refused: the one that the login named, or else the one of its certificate.
-    async fn meant(&self, refusal: &Refusal<'_>) -> Result<Option<(Arc<Instance>, RegistrationId)>, Error> {
+    /// Identifies the refused device by its login, or else by its certificate.
+    async fn identify(
+        &self,
+        refusal: &Refusal<'_>,
+    ) -> Result<Option<(Arc<Instance>, RegistrationId)>, Error> {
         if let Some(address) = refusal.login.as_deref().and_then(DeviceAddress::at_start_of) {
             let instance = self.provisioning.instance(&address.id_scope).await?;
             return Ok(instance.map(|instance| (instance, address.registration_id)));
@@ -42,16 +45,16 @@ impl DeviceApi {
         Ok(instance.map(|instance| (instance, id)))
     }
 
-    /// Puts a refused call down for operators, unless the verbs have, or it says nothing of the device.
-    pub(crate) async fn note_refused_call(&self, error: &CallError, concerning: &Concerning) {
-        let (Some(scope), Some(id)) = (&concerning.scope, &concerning.registration_id) else { return };
+    /// Records a refused call for operators, unless `provisioning` did, or the device is not known.
+    pub(crate) async fn note_refused_call(&self, error: &CallError, context: &ErrorContext) {
+        let (Some(scope), Some(id)) = (&context.scope, &context.registration_id) else { return };
         if !error.is_before_verbs() {
             return;
         }
         let noted = async {
             let Some(instance) = self.provisioning.instance(scope).await? else { return Ok(()) };
-            let (registration_id, certificates) = (id.clone(), Arc::clone(&concerning.certificates));
-            let (address, reason) = (concerning.from, error.to_string());
+            let (registration_id, certificates) = (id.clone(), Arc::clone(&context.certificates));
+            let (address, reason) = (context.from, error.to_string());
             let early = EarlyRefusal { registration_id, address, certificates, reason };
             self.provisioning.buffer_early_refusal(&instance, early).await
         };
@@ -59,8 +62,8 @@ impl DeviceApi {
     }
 }
 
-/// An attempt that cannot be noted refuses the device all the same.
+/// Logs a refusal that cannot be recorded; it is a refusal all the same.
 fn log<T: Default>(error: Error) -> T {
-    tracing::debug!(%error, "a refusal is not kept");
+    tracing::debug!(%error, "a refusal cannot be recorded");
     T::default()
 }

@@ -1,4 +1,4 @@
-//! What devices are told when something is wrong: the one place that turns errors into codes.
+//! Errors of the device API: the one place that maps errors to Azure's codes.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,16 +11,16 @@ use wire::device::{DeviceAddress, ErrorBody, RequestError};
 
 use crate::Ports;
 
-/// Anything that ends a call without an answer.
+/// The reason why a call fails.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum CallError {
-    /// The verbs refused.
+    /// `provisioning` refused it.
     #[error(transparent)]
     Refused(#[from] Error),
-    /// The ID scope is nobody's. The device is told no more than that it is unauthorized.
+    /// No instance has the ID scope. The device gets 401, as with a wrong key, so that it cannot probe for ID scopes.
     #[error("there is no instance with ID scope {0}")]
     UnknownScope(String),
-    /// The address names another registration than the login.
+    /// The address of the link names another registration than the login.
     #[error("the login was not for {0:?}")]
     OtherDevice(String),
     /// The `Authorization` header or MQTT password holds no token.
@@ -29,28 +29,28 @@ pub(crate) enum CallError {
     /// The api-version is missing or malformed.
     #[error("api-version {0:?} is not a date like 2019-03-31")]
     ApiVersion(String),
-    /// An ID in the address breaks its rule.
+    /// An ID in the address is malformed.
     #[error("{0}")]
     BadId(String),
-    /// The body cannot be read.
+    /// The body is malformed.
     #[error(transparent)]
     Body(#[from] RequestError),
     /// The body is too long.
     #[error("the body is longer than {} bytes", wire::MAX_BODY_BYTES)]
     TooLarge,
-    /// The body did not arrive.
+    /// The connection ended within the body.
     #[error("the body did not arrive: {0}")]
     Cut(String),
-    /// Nothing is at this path.
+    /// The API has no such path.
     #[error("there is nothing at this path")]
     NoRoute,
-    /// Something is at this path, but not for this method.
+    /// The path has another method.
     #[error("the method is not allowed here; {0} is")]
     Method(&'static str),
 }
 
 impl CallError {
-    /// Whether the call was refused for what it is, before a device was judged.
+    /// Whether the request itself was at fault, so that `provisioning` recorded no refused attempt.
     pub(crate) fn is_before_verbs(&self) -> bool {
         match self {
             CallError::Refused(error) => matches!(error, Error::Invalid(_)),
@@ -67,27 +67,27 @@ impl CallError {
         }
     }
 
-    /// Whether it says that the caller has not shown who it is.
+    /// Whether its status is 401.
     pub(crate) fn is_unauthorized(&self) -> bool {
         code_and_message(self).0 / 1000 == 401
     }
 }
 
-/// Whom an error concerns, for the log and for operators.
+/// The client and registration that an error is about, for the log and for operators.
 #[derive(Debug, Default)]
-pub(crate) struct Concerning {
-    /// Where the request comes from.
+pub(crate) struct ErrorContext {
+    /// The address of the client.
     pub(crate) from: Option<IpAddr>,
     pub(crate) scope: Option<IdScope>,
     pub(crate) registration_id: Option<RegistrationId>,
-    /// What the client showed in its TLS handshake.
+    /// The client certificates of the TLS handshake.
     pub(crate) certificates: Arc<[CertificateDer<'static>]>,
 }
 
-impl Concerning {
-    /// A client, and the registration that it has named so far.
+impl ErrorContext {
+    /// Collects the client, and the registration if it has named one so far.
     pub(crate) fn new(peer: &Peer, address: Option<&DeviceAddress>) -> Self {
-        Concerning {
+        ErrorContext {
             from: Some(peer.addr.ip()),
             scope: address.map(|address| address.id_scope.clone()),
             registration_id: address.map(|address| address.registration_id.clone()),
@@ -96,14 +96,14 @@ impl Concerning {
     }
 }
 
-/// An error for the device; the log gets the reason, and both the same tracking ID.
-pub(crate) fn body(error: &CallError, concerning: &Concerning, ports: &Ports) -> ErrorBody {
+/// Returns the error body for the device, and logs the reason under the same tracking ID.
+pub(crate) fn body(error: &CallError, context: &ErrorContext, ports: &Ports) -> ErrorBody {
     let (code, message) = code_and_message(error);
     let tracking_id = tracking_id(ports);
-    // With the address, lines of one peer are summed up when they come too fast.
-    let from = concerning.from.map(display);
-    let scope = concerning.scope.as_ref().map(display);
-    let id = concerning.registration_id.as_ref().map(display);
+    // Lines with the same address are summarized if there are many.
+    let from = context.from.map(display);
+    let scope = context.scope.as_ref().map(display);
+    let id = context.registration_id.as_ref().map(display);
     if code >= 500_000 {
         tracing::error!(tracking_id, code, peer.addr = from, instance.id_scope = scope, registration.id = id, reason = %error, "request failed");
     } else {

@@ -1,6 +1,6 @@
-//! The device provisioning endpoint: turns what arrives over HTTPS, MQTT and AMQP into requests to `provisioning`, and its
-//! answers into what each transport says. A transport decides nothing: it finds out which device asks for what, hands
-//! over what the device presented, and writes the reply down.
+//! The device provisioning endpoint: translates calls over HTTPS, MQTT and AMQP into requests to `provisioning`, and its results
+//! into replies. A transport decides nothing: it parses the address of the registration and the operation, passes the
+//! evidence on, and encodes the reply.
 
 mod amqp;
 mod call;
@@ -21,8 +21,8 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy},
 };
 
-use tally::Tally;
-pub use tally::{Answers, Outcome};
+use self::tally::Tally;
+pub use self::tally::{Answers, Outcome};
 
 /// The device provisioning endpoint of all service instances.
 #[derive(Clone)]
@@ -34,38 +34,38 @@ pub struct DeviceApi {
     tally: Arc<Tally>,
 }
 
-/// What the endpoint itself needs from outside.
+/// The ports that the endpoint itself needs.
 #[derive(Clone)]
 pub struct Ports {
-    /// Dates errors.
+    /// The source of the dates in error bodies.
     pub clock: Arc<dyn Clock>,
-    /// Makes tracking IDs.
+    /// The source of tracking IDs.
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// How long devices wait for what.
+/// The times that devices wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// How long the reply to a register is held back for the result, so that the device need not poll.
+    /// How long the reply to a register call is delayed for the result, so that the device need not poll.
     pub answer_within: Duration,
-    /// When a device is told to ask again, in seconds. Every SDK honours 2 to 5, and no other range.
+    /// The shortest Retry-After, in seconds. Every SDK honors 2 to 5, and no other range.
     pub retry_after_secs: u32,
-    /// How long replies to Java clients are held back over MQTT and AMQP: they miss what arrives before they listen for it.
+    /// How long replies to Java clients are delayed over MQTT and AMQP: they miss messages that arrive before they listen.
     pub java_delay: Duration,
-    /// What the first reply over MQTT and AMQP says.
+    /// The content of the reply to a register call over MQTT and AMQP.
     pub first_reply: FirstReply,
 }
 
-/// What the reply to a register call says over MQTT and AMQP. Over HTTPS, where clients read a result from it as the
-/// hosted service sends one, it carries the result whenever that is there in time.
+/// The content of the reply to a register call over MQTT and AMQP. Over HTTPS it always carries the result if that is known in
+/// time: the hosted service sends one there, and clients read it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FirstReply {
-    /// `assigning`, as the hosted service does; the client polls.
+    /// `assigning`, as from the hosted service; the client polls.
     Assigning,
-    /// The result for clients that are known to take it, `assigning` for all others.
+    /// The result for clients that are known to read it, `assigning` for all others.
     #[default]
     ByClient,
-    /// The result, if it is there in time.
+    /// The result, if it is known in time.
     Result,
 }
 
@@ -81,7 +81,7 @@ impl Default for Timing {
 }
 
 impl DeviceApi {
-    /// Creates the endpoint over these ports; `runs` executes the runs that requests begin.
+    /// Creates the endpoint; `runs` executes the assignment runs that requests begin.
     pub fn new(
         provisioning: Arc<Provisioning>,
         runs: Arc<dyn AssignmentRuns>,
@@ -91,22 +91,22 @@ impl DeviceApi {
         DeviceApi { provisioning, runs, ports, timing, tally: Arc::default() }
     }
 
-    /// The HTTPS routes.
+    /// Returns the HTTPS routes.
     pub fn router(&self) -> axum::Router {
         https::router(self.clone())
     }
 
-    /// The AMQP side, over TLS or over WebSockets.
+    /// Returns the AMQP endpoint, for connections over TLS or over WebSockets.
     pub fn amqp(&self, transport: Transport) -> Arc<dyn net::amqp::AmqpEndpoint> {
         Arc::new(amqp::Endpoint::new(self.clone(), transport))
     }
 
-    /// The MQTT side, over TLS or over WebSockets.
+    /// Returns the MQTT endpoint, for connections over TLS or over WebSockets.
     pub fn mqtt(&self, transport: Transport) -> Arc<dyn net::mqtt::MqttEndpoint> {
         Arc::new(mqtt::Endpoint::new(self.clone(), transport))
     }
 
-    /// What devices have been answered since the start, by instance: those without one first.
+    /// Returns the number of answers to devices since the start, by instance; first those in which no instance was found.
     pub fn answers(&self) -> Vec<Answers> {
         self.tally.answers()
     }

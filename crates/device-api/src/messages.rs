@@ -1,4 +1,4 @@
-//! What MQTT and AMQP have in common: requests come as messages, and are answered in tasks of their own.
+//! Requests over MQTT and AMQP, which arrive as messages and are answered in tasks of their own.
 
 use std::sync::{
     Arc,
@@ -16,11 +16,11 @@ use crate::{
     error::CallError,
 };
 
-/// Requests of one connection that may wait for their replies. Devices send one at a time.
+/// Requests in progress of one connection. Devices send one at a time.
 const MAX_REQUESTS: usize = 4;
 
 impl DeviceApi {
-    /// Does what a message asks for. `caller` is who calls, or what every one of its requests is answered with.
+    /// Executes the call in a message. `caller` may be the error that every request of the connection gets.
     pub(crate) async fn call(
         &self,
         caller: &Result<Caller, CallError>,
@@ -29,7 +29,7 @@ impl DeviceApi {
     ) -> Result<Answer, CallError> {
         let caller = caller.as_ref().map_err(CallError::clone)?;
         let answer = self.answer_to(caller, operation, body).await;
-        // Over HTTPS the status shows it.
+        // Over HTTPS, `net` sees the status itself.
         if answer.as_ref().is_err_and(CallError::is_unauthorized) {
             caller.standing.pace_refusal().await;
         }
@@ -53,34 +53,34 @@ impl DeviceApi {
     }
 }
 
-/// The requests of one connection that wait for their replies. Clones count together.
+/// Limits the requests in progress of one connection. Clones share the count.
 #[derive(Clone, Default)]
-pub(crate) struct Waiting(Arc<AtomicUsize>);
+pub(crate) struct RequestLimiter(Arc<AtomicUsize>);
 
-/// One request's place, given back when it is dropped.
-pub(crate) struct Place(Arc<AtomicUsize>);
+/// The permit of one request, given back when it is dropped.
+pub(crate) struct RequestPermit(Arc<AtomicUsize>);
 
-impl Waiting {
-    /// A place for one more, unless there are enough.
-    pub(crate) fn place(&self) -> Option<Place> {
-        let place = Place(Arc::clone(&self.0));
-        (self.0.fetch_add(1, Ordering::Relaxed) < MAX_REQUESTS).then_some(place)
+impl RequestLimiter {
+    /// Takes a permit; `None` at the limit.
+    pub(crate) fn try_acquire(&self) -> Option<RequestPermit> {
+        let permit = RequestPermit(Arc::clone(&self.0));
+        (self.0.fetch_add(1, Ordering::Relaxed) < MAX_REQUESTS).then_some(permit)
     }
 
-    /// Whether there are any.
-    pub(crate) fn any(&self) -> bool {
+    /// Whether requests are in progress.
+    pub(crate) fn is_busy(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 }
 
-impl Drop for Place {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The body of a reply.
+/// Encodes the body of a reply.
 pub(crate) fn json(body: &impl Serialize) -> Bytes {
-    // Replies are plain structs, which always serialise.
+    // Replies are plain structs, which always serialize.
     serde_json::to_vec(body).unwrap_or_default().into()
 }

@@ -1,4 +1,4 @@
-//! When a device is told to ask again, and what its SDK makes of it.
+//! Computes Retry-After, with the quirks of each SDK.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use provisioning::ports::RunStatus;
 
 use crate::client::Client;
 
-/// The longest: an operator who brings a hub back sees its devices within a minute.
+/// The longest Retry-After: once a hub is back, its devices return within a minute.
 const LONGEST_SECS: u32 = 60;
 
-/// The longest that Java clients honour: when told to wait longer they ask every two seconds.
+/// The longest Retry-After that Java clients honor; with a longer one they ask every two seconds.
 const LONGEST_FOR_JAVA_SECS: u32 = 5;
 
 /// The reason why a device must ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// Its run has been in progress for this long.
-    UnderWay(Duration),
-    /// Its instance has begun as many runs as it may. When it begins more depends on the other devices that wait.
-    ItsTurn,
+    InProgress(Duration),
+    /// Its instance has reached its rate of runs. When its run begins depends on the other devices that wait.
+    RateLimited,
 }
 
 impl Wait {
-    /// Returns why the device of a run with this status must ask again.
+    /// Returns the reason why the device of a run with this status must ask again.
     pub(crate) fn of(status: &RunStatus) -> Wait {
         match status {
-            RunStatus::RateLimited => Wait::ItsTurn,
-            RunStatus::InProgress(since) => Wait::UnderWay(*since),
-            RunStatus::Ended(_) | RunStatus::Deleted => Wait::UnderWay(Duration::ZERO),
+            RunStatus::RateLimited => Wait::RateLimited,
+            RunStatus::InProgress(since) => Wait::InProgress(*since),
+            RunStatus::Ended(_) | RunStatus::Deleted => Wait::InProgress(Duration::ZERO),
         }
     }
 }
 
 impl Client {
-    /// When to ask again, in seconds. A device whose run is under way waits a quarter longer than it has to at most; one
-    /// whose run has yet to begin waits as long as it can be made to, so that its questions add little to the load.
+    /// Returns Retry-After in seconds. While a run is in progress it is a quarter of the time so far, so that the device waits at most
+    /// a quarter longer than necessary. Before the run it is the longest that the SDK honors, because polls add to the load.
     pub(crate) fn retry_after_secs(self, first_secs: u32, wait: Wait) -> u32 {
         let longest = match self {
             Client::Java => LONGEST_FOR_JAVA_SECS,
             _ => LONGEST_SECS,
         };
         let wanted = match wait {
-            Wait::UnderWay(since) => u32::try_from(since.as_secs() / 4).unwrap_or(longest),
-            Wait::ItsTurn => longest,
+            Wait::InProgress(since) => u32::try_from(since.as_secs() / 4).unwrap_or(longest),
+            Wait::RateLimited => longest,
         };
         wanted.clamp(first_secs, longest.max(first_secs))
     }
@@ -53,20 +53,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_with_the_wait_as_far_as_they_are_honoured() {
+    fn retry_after_grows_with_the_wait_as_far_as_the_sdk_honors_it() {
         for (under_way, other, java) in
             [(0, 3, 3), (15, 3, 3), (19, 4, 4), (20, 5, 5), (60, 15, 5), (240, 60, 5), (100_000, 60, 5)]
         {
             let pause =
-                |client: Client| client.retry_after_secs(3, Wait::UnderWay(Duration::from_secs(under_way)));
+                |client: Client| client.retry_after_secs(3, Wait::InProgress(Duration::from_secs(under_way)));
             assert_eq!((pause(Client::Unknown), pause(Client::Java)), (other, java), "{under_way} s");
         }
     }
 
     #[test]
-    fn who_has_yet_to_begin_waits_as_long_as_is_honoured() {
+    fn a_rate_limited_device_waits_as_long_as_its_sdk_honors() {
         for (client, expected) in [(Client::Unknown, 60), (Client::Java, 5)] {
-            assert_eq!(client.retry_after_secs(3, Wait::ItsTurn), expected);
+            assert_eq!(client.retry_after_secs(3, Wait::RateLimited), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many answers devices got, of each kind, since the start.
+//! Counts the answers to devices since the start.
 
 use std::{
     collections::BTreeMap,
@@ -13,31 +13,31 @@ use net::Transport;
 
 use crate::call::Reply;
 
-/// What a device was told in answer to a register or a poll call, or to a login.
+/// The kind of an answer to a register or poll call, or to a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Where it belongs.
+    /// The device is assigned.
     Assigned,
-    /// To ask again: its assignment is under way.
+    /// The operation is in progress; the device polls.
     Assigning,
-    /// That its enrollment is disabled.
+    /// The enrollment is disabled.
     Disabled,
-    /// That its assignment failed.
+    /// The assignment failed.
     Failed,
-    /// To open a challenge in its TPM first.
+    /// A challenge to the device's TPM.
     Challenged,
-    /// That it is not let in: 401.
+    /// 401.
     Unauthorized,
-    /// That the request is wrong: any other 4xx.
+    /// Another 4xx: the request is invalid.
     Invalid,
-    /// That the service is too busy: 429.
+    /// 429: the service is too busy.
     Throttled,
-    /// That the service is broken: 5xx.
+    /// 5xx: the service failed.
     Broken,
 }
 
 impl Outcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Outcome; 9] = [
         Outcome::Assigned,
         Outcome::Assigning,
@@ -50,7 +50,7 @@ impl Outcome {
         Outcome::Broken,
     ];
 
-    /// The word for it.
+    /// Returns the name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Assigned => "assigned",
@@ -77,7 +77,7 @@ impl Outcome {
         }
     }
 
-    /// Of a refusal with this status, or its counterpart.
+    /// Returns the outcome of a refusal with this HTTP status, or the status that another transport's refusal stands for.
     pub(crate) fn of_refusal(status: u16) -> Outcome {
         match status {
             401 => Outcome::Unauthorized,
@@ -88,20 +88,19 @@ impl Outcome {
     }
 }
 
-/// The counts, by instance. A device names the ID scope that it addresses, so only scopes that were found to be of an
-/// instance have counts of their own: there are as many as instances, whatever devices send.
+/// The counts by instance. Devices may send any ID scope, so only those of existing instances have counts of their own.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Of answers in which no instance had been found yet.
+    /// Answers in which no instance was found.
     without_instance: Counts,
     by_instance: RwLock<BTreeMap<IdScope, Arc<Counts>>>,
 }
 
-/// Numbers by transport and outcome.
+/// Counts by transport and outcome.
 #[derive(Debug, Default)]
 struct Counts([[AtomicU64; Outcome::ALL.len()]; Transport::ALL.len()]);
 
-/// How many answers devices of one instance got.
+/// The answers to the devices of one instance.
 #[derive(Debug, Clone)]
 pub struct Answers {
     /// The instance; `None` for answers to devices that named none, or one that does not exist.
@@ -110,7 +109,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// How many of them were this, over this transport.
+    /// Returns the number of answers over a transport with an outcome.
     pub fn count(&self, transport: Transport, outcome: Outcome) -> u64 {
         self.counts[transport as usize][outcome as usize]
     }
@@ -124,7 +123,7 @@ impl Counts {
 }
 
 impl Tally {
-    /// Notes that an instance has this ID scope.
+    /// Lets an instance with this ID scope have counts of its own.
     pub(crate) fn note_instance(&self, scope: &IdScope) {
         if self.of(scope).is_none() {
             let mut all = self.by_instance.write().unwrap_or_else(PoisonError::into_inner);
@@ -139,7 +138,7 @@ impl Tally {
         counts.0[transport as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The counts so far: those without an instance first.
+    /// Returns the counts; first those in which no instance was found.
     pub(crate) fn answers(&self) -> Vec<Answers> {
         let all = self.by_instance.read().unwrap_or_else(PoisonError::into_inner);
         let of_instances = all.iter().map(|(scope, counts)| counts.answers(Some(scope.clone())));

@@ -85,7 +85,7 @@ const RETIRED: [Retired; 34] = [
     retired("nobody", 4, "what is meant: no device, no process"),
     retired("Order", 0, "device spec"),
     retired("patience", 0, "Retry-After, or timeout"),
-    retired("Place", 2, "permit, hub device ref, or row ref"),
+    retired("Place", 1, "permit, hub device ref, or row ref"),
     retired("Pulse", 1, "HTTP deadlines"),
     retired("Quiet", 0, "idle timer"),
     retired("Room", 0, "limits"),

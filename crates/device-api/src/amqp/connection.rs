@@ -20,59 +20,59 @@ use crate::{
     DeviceApi,
     call::{Answer, Caller, api_version},
     client::Client,
-    error::{CallError, Concerning},
-    messages::Waiting,
+    error::{CallError, ErrorContext},
+    messages::RequestLimiter,
 };
 
-/// What a client has shown when it is let in.
-pub(super) struct Shown {
-    /// The registration that its login named; a certificate names none.
+/// The identity that a client claims by its login, with the evidence.
+pub(super) struct ClaimedIdentity {
+    /// The registration in the login; a client certificate names none.
     pub(super) address: Option<DeviceAddress>,
     pub(super) evidence: Evidence,
     pub(super) peer: Peer,
     pub(super) over: Transport,
 }
 
-impl Shown {
+impl ClaimedIdentity {
     pub(super) fn new(
         address: Option<DeviceAddress>,
         evidence: Evidence,
         peer: &Peer,
         over: Transport,
     ) -> Self {
-        Shown { address, evidence, peer: peer.clone(), over }
+        ClaimedIdentity { address, evidence, peer: peer.clone(), over }
     }
 }
 
 pub(super) struct Connection {
     api: DeviceApi,
-    /// All links of a connection are for one registration: that of the login, or else of the first link.
-    shown: Shown,
+    /// All links of a connection are for one registration: that of the login, or otherwise of the first link.
+    identity: ClaimedIdentity,
     outbox: Option<Outbox>,
     /// The links over which the client sends requests.
-    requests: Vec<(LinkId, Arc<Asking>)>,
+    requests: Vec<(LinkId, Arc<RequestLink>)>,
     replies: Replies,
-    waiting: Waiting,
+    limiter: RequestLimiter,
 }
 
-/// The link over which the client wants its replies: the latest that it attached. Clones share it.
+/// The link for replies: the latest that the client attached. Clones share it.
 #[derive(Clone, Default)]
 struct Replies(Arc<Mutex<Option<LinkId>>>);
 
-/// What the tasks that answer the requests of one link share.
-struct Asking {
+/// The state that the tasks of one link's requests share.
+struct RequestLink {
     api: DeviceApi,
     transport: Transport,
-    /// Who calls, or what every request is answered with.
+    /// The caller, or the error that every request gets.
     caller: Result<Caller, CallError>,
-    concerning: Concerning,
+    context: ErrorContext,
     outbox: Outbox,
     replies: Replies,
     delay: Duration,
 }
 
-/// A request that is to be answered.
-struct Asked {
+/// A request in progress.
+struct Request {
     operation: RegistrationOperation,
     body: Bytes,
     delivery: DeliveryRef,
@@ -81,19 +81,19 @@ struct Asked {
 }
 
 impl Connection {
-    pub(super) fn new(api: DeviceApi, shown: Shown) -> Self {
+    pub(super) fn new(api: DeviceApi, identity: ClaimedIdentity) -> Self {
         let (requests, replies) = (Vec::new(), Replies::default());
-        Connection { api, shown, outbox: None, requests, replies, waiting: Waiting::default() }
+        Connection { api, identity, outbox: None, requests, replies, limiter: RequestLimiter::default() }
     }
 
-    /// A refusal before there is a caller; the log gets the reason.
+    /// Returns the error for a link that is refused.
     async fn refusal(&self, error: &CallError) -> AmqpError {
-        let concerning = Concerning::new(&self.shown.peer, self.shown.address.as_ref());
-        let body = self.api.refusal(self.shown.over, error, &concerning).await;
+        let context = ErrorContext::new(&self.identity.peer, self.identity.address.as_ref());
+        let body = self.api.refusal(self.identity.over, error, &context).await;
         reply::rejection(&body, self.api.timing.retry_after_secs)
     }
 
-    fn asking(&self, address: &DeviceAddress, properties: &Entries, outbox: Outbox) -> Asking {
+    fn request_link(&self, address: &DeviceAddress, properties: &Entries, outbox: Outbox) -> RequestLink {
         let version = properties.text("com.microsoft:api-version").unwrap_or_default();
         let agent = properties.text("com.microsoft:client-version").unwrap_or_default();
         let client = Client::of(agent, version);
@@ -102,17 +102,17 @@ impl Connection {
             registration_id: address.registration_id.clone(),
             api_version,
             client,
-            evidence: self.shown.evidence.clone(),
-            address: self.shown.peer.addr.ip(),
-            transport: self.shown.over,
-            standing: self.shown.peer.standing.clone(),
+            evidence: self.identity.evidence.clone(),
+            address: self.identity.peer.addr.ip(),
+            transport: self.identity.over,
+            standing: self.identity.peer.standing.clone(),
         });
         let delay = client.delay(self.api.timing.java_delay);
-        Asking {
+        RequestLink {
             api: self.api.clone(),
-            transport: self.shown.over,
+            transport: self.identity.over,
             caller,
-            concerning: Concerning::new(&self.shown.peer, Some(address)),
+            context: ErrorContext::new(&self.identity.peer, Some(address)),
             outbox,
             replies: self.replies.clone(),
             delay,
@@ -131,43 +131,45 @@ impl AmqpConnection for Connection {
         let Some(address) = link.address.as_deref().and_then(DeviceAddress::parse) else {
             return Err(self.refusal(&CallError::NoRoute).await);
         };
-        if self.shown.address.get_or_insert_with(|| address.clone()) != &address {
+        if self.identity.address.get_or_insert_with(|| address.clone()) != &address {
             let error = CallError::OtherDevice(address.registration_id.to_string());
             return Err(self.refusal(&error).await);
         }
-        self.shown.peer.standing.note_login(&address.to_string());
+        self.identity.peer.standing.note_login(&address.to_string());
         match (link.direction, &self.outbox) {
             (Direction::ToClient, _) => self.replies.go_over(link.id),
             (Direction::FromClient, Some(outbox)) => {
-                let asking = self.asking(&address, &link.properties, outbox.clone());
-                self.requests.push((link.id, Arc::new(asking)));
+                let request_link = self.request_link(&address, &link.properties, outbox.clone());
+                self.requests.push((link.id, Arc::new(request_link)));
             }
-            (Direction::FromClient, None) => {} // links come after the open
+            (Direction::FromClient, None) => {} // not before the open
         }
         Ok(())
     }
 
     async fn message(&mut self, delivery: Delivery) -> Result<Verdict, AmqpError> {
-        let asking = self.requests.iter().find(|(link, _)| *link == delivery.link);
-        let Some((_, asking)) = asking else { return Ok(rejected(condition::NOT_FOUND, "an unknown link")) };
-        if asking.replies.link().is_none() {
+        let request_link = self.requests.iter().find(|(link, _)| *link == delivery.link);
+        let Some((_, request_link)) = request_link else {
+            return Ok(rejected(condition::NOT_FOUND, "an unknown link"));
+        };
+        if request_link.replies.link().is_none() {
             let text = "attach a receiving link first: the reply goes over it";
             return Ok(rejected(condition::PRECONDITION_FAILED, text));
         }
-        let Some(place) = self.waiting.place() else {
+        let Some(permit) = self.limiter.try_acquire() else {
             let text = "more requests at once than a device sends";
             return Ok(rejected(condition::RESOURCE_LIMIT_EXCEEDED, text));
         };
-        let (asking, link) = (Arc::clone(asking), delivery.link);
+        let (request_link, link) = (Arc::clone(request_link), delivery.link);
         let (operation, body) = match request::parse(&delivery.message) {
             Ok(parsed) => parsed,
-            Err(error) => return Ok(Verdict::Settled(asking.rejected(&error).await)),
+            Err(error) => return Ok(Verdict::Settled(request_link.rejected(&error).await)),
         };
         let correlation_id = delivery.message.properties.correlation_id;
-        let asked = Asked { operation, body, delivery: delivery.id, link, correlation_id };
+        let request = Request { operation, body, delivery: delivery.id, link, correlation_id };
         tokio::spawn(async move {
-            asking.answer(asked).await;
-            drop(place);
+            request_link.answer(request).await;
+            drop(permit);
         });
         Ok(Verdict::Later)
     }
@@ -178,22 +180,22 @@ impl AmqpConnection for Connection {
     }
 
     async fn prove(&mut self) -> bool {
-        let Some((_, asking)) = self.requests.first() else { return false };
-        let proof = match &asking.caller {
-            Ok(caller) => asking.api.prove(caller).await,
+        let Some((_, request_link)) = self.requests.first() else { return false };
+        let proof = match &request_link.caller {
+            Ok(caller) => request_link.api.prove(caller).await,
             Err(error) => Err(error.clone()),
         };
         match proof {
             Ok(()) => true,
             Err(error) => {
-                asking.rejection(&error).await;
+                request_link.rejection(&error).await;
                 false
             }
         }
     }
 
     fn busy(&self) -> bool {
-        self.waiting.any()
+        self.limiter.is_busy()
     }
 }
 
@@ -201,31 +203,31 @@ fn rejected(condition: &str, text: &str) -> Verdict {
     Verdict::Settled(DeliveryState::Rejected(Some(AmqpError::new(condition, text))))
 }
 
-impl Asking {
-    async fn answer(&self, asked: Asked) {
-        let answer = self.api.call(&self.caller, asked.operation, &asked.body).await;
+impl RequestLink {
+    async fn answer(&self, request: Request) {
+        let answer = self.api.call(&self.caller, request.operation, &request.body).await;
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
         match answer {
-            Ok(answer) => self.reply(&answer, asked.delivery, asked.correlation_id).await,
-            Err(error) => self.refuse(asked.link, asked.delivery, &self.rejection(&error).await),
+            Ok(answer) => self.reply(&answer, request.delivery, request.correlation_id).await,
+            Err(error) => self.refuse(request.link, request.delivery, &self.rejection(&error).await),
         }
     }
 
-    /// First the verdict on the request, then the reply: some SDKs insist.
+    /// Settles the request, then sends the reply: some SDKs require this order.
     async fn reply(&self, answer: &Answer, delivery: DeliveryRef, correlation_id: Option<MessageId>) {
         if let Some(error) = reply::unanswerable(&answer.reply) {
             return self.outbox.settle(delivery, DeliveryState::Rejected(Some(error)));
         }
         self.outbox.settle(delivery, DeliveryState::Accepted);
         if let Some(link) = self.replies.link() {
-            // An error means that the device is gone; it will ask again.
+            // An error means that the device has disconnected; it will ask again.
             let _ = self.outbox.send(link, reply::message(answer, correlation_id), 0).await;
         }
     }
 
-    /// Who is not authorized loses the link, too: what it showed will not become better.
+    /// Rejects a request. An unauthorized client also loses the link: its evidence will not become valid.
     fn refuse(&self, link: LinkId, delivery: DeliveryRef, error: &AmqpError) {
         self.outbox.settle(delivery, DeliveryState::Rejected(Some(error.clone())));
         if error.condition == condition::UNAUTHORIZED_ACCESS {
@@ -234,7 +236,7 @@ impl Asking {
     }
 
     async fn rejection(&self, error: &CallError) -> AmqpError {
-        let body = self.api.refusal(self.transport, error, &self.concerning).await;
+        let body = self.api.refusal(self.transport, error, &self.context).await;
         reply::rejection(&body, self.api.timing.retry_after_secs)
     }
 

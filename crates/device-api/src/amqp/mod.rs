@@ -1,10 +1,9 @@
 //! The device API over AMQP 1.0.
 //!
-//! A device says who it is with SASL PLAIN (`{idScope}/registrations/{registrationId}` and its token), or connects
-//! without SASL, or with EXTERNAL or ANONYMOUS, and has its certificate speak for it; one with a TPM proves itself with the
-//! mechanism TPM. It attaches a link each way, whose address names the registration; a request is a message, and its reply a
-//! message that carries the same correlation ID. As over MQTT, a token that is one is judged with each request, so that a
-//! refusal comes with its reason.
+//! A device logs in with SASL PLAIN (`{idScope}/registrations/{registrationId}` and its token); with its client certificate
+//! without SASL, or with EXTERNAL or ANONYMOUS; or with its TPM by the mechanism TPM. It attaches a link in each direction, whose
+//! address names the registration. A request is a message, and its reply is a message with the same correlation ID. As over
+//! MQTT, a well-formed token is verified with each request, so that a refusal comes with its reason.
 
 mod connection;
 mod reply;
@@ -21,11 +20,11 @@ use net::{
 };
 use wire::device::DeviceAddress;
 
+use self::connection::{ClaimedIdentity, Connection};
+use self::tpm::TPM;
 use crate::{DeviceApi, Outcome, call::evidence};
-use connection::{Connection, Shown};
-use tpm::TPM;
 
-/// The AMQP side of the device provisioning endpoint.
+/// The AMQP endpoint of the device API.
 pub(crate) struct Endpoint {
     api: DeviceApi,
     transport: Transport,
@@ -36,16 +35,16 @@ impl Endpoint {
         Endpoint { api, transport }
     }
 
-    /// A client that its certificate speaks for. Its links will say which registration it means.
+    /// Accepts a client by its certificate; `None` if it has none. Its links will name the registration.
     fn by_certificate(&self, peer: &Peer) -> Option<Box<dyn AmqpConnection>> {
         if peer.certificates.is_empty() {
             return None;
         }
         let evidence = evidence(peer, None).ok()?;
-        Some(self.connection(Shown::new(None, evidence, peer, self.transport)))
+        Some(self.connection(ClaimedIdentity::new(None, evidence, peer, self.transport)))
     }
 
-    /// A client with a token, or why it has none.
+    /// Accepts a client with a token; fails with the reason for the log.
     fn by_token(&self, peer: &Peer, init: &SaslInit) -> Result<Box<dyn AmqpConnection>, String> {
         let login = init.initial_response.as_deref().and_then(plain);
         let (address, token) = login.ok_or("the user name of SASL PLAIN names no registration")?;
@@ -54,23 +53,23 @@ impl Endpoint {
             return Err("SASL PLAIN without a token".into());
         }
         let evidence = evidence(peer, Some(token)).map_err(|error| error.to_string())?;
-        Ok(self.connection(Shown::new(Some(address), evidence, peer, self.transport)))
+        Ok(self.connection(ClaimedIdentity::new(Some(address), evidence, peer, self.transport)))
     }
 
-    fn connection(&self, shown: Shown) -> Box<dyn AmqpConnection> {
-        Box::new(Connection::new(self.api.clone(), shown))
+    fn connection(&self, identity: ClaimedIdentity) -> Box<dyn AmqpConnection> {
+        Box::new(Connection::new(self.api.clone(), identity))
     }
 }
 
-/// A client that shows nothing that could be judged; the log has the reason.
-fn turned_away(api: &DeviceApi, transport: Transport, reason: impl Into<Cow<'static, str>>) -> SaslStep {
+/// Refuses a login without usable evidence. SASL carries no reason; the log does.
+fn refuse_login(api: &DeviceApi, transport: Transport, reason: impl Into<Cow<'static, str>>) -> SaslStep {
     api.tally.count(None, transport, Outcome::Unauthorized);
     SaslStep::Refused(SaslCode::Auth, Some(reason.into()))
 }
 
 #[async_trait]
 impl AmqpEndpoint for Endpoint {
-    /// PLAIN first: one SDK takes the first that it knows.
+    /// PLAIN is first, because one SDK takes the first mechanism that it knows.
     fn mechanisms(&self, peer: &Peer) -> Vec<&'static str> {
         let mut mechanisms = vec![PLAIN, TPM];
         if !peer.certificates.is_empty() {
@@ -88,7 +87,7 @@ impl AmqpEndpoint for Endpoint {
             }
             _ => self.by_certificate(peer).ok_or_else(|| "no client certificate".into()),
         };
-        welcome.map_or_else(|reason| turned_away(&self.api, self.transport, reason), SaslStep::Welcome)
+        welcome.map_or_else(|reason| refuse_login(&self.api, self.transport, reason), SaslStep::Welcome)
     }
 
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
@@ -100,8 +99,8 @@ impl AmqpEndpoint for Endpoint {
     }
 }
 
-/// The registration and the token, which may be empty, of a PLAIN response: authorization identity (empty or the same), user
-/// name and password, each after a NUL (RFC 4616).
+/// Parses a PLAIN response into the registration and the token, which may be empty: authorization identity, user name and password
+/// separated by NUL (RFC 4616).
 fn plain(response: &[u8]) -> Option<(DeviceAddress, &[u8])> {
     let mut parts = response.splitn(3, |byte| *byte == 0);
     let (_, name, token) = (parts.next()?, parts.next()?, parts.next()?);

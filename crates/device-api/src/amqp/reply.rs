@@ -1,4 +1,4 @@
-//! What a device is told.
+//! Replies and rejections.
 
 use bytes::Bytes;
 use codec::amqp::{AmqpError, Body, Entries, Message, MessageId, Properties, condition};
@@ -9,7 +9,7 @@ use crate::{
     messages::json,
 };
 
-/// The message that answers a request.
+/// Encodes the reply to a request.
 pub(super) fn message(answer: &Answer, correlation_id: Option<MessageId>) -> Message {
     Message {
         properties: Properties {
@@ -23,14 +23,14 @@ pub(super) fn message(answer: &Answer, correlation_id: Option<MessageId>) -> Mes
     }
 }
 
-/// Why a request is rejected. `retry_after_secs` says when trying again may help.
+/// Encodes the error of a rejected request, with Retry-After if it is transient.
 pub(super) fn rejection(body: &ErrorBody, retry_after_secs: u32) -> AmqpError {
     let status = body.http_status();
     let transient = status == 429 || status >= 500;
     refusal(status, &json(body), retry_after(transient.then_some(retry_after_secs)))
 }
 
-/// The rejection that a challenge is: AMQP has it in SASL, before there are requests.
+/// Returns the rejection for a reply that AMQP has no message for: a challenge, which belongs into SASL.
 pub(super) fn unanswerable(reply: &Reply) -> Option<AmqpError> {
     let status = reply.http_status();
     (status >= 400).then(|| refusal(status, &json(reply), Entries::new()))
@@ -44,7 +44,7 @@ fn refusal(status: u16, description: &Bytes, details: Entries) -> AmqpError {
     }
 }
 
-/// The one place that turns an HTTP status into a condition. Node tries again after the third and the last.
+/// Maps an HTTP status to an AMQP condition. Node retries after the third and the last.
 fn condition_of(status: u16) -> &'static str {
     match status {
         401 => condition::UNAUTHORIZED_ACCESS,
@@ -55,7 +55,7 @@ fn condition_of(status: u16) -> &'static str {
     }
 }
 
-/// In both spellings, since SDKs differ, and as `int`: the C SDK reads no `long`.
+/// Encodes Retry-After in both spellings, since SDKs differ, and as `int`, since the C SDK does not read `long`.
 fn retry_after(seconds: Option<u32>) -> Entries {
     let seconds = seconds.and_then(|seconds| i32::try_from(seconds).ok());
     seconds.map_or_else(Entries::new, |seconds| {

@@ -1,4 +1,4 @@
-//! What a message asks for.
+//! Parses the request in a message.
 
 use bytes::Bytes;
 use codec::amqp::Message;
@@ -6,7 +6,7 @@ use wire::device::{RegistrationOperation, RequestError};
 
 use crate::error::CallError;
 
-/// A request: the operation is an application property, and the body that of HTTPS.
+/// Parses a message: the operation is an application property, and the body is that of HTTPS.
 pub(super) fn parse(message: &Message) -> Result<(RegistrationOperation, Bytes), CallError> {
     match RegistrationOperation::of_properties(&message.application) {
         Some(RegistrationOperation::Register) => {

@@ -1,4 +1,4 @@
-//! The SASL mechanism TPM, by which a device proves itself before it asks for anything.
+//! The SASL mechanism TPM, which verifies a device before its first request.
 //!
 //! | | from | bytes |
 //! |---|---|---|
@@ -10,8 +10,8 @@
 //! | challenge | server | `C1 ‖ second half` |
 //! | response | client | `00 ‖ token`, signed with the key in the blob |
 //!
-//! In the first byte of a challenge, 80 says that data follow, 40 that they are the last, and the rest counts. Java takes
-//! just these two, so the blob has two halves; each fits into a SASL frame of 512 bytes.
+//! In the first byte of a challenge, bit 80 marks data, bit 40 the last part, and the other bits count. Java accepts exactly these
+//! two, so the blob has two halves; each fits into a SASL frame of 512 bytes.
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -28,13 +28,13 @@ use provisioning::{
 use wire::device::DeviceAddress;
 
 use super::{
-    connection::{Connection, Shown},
-    turned_away,
+    connection::{ClaimedIdentity, Connection},
+    refuse_login,
 };
 use crate::{
     DeviceApi, Outcome,
     call::evidence,
-    error::{CallError, Concerning},
+    error::{CallError, ErrorContext},
 };
 
 /// The name of the mechanism.
@@ -43,14 +43,14 @@ pub(super) const TPM: &str = "TPM";
 const FIRST_HALF: u8 = 0x80;
 const SECOND_HALF: u8 = 0xC1;
 
-/// The client is asked for its storage root key, if it named itself and its endorsement key.
+/// Begins a login: asks for the storage root key of a client that named its registration and endorsement key.
 pub(super) fn begin(api: DeviceApi, transport: Transport, peer: &Peer, response: &[u8]) -> SaslStep {
     let Some((address, endorsement_key)) = named(response) else {
-        return turned_away(&api, transport, "SASL TPM names no registration, or no endorsement key");
+        return refuse_login(&api, transport, "SASL TPM names no registration, or no endorsement key");
     };
     peer.standing.note_login(&address.to_string());
     let login = Login { api, transport, peer: peer.clone(), address };
-    SaslStep::Challenge(Bytes::from_static(&[0]), Box::new(Named { login, endorsement_key }))
+    SaslStep::Challenge(Bytes::from_static(&[0]), Box::new(AwaitingRootKey { login, endorsement_key }))
 }
 
 fn named(response: &[u8]) -> Option<(DeviceAddress, EndorsementKey)> {
@@ -60,7 +60,7 @@ fn named(response: &[u8]) -> Option<(DeviceAddress, EndorsementKey)> {
     Some((address, EndorsementKey::from_bytes(parts.next()?.to_vec()).ok()?))
 }
 
-/// Who logs in, from where.
+/// A login in progress.
 struct Login {
     api: DeviceApi,
     transport: Transport,
@@ -69,30 +69,30 @@ struct Login {
 }
 
 /// Waits for the storage root key.
-struct Named {
+struct AwaitingRootKey {
     login: Login,
     endorsement_key: EndorsementKey,
 }
 
-/// Waits to be asked for the second half of the blob.
-struct Halfway {
-    challenged: Challenged,
+/// Waits for the request for the second half of the blob.
+struct AwaitingSecondHalf {
+    next: AwaitingToken,
     rest: Bytes,
 }
 
-/// Waits for the token, which must be by the TPM that was challenged.
-struct Challenged {
+/// Waits for the token, which only the challenged TPM can sign.
+struct AwaitingToken {
     login: Login,
     tpm: PresentedTpm,
 }
 
 #[async_trait]
-impl SaslExchange for Named {
+impl SaslExchange for AwaitingRootKey {
     async fn respond(self: Box<Self>, response: Bytes) -> SaslStep {
-        let Named { login, endorsement_key } = *self;
+        let AwaitingRootKey { login, endorsement_key } = *self;
         let key = response.strip_prefix(&[0]).map(|key| StorageRootKey::from_bytes(key.to_vec()));
         let Some(Ok(storage_root_key)) = key else {
-            return turned_away(&login.api, login.transport, "SASL TPM without a storage root key");
+            return refuse_login(&login.api, login.transport, "SASL TPM without a storage root key");
         };
         let tpm = PresentedTpm { endorsement_key, storage_root_key: Some(storage_root_key) };
         match login.api.challenge(&login.address, tpm.clone()).await {
@@ -101,8 +101,8 @@ impl SaslExchange for Named {
                 login.api.tally.count(scope, login.transport, Outcome::Challenged);
                 let (first, second) = blob.split_at(blob.len() / 2);
                 let rest = half(SECOND_HALF, second);
-                let challenged = Challenged { login, tpm };
-                SaslStep::Challenge(half(FIRST_HALF, first), Box::new(Halfway { challenged, rest }))
+                let next = AwaitingToken { login, tpm };
+                SaslStep::Challenge(half(FIRST_HALF, first), Box::new(AwaitingSecondHalf { next, rest }))
             }
             Err(error) => login.refused(&error).await,
         }
@@ -110,37 +110,37 @@ impl SaslExchange for Named {
 }
 
 #[async_trait]
-impl SaslExchange for Halfway {
+impl SaslExchange for AwaitingSecondHalf {
     async fn respond(self: Box<Self>, _response: Bytes) -> SaslStep {
-        let Halfway { challenged, rest } = *self;
-        SaslStep::Challenge(rest, Box::new(challenged))
+        let AwaitingSecondHalf { next, rest } = *self;
+        SaslStep::Challenge(rest, Box::new(next))
     }
 }
 
 #[async_trait]
-impl SaslExchange for Challenged {
+impl SaslExchange for AwaitingToken {
     async fn respond(self: Box<Self>, response: Bytes) -> SaslStep {
-        let Challenged { login, tpm } = *self;
-        match login.shown(response.strip_prefix(&[0]).unwrap_or_default(), tpm).await {
-            Ok(shown) => SaslStep::Welcome(Box::new(Connection::new(login.api, shown))),
+        let AwaitingToken { login, tpm } = *self;
+        match login.identity(response.strip_prefix(&[0]).unwrap_or_default(), tpm).await {
+            Ok(identity) => SaslStep::Welcome(Box::new(Connection::new(login.api, identity))),
             Err(error) => login.refused(&error).await,
         }
     }
 }
 
 impl Login {
-    /// What a token shows that proves the device to be who it says.
-    async fn shown(&self, token: &[u8], tpm: PresentedTpm) -> Result<Shown, CallError> {
+    /// Verifies the device by its token.
+    async fn identity(&self, token: &[u8], tpm: PresentedTpm) -> Result<ClaimedIdentity, CallError> {
         let evidence = Evidence { tpm: Some(tpm), ..evidence(&self.peer, Some(token))? };
         self.api.verify_identity(&self.address, &evidence, self.peer.addr.ip()).await?;
         self.peer.standing.mark_proven(Purpose::Provisioning);
-        Ok(Shown::new(Some(self.address.clone()), evidence, &self.peer, self.transport))
+        Ok(ClaimedIdentity::new(Some(self.address.clone()), evidence, &self.peer, self.transport))
     }
 
-    /// SASL has no words for why, but the log has.
+    /// Refuses the login. SASL carries no reason; the log does.
     async fn refused(&self, error: &CallError) -> SaslStep {
-        let concerning = Concerning::new(&self.peer, Some(&self.address));
-        self.api.refusal(self.transport, error, &concerning).await;
+        let context = ErrorContext::new(&self.peer, Some(&self.address));
+        self.api.refusal(self.transport, error, &context).await;
         let code = match error {
             CallError::Refused(Error::Busy | Error::Fenced | Error::Unwritable(_) | Error::Damaged(_)) => {
                 SaslCode::SystemTemporary

@@ -19,16 +19,16 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use net::{Peer, Transport};
 use wire::{MAX_BODY_BYTES, device::DeviceAddress};
 
+use self::route::{Route, Verb};
 use crate::{
     DeviceApi,
     call::{Caller, MAX_UNPROVEN_BODY_BYTES, api_version, evidence},
     client::Client,
-    error::{CallError, Concerning},
+    error::{CallError, ErrorContext},
 };
-use route::{Route, Verb};
 
 pub(crate) fn router(api: DeviceApi) -> Router {
-    // One handler: the paths begin with a parameter, and what follows is parsed in `route`.
+    // One handler: paths begin with a parameter, and `route` parses the rest.
     Router::new().fallback(handle).with_state(api)
 }
 
@@ -36,14 +36,14 @@ async fn handle(State(api): State<DeviceApi>, request: Request<Body>) -> Respons
     let peer = request.extensions().get::<Peer>();
     // The registration that the path names, whatever else is wrong with it.
     let address = DeviceAddress::at_start_of(request.uri().path());
-    let concerning = peer.map_or_else(Concerning::default, |peer| Concerning::new(peer, address.as_ref()));
+    let context = peer.map_or_else(ErrorContext::default, |peer| ErrorContext::new(peer, address.as_ref()));
     if let (Some(peer), Some(address)) = (peer, &address) {
         peer.standing.note_login(&address.to_string());
     }
     match call(&api, request).await {
         Ok(response) => response,
         Err(error) => {
-            let body = api.refusal(Transport::Https, &error, &concerning).await;
+            let body = api.refusal(Transport::Https, &error, &context).await;
             reply::error(&error, &body, api.timing.retry_after_secs)
         }
     }
@@ -65,7 +65,7 @@ async fn call(api: &DeviceApi, request: Request<Body>) -> Result<Response, CallE
         scope: route.scope,
         registration_id: route.registration_id,
     };
-    // Always, also where it means nothing: a connection with an unread body cannot be kept, and Node polls with one.
+    // Read also where it has no meaning: a connection with an unread body cannot be kept alive, and Node polls with a body.
     let body = body(api, &caller, request).await?;
     match route.verb {
         Verb::Register => Ok(reply::registering(&caller, api.register(&caller, &body).await?)),
@@ -79,7 +79,7 @@ fn peer(request: &Request<Body>) -> Result<&Peer, CallError> {
     peer.ok_or_else(|| provisioning::Error::Broken("a request without its peer".into()).into())
 }
 
-/// The body of a request. A large one, or one of unknown length, is read once the caller has proved who it is.
+/// Reads the body of a request; one that is long or of unknown length only once the caller is verified.
 async fn body(api: &DeviceApi, caller: &Caller, request: Request<Body>) -> Result<bytes::Bytes, CallError> {
     let is_small = request.body().size_hint().upper().is_some_and(|most| most <= MAX_UNPROVEN_BODY_BYTES);
     if !is_small && !caller.standing.is_proven() {

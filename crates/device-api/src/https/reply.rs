@@ -10,10 +10,10 @@ use crate::{
     error::CallError,
 };
 
-/// Node parses a body only when it is declared as JSON; the hosted service writes it this way.
+/// Node parses a body only with a JSON content type; this is the hosted service's.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// To a register: always 202, with the result when it is there, for two SDKs refuse 200 here; or a challenge.
+/// Returns the response to a register call: 202 also with a result, because two SDKs reject 200 here; 401 with a challenge.
 pub(super) fn registering(caller: &Caller, answer: Answer) -> Response {
     let Reply::Operation(operation) = &answer.reply else {
         return json(StatusCode::UNAUTHORIZED, &answer.reply);
@@ -30,17 +30,17 @@ pub(super) fn registering(caller: &Caller, answer: Answer) -> Response {
     response
 }
 
-/// To a poll: 202 while the operation goes on, 200 when it has ended.
+/// Returns the response to a poll: 202 while the operation is in progress, 200 once it has ended.
 pub(super) fn operation(answer: Answer) -> Response {
     with_retry_after(json(status(answer.reply.http_status()), &answer.reply), answer.retry_after_secs)
 }
 
-/// 200 with a body.
+/// Returns 200 with a body.
 pub(super) fn ok(body: &impl Serialize) -> Response {
     json(StatusCode::OK, body)
 }
 
-/// An error. When trying again helps, it says when.
+/// Returns an error, with Retry-After if it is transient.
 pub(super) fn error(error: &CallError, body: &ErrorBody, retry_after_secs: u32) -> Response {
     let status = status(body.http_status());
     let mut response = json(status, body);

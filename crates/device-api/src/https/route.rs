@@ -1,4 +1,4 @@
-//! Which call a method and path stand for.
+//! Parses method and path into a call.
 
 use http::Method;
 use model::{IdScope, OperationId, RegistrationId};
@@ -14,7 +14,7 @@ pub(super) struct Route {
     pub(super) verb: Verb,
 }
 
-/// What is to be done.
+/// The call.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verb {
     Register,
@@ -23,7 +23,7 @@ pub(super) enum Verb {
 }
 
 impl Route {
-    /// Parses a path; literals match in any case and one slash at the end is let through.
+    /// Parses a path; literals match in any case, and one trailing slash is ignored.
     pub(super) fn parse(method: &Method, path: &str) -> Result<Self, CallError> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -57,7 +57,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// An ID scope that cannot be one is nobody's; the device is not told which of the two it is.
+/// Parses an ID scope. A malformed one fails like one that no instance has.
 fn id_scope(text: &str) -> Result<IdScope, CallError> {
     IdScope::parse(decoded(text)).map_err(|_| CallError::UnknownScope(text.chars().take(64).collect()))
 }
@@ -66,13 +66,13 @@ fn registration_id(text: &str) -> Result<RegistrationId, CallError> {
     RegistrationId::parse(decoded(text)).map_err(|error| CallError::BadId(error.to_string()))
 }
 
-/// An operation ID that cannot be one was never issued.
+/// Parses an operation ID. A malformed one fails like one that was never issued.
 fn operation_id(text: &str) -> Result<OperationId, CallError> {
     let unknown = provisioning::Error::NotFound(provisioning::RecordKind::Operation);
     OperationId::parse(decoded(text)).map_err(|_| CallError::Refused(unknown))
 }
 
-/// The value of `api-version` in a query; empty when it is missing.
+/// Returns the value of `api-version` in a query; empty if it is absent.
 pub(super) fn api_version_text(query: &str) -> String {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let found = pairs.find(|(key, _)| key.eq_ignore_ascii_case("api-version"));

@@ -1,11 +1,11 @@
 //! The device API over MQTT 3.1.1.
 //!
-//! The identity comes from the user name; the client ID must be the registration ID. A token is not judged at CONNECT
-//! but with each request, as the hosted service does, so that a refusal comes with its reason. There are replies to
-//! subscribe to and two topics to publish to; this is no broker.
+//! The user name names the registration, and the client ID must be the registration ID. A token is not verified at CONNECT but with
+//! each request, as by the hosted service, so that a refusal comes with its reason. A client may subscribe to its replies and
+//! publish to two topics; this is not a broker.
 //!
-//! A device with a TPM connects without a token first and says so in its user name; its register call is answered with
-//! the challenge. With the token that it can sign then, it connects again.
+//! A device with a TPM first connects without a token, which its user name announces, and its register call is answered with the
+//! challenge. It connects again with a token signed by the key in the challenge.
 
 mod session;
 
@@ -19,15 +19,15 @@ use net::{
 };
 use wire::device::MqttUserName;
 
+use self::session::{Device, Session};
 use crate::{
     DeviceApi, Outcome,
     call::{Caller, api_version, evidence},
     client::Client,
-    error::{CallError, Concerning},
+    error::{CallError, ErrorContext},
 };
-use session::{Device, Session};
 
-/// The MQTT side of the device provisioning endpoint.
+/// The MQTT endpoint of the device API.
 pub(crate) struct Endpoint {
     api: DeviceApi,
     transport: Transport,
@@ -38,7 +38,7 @@ impl Endpoint {
         Endpoint { api, transport }
     }
 
-    /// Who calls, or what every one of its requests is to be answered with.
+    /// Returns the caller of a connection, or the error that every request on it gets.
     fn caller(
         &self,
         peer: &Peer,
@@ -58,22 +58,22 @@ impl Endpoint {
         })
     }
 
-    /// CONNACK has no words for why; the log has.
-    fn turned_away(&self, reason: &'static str) -> ConnectRefusal {
+    /// Refuses a CONNECT. CONNACK carries no reason; the log does.
+    fn refuse(&self, reason: &'static str) -> ConnectRefusal {
         self.api.tally.count(None, self.transport, Outcome::Unauthorized);
         ConnectRefusal::because(ConnectReturnCode::NotAuthorized, reason)
     }
 }
 
-/// What is wrong with a CONNECT that names a registration.
+/// Returns what is wrong with a CONNECT that names a registration.
 fn fault(peer: &Peer, connect: &Connect, name: &MqttUserName) -> Option<&'static str> {
-    let presents_something = connect.password.as_ref().is_some_and(|password| !password.is_empty())
+    let has_evidence = connect.password.as_ref().is_some_and(|password| !password.is_empty())
         || !peer.certificates.is_empty();
     if connect.will.is_some() {
         Some("a will, which no client could receive")
     } else if !connect.client_id.eq_ignore_ascii_case(name.registration_id.as_str()) {
         Some("the client ID is not the registration ID in the user name")
-    } else if !(presents_something || name.asks_for_challenge) {
+    } else if !(has_evidence || name.asks_for_challenge) {
         Some("neither a password nor a client certificate")
     } else {
         None
@@ -89,22 +89,22 @@ impl MqttEndpoint for Endpoint {
         outbox: Outbox,
     ) -> Result<Box<dyn MqttSession>, ConnectRefusal> {
         let name = connect.username.as_deref().and_then(MqttUserName::parse);
-        let name = name.ok_or_else(|| self.turned_away("the user name names no registration"))?;
+        let name = name.ok_or_else(|| self.refuse("the user name names no registration"))?;
         let address = name.address();
         peer.standing.note_login(&address.to_string());
         if let Some(fault) = fault(peer, &connect, &name) {
-            return Err(self.turned_away(fault));
+            return Err(self.refuse(fault));
         }
         let client = Client::of(&name.client_version, &name.api_version);
         let delay = client.delay(self.api.timing.java_delay);
-        let concerning = Concerning::new(peer, Some(&address));
+        let context = ErrorContext::new(peer, Some(&address));
         let caller = self.caller(peer, name, client, connect.password.as_deref());
         let api = self.api.clone();
         Ok(Box::new(Session::new(Device {
             api,
             transport: self.transport,
             caller,
-            concerning,
+            context,
             outbox,
             delay,
             subscriptions: Mutex::default(),

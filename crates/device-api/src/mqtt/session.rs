@@ -21,31 +21,31 @@ use wire::{
 use crate::{
     DeviceApi,
     call::{Answer, Caller},
-    error::{CallError, Concerning},
-    messages::{Waiting, json},
+    error::{CallError, ErrorContext},
+    messages::{RequestLimiter, json},
 };
 
 pub(super) struct Session {
     device: Arc<Device>,
-    waiting: Waiting,
+    requests: RequestLimiter,
 }
 
-/// What the tasks that answer requests share.
+/// The state that the tasks of a connection's requests share.
 pub(super) struct Device {
     pub(super) api: DeviceApi,
     pub(super) transport: Transport,
-    /// Who calls, or what every request is answered with.
+    /// The caller, or the error that every request gets.
     pub(super) caller: Result<Caller, CallError>,
-    pub(super) concerning: Concerning,
+    pub(super) context: ErrorContext,
     pub(super) outbox: Outbox,
-    /// How long replies are held back.
+    /// How long replies are delayed.
     pub(super) delay: Duration,
     pub(super) subscriptions: Mutex<Subscriptions>,
 }
 
 impl Session {
     pub(super) fn new(device: Device) -> Self {
-        Session { device: Arc::new(device), waiting: Waiting::default() }
+        Session { device: Arc::new(device), requests: RequestLimiter::default() }
     }
 }
 
@@ -73,12 +73,12 @@ impl MqttSession for Session {
             return Err(Close::violation("a topic that is not of the device API"));
         };
         let device = Arc::clone(&self.device);
-        let Some(place) = self.waiting.place() else {
+        let Some(permit) = self.requests.try_acquire() else {
             return Err(Close::violation("more requests at once than a device sends"));
         };
         tokio::spawn(async move {
             device.answer(request, &publish.payload).await;
-            drop(place);
+            drop(permit);
         });
         Ok(())
     }
@@ -92,14 +92,14 @@ impl MqttSession for Session {
         match proof {
             Ok(()) => true,
             Err(error) => {
-                device.api.refusal(device.transport, &error, &device.concerning).await;
+                device.api.refusal(device.transport, &error, &device.context).await;
                 false
             }
         }
     }
 
     fn busy(&self) -> bool {
-        self.waiting.any()
+        self.requests.is_busy()
     }
 }
 
@@ -114,10 +114,10 @@ impl Device {
             tokio::time::sleep(self.delay).await;
         }
         let (topic, body) = self.reply(&request.request_id, reply).await;
-        // A reply comes without a subscription too, since a client that publishes wants it, but never above the QoS that
-        // was granted (MQTT-3.8.4-6): there are clients that drop what is.
+        // A reply is sent also without a subscription, since a client that publishes a request wants it, but never above the
+        // granted QoS (MQTT-3.8.4-6): some clients drop such a message.
         let qos = self.subscriptions().qos_of(&topic).unwrap_or(QoS::AtMostOnce);
-        // An error means that the device is gone; it will ask again.
+        // An error means that the device has disconnected; it will ask again.
         let _ = self.outbox.publish(topic, body, qos, 0).await;
     }
 
@@ -129,7 +129,7 @@ impl Device {
         match reply {
             Ok(answer) => (topic(answer.reply.http_status(), answer.retry_after_secs), ascii(&answer.reply)),
             Err(call_error) => {
-                let body = self.api.refusal(self.transport, &call_error, &self.concerning).await;
+                let body = self.api.refusal(self.transport, &call_error, &self.context).await;
                 let status = body.http_status();
                 let retry_after = (status >= 429).then_some(self.api.timing.retry_after_secs);
                 (topic(status, retry_after), ascii(&body))
@@ -138,7 +138,7 @@ impl Device {
     }
 }
 
-/// Clients over MQTT read bytes as ASCII.
+/// Encodes a body as ASCII, which is how MQTT clients decode it.
 fn ascii(body: &impl Serialize) -> Bytes {
     ascii_json(json(body).into()).into()
 }
