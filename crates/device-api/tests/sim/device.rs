@@ -14,10 +14,12 @@ use net::Peer;
 use serde_json::{Value, json};
 use testkit::{hub::FakeDevice, sample};
 use tokio::time::{sleep, timeout};
-use tower_service::Service;
+use tower_service::Service as _;
 
 use crate::{
-    run::{MAX_PAUSE, Process, has_standby},
+    deployment::Deployment,
+    nodes::{MAX_PAUSE, Nodes},
+    outages,
     world::{SCOPE, World},
 };
 
@@ -68,9 +70,9 @@ impl Device {
     }
 
     /// Registers once, and says whether the answer is any other than a refusal.
-    pub async fn is_let_in(&self, serving: &Process) -> bool {
+    pub async fn is_let_in(&self, service: &Nodes) -> bool {
         let path = format!("register?api-version={}", self.version);
-        let answer = self.send(serving, "PUT", &path, String::from("{}")).await;
+        let answer = self.send(service, "PUT", &path, String::from("{}")).await;
         answer.is_some_and(|(_, answer)| answer.get("status").is_some())
     }
 
@@ -88,8 +90,8 @@ impl Device {
     }
 
     /// Registers, and follows the operation to its end.
-    pub async fn register(&mut self, serving: &Process) -> Told {
-        let world = Arc::clone(&serving.world);
+    pub async fn register(&mut self, service: &Nodes) -> Told {
+        let world = Arc::clone(&service.world);
         world.note(format_args!("{} registers", self.id));
         let (asked, restores) = (world.elapsed(), world.notes().restores);
         if self.restores != restores {
@@ -100,7 +102,10 @@ impl Device {
         world.count(|figures| figures.requests += 1);
         let body = json!({"registrationId": self.id.as_str()}).to_string();
         let path = format!("register?api-version={}", self.version);
-        let mut reply = self.send(serving, "PUT", &path, body).await;
+        let mut reply = self.send(service, "PUT", &path, body).await;
+        if let Some((_, answer)) = &reply {
+            self.check_group(&world, asked, answer);
+        }
         for _ in 0..POLLS {
             let Some((status, answer)) = reply else { return Told::Nothing };
             if world.notes().restores != restores {
@@ -122,7 +127,7 @@ impl Device {
             }
             sleep(Duration::from_secs(3)).await;
             let path = format!("operations/{operation}?api-version={}", self.version);
-            reply = self.send(serving, "GET", &path, String::new()).await;
+            reply = self.send(service, "GET", &path, String::new()).await;
         }
         world.note(format_args!("{} has lost its patience", self.id));
         Told::Nothing
@@ -130,13 +135,13 @@ impl Device {
 
     async fn send(
         &self,
-        serving: &Process,
+        service: &Nodes,
         method: &str,
         path: &str,
         body: String,
     ) -> Option<(StatusCode, Value)> {
         let resource = format!("{SCOPE}/registrations/{}", self.id);
-        let expiry = serving.world.now().unix_seconds().unsigned_abs() + 3600;
+        let expiry = service.world.now().unix_seconds().unsigned_abs() + 3600;
         let token = wire::sas::sign(&resource, self.key.as_bytes(), expiry, Some("registration"));
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         let request = Request::builder()
@@ -146,17 +151,17 @@ impl Device {
             .extension(Peer::new(addr, Arc::default()))
             .body(Body::from(body))
             .unwrap();
-        let life = if method == "GET" { serving.any_life() } else { serving.life() };
-        let mut router = life.router.clone();
+        let node = service.node();
+        let mut router = node.router.clone();
         let answer = async {
             let response = router.call(request).await.unwrap();
-            life.answers().await;
+            node.process.resume().await;
             let status = response.status();
             let body = response.into_body().collect().await.unwrap().to_bytes();
             (status, serde_json::from_slice(&body).unwrap())
         };
         let answer = timeout(PATIENCE, answer).await.ok();
-        serving.world.note(match &answer {
+        service.world.note(match &answer {
             Some((status, answer)) => format!("{} is told {status} {}", self.id, in_short(answer)),
             None => format!("{} is told nothing", self.id),
         });
@@ -214,12 +219,25 @@ impl Device {
         }
     }
 
+    /// A group that let nothing in before the device asked lets it in at no node.
+    fn check_group(&self, world: &World, asked: Duration, answer: &Value) {
+        let since = world.notes().refusing.get(&self.group).copied();
+        let is_let_in = ["assigning", "assigned"].contains(&text(answer, "status"));
+        let may_be_individual = world.notes().ever_individual.contains(&self.id);
+        if is_let_in && !may_be_individual && since.is_some_and(|since| since < asked) {
+            world.violated(format_args!("{} was let in after its group {} refused", self.id, self.group));
+        }
+    }
+
     /// Something was counted since it asked; a run that it joined may have been counted just before. Whose count it was
     /// cannot be seen, but there are not so many devices.
     fn check_counted(&self, world: &World, asked: Duration) {
         let last = world.notes().last_counted;
-        // A process may have been paused after it had counted.
-        let slack = if has_standby(world.seed) { MAX_PAUSE } else { Duration::from_millis(100) };
+        // A node may have been paused or cut off after it had counted.
+        let slack = match world.deployment {
+            Deployment::Embedded => Duration::from_millis(100),
+            Deployment::Cluster => MAX_PAUSE + outages::PATIENCE,
+        };
         if last + slack < asked {
             world.violated(format_args!("{} was told, and nothing was counted since it asked", self.id));
         }

@@ -27,6 +27,8 @@ pub struct Figures {
     pub takeovers: u64,
     /// Commits that were refused because their lease was lost.
     pub fenced: u64,
+    /// Transactions that were found to have taken effect after their connection was lost.
+    pub settled: u64,
     /// Calls of hubs, the store and webhooks that went wrong.
     pub faults: u64,
 }
@@ -44,6 +46,7 @@ impl Figures {
         self.restores += other.restores;
         self.takeovers += other.takeovers;
         self.fenced += other.fenced;
+        self.settled += other.settled;
         self.faults += other.faults;
     }
 
@@ -58,6 +61,7 @@ impl Figures {
             self.restores,
             self.takeovers,
             self.fenced,
+            self.settled,
             self.faults,
         ] {
             assert!(count > 0, "{self}");
@@ -68,12 +72,12 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures { requests, assigned, turned_away, counted, moves, removals, .. } = self;
-        let Figures { interventions, crashes, restores, takeovers, fenced, faults, .. } = self;
+        let Figures { interventions, crashes, restores, takeovers, fenced, settled, faults, .. } = self;
         write!(
             f,
             "{requests} requests, {assigned} assigned, {turned_away} turned away, {counted} counted, {moves} moves, \
              {removals} removals, {interventions} interventions; {faults} faults and {crashes} crashes injected, of these {restores} \
-             with a restore of an older state; {takeovers} leases taken over, {fenced} commits fenced"
+             with a restore of an older state; {takeovers} leases taken over, {fenced} commits fenced, {settled} settled"
         )
     }
 }

@@ -9,13 +9,13 @@ use model::{
 };
 use provisioning::{
     enroll::ends_with_individual,
-    ports::{Change, Cleanups, PageRequest, Registrations},
+    ports::{Change, PageRequest},
 };
 use testkit::sample;
 
 use crate::{
-    run::Process,
-    store::finish,
+    finish::finish,
+    nodes::Nodes,
     world::{HUBS, World},
 };
 
@@ -41,14 +41,14 @@ impl Individual {
 const OTHER_KEYS: u8 = 100;
 
 /// Makes a move.
-pub async fn strike(serving: &Process, id: &RegistrationId) {
-    let world = &serving.world;
+pub async fn strike(service: &Nodes, id: &RegistrationId) {
+    let world = &service.world;
     match world.dice.roll(8) {
         0 | 1 => make_anew(world, id),
         2 | 3 => make_a_cleanup_anew(world),
         4 | 5 => disable_at_hub(world, id),
         6 => enroll_individually(world, id),
-        _ => confirm(serving).await,
+        _ => confirm(service).await,
     }
 }
 
@@ -175,10 +175,10 @@ pub fn delete_individuals(world: &World) {
 }
 
 /// An operator confirms the cleanups that are held.
-pub async fn confirm(serving: &Process) {
-    serving.world.note("operator: confirms the cleanups");
-    let (life, instance) = (serving.life(), serving.world.instance());
+pub async fn confirm(service: &Nodes) {
+    service.world.note("operator: confirms the cleanups");
+    let (node, instance) = (service.node(), service.world.instance());
     let by = testkit::sample::operator();
-    let confirming = life.provisioning.confirm_cleanups(&instance, &by);
+    let confirming = node.provisioning.confirm_cleanups(&instance, &by);
     let _ = tokio::time::timeout(Duration::from_secs(5), confirming).await;
 }

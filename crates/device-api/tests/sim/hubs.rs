@@ -5,32 +5,32 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use model::{Carried, Cleanup, DeviceId, DeviceSpec, HubDeviceRef, HubName, LinkedHub};
-use provisioning::ports::{Cleanups, Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
+use provisioning::ports::{Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 use testkit::hub::FakeHub;
 
 use crate::{
+    finish::finish,
     hostility,
-    life::Pulse,
+    process::Process,
     rivals,
-    store::finish,
     weather::{Fate, Flaw},
     world::World,
 };
 
-pub struct SimulatedHubs(pub Arc<Pulse>);
+pub struct SimulatedHubs(pub Arc<Process>);
 
 impl Hubs for SimulatedHubs {
     fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
-        let (pulse, name) = (Arc::clone(&self.0), hub.name.clone());
-        let there = There { hub: pulse.world.hubs.hub(&name)?, name, world: Arc::clone(&pulse.world) };
-        Some(Arc::new(Way { there: Arc::new(there), pulse }))
+        let (process, name) = (Arc::clone(&self.0), hub.name.clone());
+        let there = There { hub: process.world.hubs.hub(&name)?, name, world: Arc::clone(&process.world) };
+        Some(Arc::new(Way { there: Arc::new(there), process }))
     }
 }
 
 /// The way to a hub.
 struct Way {
     there: Arc<There>,
-    pulse: Arc<Pulse>,
+    process: Arc<Process>,
 }
 
 /// What is at the other end.
@@ -47,8 +47,8 @@ impl Way {
         T: Send + 'static,
         F: Fn(&There) -> Result<T, HubError> + Send + 'static,
     {
-        let (world, there) = (&self.pulse.world, &self.there);
-        let _calling = Calling::begin(&self.pulse, &what);
+        let (world, there) = (&self.process.world, &self.there);
+        let _calling = Calling::begin(&self.process, &what);
         self.pass().await;
         let fate = world.weather.fate(&there.name, what.starts_with(REMOVE), &world.dice);
         world.note(format_args!("{}: {what}: {fate:?}", there.name));
@@ -71,37 +71,41 @@ impl Way {
 
     /// Most of the time the network is quick.
     async fn pass(&self) {
-        let is_slow = self.pulse.world.weather.strikes(100, &self.pulse.world.dice);
-        self.pulse.on_the_way(if is_slow { 1..=6000 } else { 1..=300 }).await;
+        let is_slow = self.process.world.weather.strikes(100, &self.process.world.dice);
+        self.process.pass(if is_slow { 1..=6000 } else { 1..=300 }).await;
     }
 }
 
 /// One call of an assignment run, from its beginning to its end.
 struct Calling {
-    pulse: Arc<Pulse>,
-    device: String,
+    process: Arc<Process>,
+    /// The device and the operation.
+    run: String,
 }
 
 impl Calling {
-    /// A run is executed by one process at a time: no other one that lives may be calling a hub for the device.
-    fn begin(pulse: &Arc<Pulse>, what: &str) -> Option<Calling> {
+    /// A run is executed by one process at a time: no other one that lives may be calling a hub for it. A run that was replaced
+    /// may still be calling at a node that has not noticed.
+    fn begin(process: &Arc<Process>, what: &str) -> Option<Calling> {
         let mut words = what.split(' ');
         let device = words.next().filter(|verb| matches!(*verb, "ensure" | "receive")).and(words.next())?;
-        let mut calls = pulse.world.calls();
-        let of_others = calls.iter().filter(|(other, _)| other.number != pulse.number && other.lives());
-        if of_others.clone().any(|(_, called)| called == device) {
-            pulse.world.violated(format_args!("a run of {device} is executed by two processes"));
+        let operation = process.world.operation_of(device);
+        let run = format!("{device} {operation}");
+        let mut calls = process.world.calls();
+        let of_others = calls.iter().filter(|(other, _)| other.number != process.number && other.lives());
+        if of_others.clone().any(|(_, called)| *called == run) {
+            process.world.violated(format_args!("a run of {device} is executed by two processes"));
         }
-        calls.push((Arc::clone(pulse), device.to_owned()));
-        Some(Calling { pulse: Arc::clone(pulse), device: device.to_owned() })
+        calls.push((Arc::clone(process), run.clone()));
+        Some(Calling { process: Arc::clone(process), run })
     }
 }
 
 impl Drop for Calling {
     fn drop(&mut self) {
-        let mut calls = self.pulse.world.calls();
-        let is_own = |(pulse, device): &(Arc<Pulse>, String)| {
-            pulse.number == self.pulse.number && *device == self.device
+        let mut calls = self.process.world.calls();
+        let is_own = |(process, run): &(Arc<Process>, String)| {
+            process.number == self.process.number && *run == self.run
         };
         if let Some(own) = calls.iter().position(is_own) {
             calls.remove(own);

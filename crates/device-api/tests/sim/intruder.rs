@@ -6,14 +6,14 @@ use model::{
     EnrollmentRef, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
     Registration, RegistrationOwnership, SymmetricKey,
 };
-use provisioning::ports::{Change, Commit, Commits, Expect, Registrations};
+use provisioning::ports::{Change, Commit, Expect};
 use testkit::sample;
 use tokio::time::sleep;
 
 use crate::{
     device::Device,
-    run::Process,
-    store::finish,
+    finish::finish,
+    nodes::Nodes,
     weather::Flaw,
     world::{GROUPS, World},
 };
@@ -90,8 +90,8 @@ fn put(world: &World, change: Change) {
 }
 
 /// Tries again and again, with the derived and the group's own keys of every group.
-pub async fn life(serving: Arc<Process>, prey: Prey) {
-    let world = &serving.world;
+pub async fn life(service: Arc<Nodes>, prey: Prey) {
+    let world = &service.world;
     let ids: &[&str] = match prey {
         Prey::None => return,
         Prey::Owned => &[OWNED],
@@ -108,7 +108,7 @@ pub async fn life(serving: Arc<Process>, prey: Prey) {
         let derived: SymmetricKey = keys.secondary.derive(id);
         let key = if world.dice.roll(4) == 0 { keys.primary } else { derived };
         world.note(format_args!("the intruder registers as {id} by the group {group}"));
-        if Device::with_key(world, id, group, key).is_let_in(&serving).await {
+        if Device::with_key(world, id, group, key).is_let_in(&service).await {
             world.violated(format_args!("the intruder was let in as {id} by the group {group}"));
         }
         sleep(Duration::from_secs(1)).await;

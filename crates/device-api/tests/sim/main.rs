@@ -7,19 +7,28 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod database;
+mod deployment;
 mod device;
 mod dice;
 mod figures;
+mod finish;
 mod hostility;
 mod hubs;
 mod intruder;
-mod life;
+mod lane;
+mod node;
+mod nodes;
 mod operator;
+mod outages;
+mod process;
 mod restore;
 mod rivals;
 mod run;
 mod store;
+mod transaction;
 mod verdict;
+mod watch;
 mod weather;
 mod webhook;
 mod world;
@@ -103,6 +112,16 @@ fn a_run_that_ends_through_what_was_deleted_is_found_out() {
 #[test]
 fn a_write_of_a_process_that_lost_its_lease_is_found_out() {
     found_out(Flaw::ForgetsFences, "which was lost");
+}
+
+#[test]
+fn a_transaction_that_is_sent_again_without_settling_is_found_out() {
+    found_out(Flaw::RetriesUnsettled, "took effect twice");
+}
+
+#[test]
+fn a_node_that_does_not_follow_changes_is_found_out() {
+    found_out(Flaw::ServesStaleSnapshots, "was let in after its group");
 }
 
 #[test]

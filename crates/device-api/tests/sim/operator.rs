@@ -7,13 +7,13 @@ use testkit::sample;
 
 use crate::{
     hostility,
-    run::Process,
+    nodes::Nodes,
     world::{GROUPS, HUBS, World},
 };
 
 /// Makes one change. The devices whose twins may be affected forget theirs.
-pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<RegistrationId> {
-    let world = &serving.world;
+pub async fn intervene(service: &Nodes, devices: &[RegistrationId]) -> Option<RegistrationId> {
+    let world = &service.world;
     world.count(|figures| figures.interventions += 1);
     let device = world.dice.pick(devices).clone();
     match world.dice.roll(22) {
@@ -25,9 +25,9 @@ pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<
         8 => unlink_a_hub(world),
         9 => change_start(world),
         12 | 13 => delete_a_group(world),
-        10 => return cancel(serving, device).await,
-        14.. => hostility::strike(serving, &device).await,
-        _ => return delete(serving, device).await,
+        10 => return cancel(service, device).await,
+        14.. => hostility::strike(service, &device).await,
+        _ => return delete(service, device).await,
     }
     None
 }
@@ -125,23 +125,23 @@ fn change_start(world: &World) {
 }
 
 /// Returns the device, if its assignment was called off.
-async fn cancel(serving: &Process, device: RegistrationId) -> Option<RegistrationId> {
-    serving.world.note(format_args!("operator: cancels {device}"));
-    let (life, instance) = (serving.life(), serving.world.instance());
+async fn cancel(service: &Nodes, device: RegistrationId) -> Option<RegistrationId> {
+    service.world.note(format_args!("operator: cancels {device}"));
+    let (node, instance) = (service.node(), service.world.instance());
     let by = sample::operator();
-    let cancelling = life.provisioning.cancel_registration(&instance, &by, &device, None);
+    let cancelling = node.provisioning.cancel_registration(&instance, &by, &device, None);
     let cancelled = tokio::time::timeout(Duration::from_secs(5), cancelling).await;
     // Without an answer it may have been done.
     (!matches!(cancelled, Ok(Err(_)))).then_some(device)
 }
 
 /// Returns the device, if its registration was deleted.
-async fn delete(serving: &Process, device: RegistrationId) -> Option<RegistrationId> {
-    let world = &serving.world;
+async fn delete(service: &Nodes, device: RegistrationId) -> Option<RegistrationId> {
+    let world = &service.world;
     world.note(format_args!("operator: deletes {device}"));
-    let (life, instance) = (serving.life(), world.instance());
+    let (node, instance) = (service.node(), world.instance());
     let by = sample::operator();
-    let deleting = life.provisioning.delete_registration(&instance, &by, device.clone(), None);
+    let deleting = node.provisioning.delete_registration(&instance, &by, device.clone(), None);
     let deleted = tokio::time::timeout(Duration::from_secs(5), deleting).await;
     (!matches!(deleted, Ok(Err(_)))).then_some(device)
 }

@@ -9,8 +9,9 @@ use tokio::time::sleep;
 
 use crate::{
     hostility::Individual,
-    run::{Process, UNREST},
-    world::World,
+    nodes::Nodes,
+    run::UNREST,
+    world::{GROUPS, World},
 };
 
 /// The files of a store at one moment, and what this world knew of them.
@@ -28,8 +29,8 @@ pub fn happens_in(seed: u64) -> bool {
 }
 
 /// Makes a backup, goes on for a while and restores it, again and again.
-pub async fn life(serving: Arc<Process>) {
-    let world = &serving.world;
+pub async fn life(service: Arc<Nodes>) {
+    let world = &service.world;
     loop {
         sleep(world.dice.millis(5_000..=60_000)).await;
         let backup = back_up(world);
@@ -37,7 +38,7 @@ pub async fn life(serving: Arc<Process>) {
         if world.elapsed() > UNREST {
             return;
         }
-        serving.restore(&backup).await;
+        service.restore(&backup).await;
     }
 }
 
@@ -86,13 +87,15 @@ pub fn put_back(world: &World, backup: &Backup) {
     // The records do not know where these were put since.
     notes.disabled.clear();
     notes.left_behind.extend(world.hubs.everything());
+    notes.refusing.clear();
     drop(notes);
+    GROUPS.iter().for_each(|(group, _)| world.note_refusal(group));
     hold_cleanups(world);
 }
 
 /// As the service does at its start.
 fn hold_cleanups(world: &World) {
-    let epoch = world.disk().epoch().unwrap();
+    let epoch = world.stored_mark();
     let continuity = Epoch::compare(epoch.as_ref(), Some(&world.mark()));
     world.note(format_args!("an older state is restored: {continuity:?}"));
     if continuity == Continuity::Restored {

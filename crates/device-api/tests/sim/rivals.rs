@@ -7,14 +7,15 @@ use model::{
     AllocationPolicy, DeviceId, DeviceSpec, EnrollmentRef, EnrollmentSettings, GroupAttestation,
     HubDeviceRef, HubName, IndividualAttestation, IndividualEnrollment, Registration,
 };
-use provisioning::ports::{Change, Registrations};
+use provisioning::ports::Change;
 use testkit::sample;
 use tokio::time::sleep;
 
 use crate::{
     device::Device,
-    run::{Process, UNREST},
-    store::finish,
+    finish::finish,
+    nodes::Nodes,
+    run::UNREST,
     weather::Flaw,
     world::{GROUPS, HUBS, World},
 };
@@ -57,8 +58,8 @@ fn twin_device_id(flaw: Flaw, index: usize) -> &'static str {
 }
 
 /// Registers them again and again, without following any operation to its end.
-pub async fn life(serving: Arc<Process>) {
-    let world = &serving.world;
+pub async fn life(service: Arc<Nodes>) {
+    let world = &service.world;
     while world.elapsed() < UNREST {
         sleep(world.dice.millis(0..=20_000)).await;
         let device = match world.dice.roll(2) {
@@ -78,7 +79,7 @@ pub async fn life(serving: Arc<Process>) {
         world.count(|figures| {
             (figures.requests, figures.interventions) = (figures.requests + 1, figures.interventions + 1)
         });
-        device.is_let_in(&serving).await;
+        device.is_let_in(&service).await;
     }
 }
 

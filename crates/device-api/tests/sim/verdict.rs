@@ -1,9 +1,9 @@
 //! What must hold when everything has come to rest.
 
 use model::{Day, OperationKind, Registration, Status};
-use provisioning::ports::{Cleanups, PageRequest, Registrations, Usage};
+use provisioning::ports::PageRequest;
 
-use crate::{device::Device, store::finish, world::World};
+use crate::{device::Device, finish::finish, world::World};
 
 /// Whether nothing is under way and nothing is left to be cleaned up.
 pub fn is_at_rest(world: &World) -> bool {
@@ -48,6 +48,17 @@ pub fn places(world: &World, devices: &[Device], is_back: bool) {
 
 fn standing(registration: Option<&Registration>) -> String {
     registration.map_or("it has no registration".into(), |found| format!("{:?}", found.status.kind()))
+}
+
+/// Every registration is as the last commit left it.
+pub fn stored(world: &World) {
+    let written = world.notes().written.clone();
+    for (id, registration) in written {
+        let found = finish(world.disk().registration(&world.scope(), &id)).unwrap();
+        if found.as_ref() != Some(&registration) {
+            world.violated(format_args!("{id} is not as it was written: {}", standing(found.as_ref())));
+        }
+    }
 }
 
 /// Everybody is assigned, once all obstacles are gone.

@@ -34,6 +34,10 @@ pub enum Flaw {
     MovesInSilence,
     /// The store makes commits under leases that were lost.
     ForgetsFences,
+    /// A node sends a transaction again before it has settled whether it took effect.
+    RetriesUnsettled,
+    /// A node serves a snapshot of the configuration for a while without looking for changes.
+    ServesStaleSnapshots,
     /// Two devices whose IDs differ in case are one.
     FoldsDeviceIds,
 }
@@ -58,6 +62,23 @@ pub enum Fate {
     Full,
 }
 
+/// What becomes of one transaction of a node of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionFate {
+    /// It is carried out and answered.
+    Fine,
+    /// The database takes no writes.
+    Refused,
+    /// The database rolls it back because of another transaction (SQLSTATE 40001).
+    Aborted,
+    /// The connection is lost before the transaction arrives.
+    LostBefore,
+    /// The connection is lost after the transaction took effect.
+    LostAfter,
+    /// The connection is lost, and the transaction takes effect some time later, unless the lane has moved on.
+    Late,
+}
+
 /// The state of the world's networks.
 #[derive(Default)]
 pub struct Weather {
@@ -69,12 +90,16 @@ struct State {
     calm: bool,
     /// Hubs that are down, and until when.
     down: BTreeMap<HubName, Instant>,
+    /// Processes that cannot reach the database, and until when.
+    cut_off: BTreeMap<u64, Instant>,
+    /// Until when the database takes no writes.
+    read_only: Option<Instant>,
 }
 
 impl Weather {
     /// From now on nothing goes wrong any more.
     pub fn calm_down(&self) {
-        *self.lock() = State { calm: true, down: BTreeMap::new() };
+        *self.lock() = State { calm: true, ..State::default() };
     }
 
     /// Takes a hub down for a while.
@@ -96,6 +121,39 @@ impl Weather {
             (_, 17..=25) if is_removal => Fate::Late,
             (_, 17..=20) => Fate::Full,
             _ => Fate::Fine,
+        }
+    }
+
+    /// Cuts a process off from the database for a while.
+    pub fn cut_off(&self, process: u64, time: Duration) {
+        self.lock().cut_off.insert(process, Instant::now() + time);
+    }
+
+    /// Whether a process cannot reach the database now.
+    pub fn is_cut_off(&self, process: u64) -> bool {
+        self.lock().cut_off.get(&process).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// Lets the database take no writes for a while.
+    pub fn refuse_writes(&self, time: Duration) {
+        self.lock().read_only = Some(Instant::now() + time);
+    }
+
+    /// What becomes of a transaction of this process.
+    pub fn transaction_fate(&self, process: u64, dice: &Dice) -> TransactionFate {
+        if self.is_cut_off(process) {
+            return TransactionFate::LostBefore;
+        }
+        let state = self.lock();
+        let is_read_only = state.read_only.is_some_and(|until| until > Instant::now());
+        match (state.calm, dice.roll(100)) {
+            (true, _) => TransactionFate::Fine,
+            _ if is_read_only => TransactionFate::Refused,
+            (_, 0..=1) => TransactionFate::LostBefore,
+            (_, 2..=3) => TransactionFate::LostAfter,
+            (_, 4..=6) => TransactionFate::Late,
+            (_, 7..=8) => TransactionFate::Aborted,
+            _ => TransactionFate::Fine,
         }
     }
 

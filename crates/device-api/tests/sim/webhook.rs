@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use model::{Instance, WebhookAnswer, WebhookRequest};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 
-use crate::life::Pulse;
+use crate::process::Process;
 
-pub struct SimulatedWebhook(pub Arc<Pulse>);
+pub struct SimulatedWebhook(pub Arc<Process>);
 
 #[async_trait]
 impl AllocationWebhook for SimulatedWebhook {
     async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookOutcome {
         let world = &self.0.world;
-        self.0.on_the_way(1..=2000).await;
+        self.0.pass(1..=2000).await;
         let strikes = |in_thousand| world.weather.strikes(in_thousand, &world.dice);
         let outcome = if strikes(150) {
             WebhookOutcome::Retry("status code: 503".to_owned())
@@ -26,7 +26,7 @@ impl AllocationWebhook for SimulatedWebhook {
         let goes_wrong = !matches!(outcome, WebhookOutcome::Answer(_));
         world.note(format_args!("webhook for {}: {outcome:?}", request.registration_id));
         world.count(|figures| figures.faults += u64::from(goes_wrong));
-        self.0.on_the_way(1..=200).await;
+        self.0.pass(1..=200).await;
         outcome
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,29 +11,29 @@ use std::{
     time::Duration,
 };
 
-use durable::{Epoch, Sealer};
+use durable::Epoch;
 use model::{
     AllocationPolicy, AllocationWeight, CustomAllocation, DeviceId, EnrollmentGroup, EnrollmentGroupId,
     EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LeaseToken, LinkedHub,
     ProvisioningStatus, Registration, RegistrationId, SymmetricKey, Timestamp, TwinCollection,
 };
-use provisioning::ports::{
-    Change, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, Instances, Leases,
-};
+use provisioning::ports::{Change, Commit, Expect, Outcome, Store};
 use serde_json::json;
-use store::EmbeddedStore;
 use tempfile::TempDir;
 use testkit::{clock::SteppedClock, hub::FakeHubs, sample};
 use tokio::time::Instant;
 
 use crate::{
+    database::Database,
+    deployment::Deployment,
     dice::Dice,
     figures::Figures,
+    finish::finish,
     hostility::Individual,
     intruder::Prey,
-    life::Pulse,
+    lane::LaneRow,
+    process::Process,
     rivals,
-    store::finish,
     weather::{Flaw, Weather},
 };
 
@@ -52,6 +52,7 @@ const BEGINNING: i64 = 1_795_392_000;
 
 pub struct World {
     pub seed: u64,
+    pub deployment: Deployment,
     pub dice: Dice,
     pub weather: Weather,
     pub flaw: Flaw,
@@ -60,13 +61,15 @@ pub struct World {
     /// Follows the virtual time: the store looks at it on a thread where time is real.
     pub lease_clock: Arc<SteppedClock>,
     notes: Mutex<Notes>,
-    /// The store, and the folder that it is in. A restore puts another one in its place.
-    disk: Mutex<(EmbeddedStore, PathBuf)>,
+    /// A restore puts another one in its place.
+    database: Mutex<Database>,
+    /// The rows of the lanes in the database, by the number of the process.
+    lanes: Mutex<BTreeMap<u64, LaneRow>>,
     /// What the file outside of that folder says.
     mark: Mutex<Epoch>,
     folders: AtomicU64,
     /// The calls of hubs by assignment runs: of which process, and for which device.
-    calls: Mutex<Vec<(Arc<Pulse>, String)>>,
+    calls: Mutex<Vec<(Arc<Process>, String)>>,
     directory: TempDir,
 }
 
@@ -112,12 +115,25 @@ pub struct Notes {
     pub lost_leases: BTreeSet<LeaseToken>,
     /// Groups that were ever deleted.
     pub ever_deleted: BTreeSet<String>,
+    /// Groups that let nothing in, and since when.
+    pub refusing: BTreeMap<String, Duration>,
+    /// How many commits were sent.
+    transactions: u64,
+    /// Assignment runs that have ended, each by the version that its registration had.
+    pub ended_runs: BTreeSet<(RegistrationId, String)>,
+    /// The outcomes of commits that took effect, by their numbers.
+    pub effective: BTreeMap<u64, Vec<Outcome>>,
 }
 
 impl Notes {
     pub fn new_version(&mut self) -> u64 {
         self.versions += 1;
         self.versions
+    }
+
+    pub fn new_transaction(&mut self) -> u64 {
+        self.transactions += 1;
+        self.transactions
     }
 }
 
@@ -126,9 +142,14 @@ impl World {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let folder = directory.path().to_owned();
         let lease_clock = Arc::new(SteppedClock::default());
-        let disk = (open_store(&folder, Arc::clone(&lease_clock)), folder);
+        let deployment = Deployment::of(seed);
+        let database = match deployment {
+            Deployment::Embedded => Database::open_file(folder, Arc::clone(&lease_clock) as _),
+            Deployment::Cluster => Database::start_server(Arc::clone(&lease_clock) as _),
+        };
         let world = Arc::new(World {
             seed,
+            deployment,
             dice: Dice::new(seed),
             weather: Weather::default(),
             flaw,
@@ -136,14 +157,17 @@ impl World {
             began: Instant::now(),
             lease_clock,
             notes: Mutex::default(),
-            disk: Mutex::new(disk),
+            database: Mutex::new(database),
+            lanes: Mutex::default(),
             mark: Mutex::new(Epoch::first().unwrap()),
             folders: AtomicU64::new(0),
             calls: Mutex::default(),
             directory,
         });
-        let first = world.mark();
-        world.put_mark(first);
+        if deployment == Deployment::Embedded {
+            let first = world.mark();
+            world.put_mark(first);
+        }
         let registrations = Prey::of(seed).rule(flaw);
         let failover = seed.is_multiple_of(2);
         let instance = Instance { failover, registrations, ..sample::instance(SCOPE) };
@@ -155,7 +179,7 @@ impl World {
         world
     }
 
-    pub fn calls(&self) -> MutexGuard<'_, Vec<(Arc<Pulse>, String)>> {
+    pub fn calls(&self) -> MutexGuard<'_, Vec<(Arc<Process>, String)>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -166,9 +190,19 @@ impl World {
         }
     }
 
-    /// The store as it is now.
-    pub fn disk(&self) -> EmbeddedStore {
-        self.disk.lock().unwrap().0.clone()
+    /// The store as it is now, through the handle of the world itself.
+    pub fn disk(&self) -> Arc<dyn Store> {
+        self.database.lock().unwrap().store()
+    }
+
+    /// Opens a handle on the store for a process.
+    pub fn open_handle(&self) -> Arc<dyn Store> {
+        self.database.lock().unwrap().open()
+    }
+
+    /// The rows of the lanes in the database.
+    pub fn lanes(&self) -> MutexGuard<'_, BTreeMap<u64, LaneRow>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn group_on_disk(&self, id: &EnrollmentGroupId) -> Option<Arc<EnrollmentGroup>> {
@@ -178,7 +212,7 @@ impl World {
 
     /// The folder of the store.
     pub fn folder(&self) -> PathBuf {
-        self.disk.lock().unwrap().1.clone()
+        self.database.lock().unwrap().file().1.to_owned()
     }
 
     /// A folder that is empty.
@@ -190,17 +224,22 @@ impl World {
 
     /// Goes on with the store in this folder.
     pub fn open(&self, folder: PathBuf) {
-        *self.disk.lock().unwrap() = (open_store(&folder, Arc::clone(&self.lease_clock)), folder);
+        *self.database.lock().unwrap() = Database::open_file(folder, Arc::clone(&self.lease_clock) as _);
     }
 
-    /// The mark of the store.
+    /// The mark in the file of the store.
+    pub fn stored_mark(&self) -> Option<Epoch> {
+        self.database.lock().unwrap().file().0.epoch().unwrap()
+    }
+
+    /// The mark beside the store.
     pub fn mark(&self) -> Epoch {
         self.mark.lock().unwrap().clone()
     }
 
     /// Marks the store, in it and beside it.
     pub fn put_mark(&self, epoch: Epoch) {
-        finish(self.disk().put_epoch(&epoch)).unwrap();
+        finish(self.database.lock().unwrap().file().0.put_epoch(&epoch)).unwrap();
         *self.mark.lock().unwrap() = epoch;
     }
 
@@ -289,8 +328,19 @@ impl World {
         // As with every write of the service, it has another version afterwards.
         let mut group = group.clone();
         group.record.etag = sample::etag(&self.notes().new_version().to_string());
-        let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::by(sample::by()) })).unwrap();
+        let name = group.group_id.as_str().to_owned();
+        self.put(Change::PutGroup(Box::new(group)));
+        self.note_refusal(&name);
+    }
+
+    /// Writes down since when a group lets nothing in.
+    pub fn note_refusal(&self, name: &str) {
+        let (refusal, now) = (self.refuses(&sample::group_id(name)), self.elapsed());
+        let refusing = &mut self.notes().refusing;
+        match refusal {
+            Some(_) => drop(refusing.entry(name.to_owned()).or_insert(now)),
+            None => drop(refusing.remove(name)),
+        }
     }
 
     /// An operator deletes a group.
@@ -301,6 +351,8 @@ impl World {
         let mut notes = self.notes();
         notes.deleted.insert(name.to_owned(), group);
         notes.ever_deleted.insert(name.to_owned());
+        drop(notes);
+        self.note_refusal(name);
     }
 
     /// All groups that were deleted are there again.
@@ -350,6 +402,16 @@ impl World {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The operation of the device's registration as it was last written; empty if there is none.
+    pub fn operation_of(&self, device: &str) -> String {
+        let notes = self.notes();
+        let found = notes.written.values().find(|registration| {
+            registration.hub_devices().1.is_some_and(|to| to.device_id.as_str() == device)
+                || registration.registration_id.as_str() == device
+        });
+        found.map(|registration| registration.operation_id.to_string()).unwrap_or_default()
+    }
+
     /// Writes down what happened.
     pub fn note(&self, event: impl Display) {
         let line = format!("{:10.3} {event}", self.elapsed().as_secs_f64());
@@ -371,20 +433,11 @@ impl World {
     }
 
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_unix_seconds(BEGINNING).plus(self.elapsed())
+        self.time_of(0)
     }
-}
 
-fn open_store(folder: &Path, lease_clock: Arc<SteppedClock>) -> EmbeddedStore {
-    let store = EmbeddedStore::open(&folder.join("sim.db"), Sealer::from_key([7; 32])).unwrap();
-    store.with_lease_clock(lease_clock)
-}
-
-/// The virtual time, as a clock.
-pub struct WorldClock(pub Arc<World>);
-
-impl Clock for WorldClock {
-    fn now(&self) -> Timestamp {
-        self.0.now()
+    /// The time by a clock that is this many seconds off.
+    pub fn time_of(&self, skew_secs: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(BEGINNING + skew_secs).plus(self.elapsed())
     }
 }
