@@ -85,11 +85,11 @@ struct Calling {
 
 impl Calling {
     /// A run is executed by one process at a time: no other one that lives may be calling a hub for it. A run that was replaced
-    /// may still be calling at a node that has not noticed.
+    /// may still be calling at a node that has not noticed, and two nodes may confirm a device at the same time.
     fn begin(process: &Arc<Process>, what: &str) -> Option<Calling> {
         let mut words = what.split(' ');
         let device = words.next().filter(|verb| matches!(*verb, "ensure" | "receive")).and(words.next())?;
-        let operation = process.world.operation_of(device);
+        let operation = process.world.unfinished_run_of(device)?;
         let run = format!("{device} {operation}");
         let mut calls = process.world.calls();
         let of_others = calls.iter().filter(|(other, _)| other.number != process.number && other.lives());

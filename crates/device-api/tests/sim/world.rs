@@ -15,7 +15,8 @@ use durable::Epoch;
 use model::{
     AllocationPolicy, AllocationWeight, CustomAllocation, DeviceId, EnrollmentGroup, EnrollmentGroupId,
     EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LeaseToken, LinkedHub,
-    ProvisioningStatus, Registration, RegistrationId, SymmetricKey, Timestamp, TwinCollection,
+    OperationId, ProvisioningStatus, Registration, RegistrationId, StatusKind, SymmetricKey, Timestamp,
+    TwinCollection,
 };
 use provisioning::ports::{Change, Commit, Expect, Outcome, Store};
 use serde_json::json;
@@ -402,14 +403,16 @@ impl World {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The operation of the device's registration as it was last written; empty if there is none.
-    pub fn operation_of(&self, device: &str) -> String {
+    /// Returns the operation of the device's assignment run, if its registration has one. A confirmation leaves the
+    /// registration as it is.
+    pub fn unfinished_run_of(&self, device: &str) -> Option<OperationId> {
         let notes = self.notes();
         let found = notes.written.values().find(|registration| {
             registration.hub_devices().1.is_some_and(|to| to.device_id.as_str() == device)
                 || registration.registration_id.as_str() == device
         });
-        found.map(|registration| registration.operation_id.to_string()).unwrap_or_default()
+        let unfinished = found.filter(|registration| registration.status.kind() == StatusKind::Assigning);
+        unfinished.map(|registration| registration.operation_id.clone())
     }
 
     /// Writes down what happened.

@@ -113,6 +113,8 @@ impl Source {
 /// A run in progress.
 struct InFlight {
     operation_id: OperationId,
+    /// Whether the store had the run when it started, which it has a confirmation only later.
+    was_persisted: bool,
     progress: Watcher,
     /// An earlier run for the same device, which ends first.
     predecessor: Option<Watcher>,
@@ -124,6 +126,8 @@ struct InFlight {
 struct StartRequest<'a> {
     key: RunKey,
     operation_id: OperationId,
+    /// Whether the store has the run.
+    is_persisted: bool,
     target: &'a str,
     /// How many runs its instance starts in a minute.
     per_minute: Option<NonZeroU32>,
@@ -226,6 +230,7 @@ impl AssignmentRunner {
         let wanted = StartRequest {
             key: (run.scope.clone(), run.registration_id.clone()),
             operation_id: run.operation_id.clone(),
+            is_persisted: true,
             target: &run.target.clone(),
             per_minute: instance.max_registrations_per_minute,
         };
@@ -273,10 +278,14 @@ impl AssignmentRunner {
         wanted: StartRequest<'_>,
         source: impl FnOnce(bool) -> Option<Source>,
     ) -> Result<(Watcher, Arc<Signals>), NotStarted> {
-        let StartRequest { key, operation_id, target, per_minute } = wanted;
+        let StartRequest { key, operation_id, is_persisted, target, per_minute } = wanted;
         let mut in_flight = self.shared.lock();
         let earlier = in_flight.get(&key).filter(|earlier| earlier.is_running());
-        if let Some(same) = earlier.filter(|earlier| earlier.operation_id == operation_id) {
+        // A confirmation has the operation ID of the assignment before it. That one has ended, perhaps at another runner.
+        let is_same = |earlier: &&InFlight| {
+            earlier.operation_id == operation_id && (is_persisted || !earlier.was_persisted)
+        };
+        if let Some(same) = earlier.filter(is_same) {
             return Ok((same.progress.clone(), Arc::clone(&same.signals)));
         }
         if in_flight.len() >= MAX_RUNS || earlier.is_some_and(InFlight::waits_for_predecessor) {
@@ -295,7 +304,8 @@ impl AssignmentRunner {
         let (sender, progress) = watch::channel(first);
         let signals = Arc::new(Signals::default());
         let entry = InFlight {
-            operation_id: operation_id.clone(),
+            operation_id,
+            was_persisted: is_persisted,
             progress: progress.clone(),
             predecessor: predecessor.clone(),
             signals: Arc::clone(&signals),
@@ -311,7 +321,7 @@ impl AssignmentRunner {
             if let RunOutcome::Registration(registration) = &ended {
                 log_failure(&key.0, registration);
             }
-            runner.shared.remove(&key, &operation_id);
+            runner.shared.remove(&key, &wanted);
             sender.send_replace(Progress::Ended(ended));
         });
         Ok((progress, signals))
@@ -330,6 +340,7 @@ impl AssignmentRuns for AssignmentRunner {
         let wanted = StartRequest {
             key: key.clone(),
             operation_id: run.registration.operation_id.clone(),
+            is_persisted: run.is_persisted(),
             target: run.target(),
             per_minute: instance.max_registrations_per_minute,
         };
@@ -387,9 +398,9 @@ impl Shared {
     }
 
     /// Removes a run that ends, unless a later one of its device is there.
-    fn remove(&self, key: &RunKey, operation_id: &OperationId) {
+    fn remove(&self, key: &RunKey, signals: &Arc<Signals>) {
         let mut in_flight = self.lock();
-        if in_flight.get(key).is_some_and(|run| run.operation_id == *operation_id) {
+        if in_flight.get(key).is_some_and(|run| Arc::ptr_eq(&run.signals, signals)) {
             in_flight.remove(key);
         }
     }
