@@ -18,8 +18,9 @@ use crate::{
     sqlite::{EmbeddedStore, Sqlite},
 };
 
-/// Writes a page, and changes nothing.
-const PROBE: &str = "UPDATE log_state SET writer = writer";
+/// Writes a page of a table that nothing reads. A value must change, for SQLite does not write an unchanged row.
+const PROBE: &str = "INSERT INTO leases (name, holder, until) VALUES ('probe', '', 0) \
+                     ON CONFLICT DO UPDATE SET until = until + 1";
 
 const TICKS_PER_MILLI: i64 = 10_000;
 

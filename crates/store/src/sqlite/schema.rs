@@ -186,7 +186,7 @@ const THIRD: &str = "
 const FOURTH: &str = "
     -- SQL of version 4, in the order in which it was added.
 
-    -- Leases, which later programs keep in memory: they neither read nor write this table.
+    -- Leases, which later programs keep in memory: they only write a row here to prove that writes succeed.
     CREATE TABLE leases (
         token  INTEGER PRIMARY KEY AUTOINCREMENT,
         name   TEXT NOT NULL UNIQUE,
