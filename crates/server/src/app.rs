@@ -1,6 +1,6 @@
 //! The object graph, built in this order: storage, hubs, domain, endpoints, listeners.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use device_api::{DeviceApi, Ports, Timing};
@@ -218,7 +218,7 @@ impl App {
             tasks.spawn(net::serve_http(listener, router, limiter, shutdown.clone()));
         }
         let (runner, served) = (Arc::new(self.runner), CancellationToken::new());
-        let keeping = tokio::spawn(keep_leases(Arc::clone(&runner), served.clone()));
+        let mut keeping = tokio::spawn(keep_leases(Arc::clone(&runner), served.clone()));
         let working = shutdown.clone();
         tasks.spawn(async move { runner.work(working).await });
         if let Some(epochs) = self.epochs {
@@ -243,14 +243,13 @@ impl App {
         tasks.spawn(net::serve_https(sockets.https, tls.clone(), site, limiter.clone(), shutdown.clone()));
         tasks.spawn(net::serve_mqtt(sockets.mqtts, tls.clone(), mqtt, limiter.clone(), shutdown.clone()));
         tasks.spawn(net::serve_amqp(sockets.amqps, tls, amqp, limiter, shutdown.clone()));
-        while let Some(ended) = tasks.join_next().await {
-            if !shutdown.is_cancelled() {
-                shutdown.cancel();
-                bail!("a listener ended by itself: {ended:?}");
-            }
+        tokio::select! {
+            ended = until_all_end(tasks, &shutdown) => ended?,
+            // Without leases no device is registered: another start may help.
+            ended = &mut keeping => bail!("the runner ended by itself: {ended:?}"),
         }
         served.cancel();
-        // A panic of the keeper only means that the leases end by their time.
+        // After a panic of the keeper the leases end by their time.
         let _ = keeping.await;
         // All tasks release the storage before this returns, so that the same process may open it again.
         for mut tasks in beside {
@@ -274,6 +273,20 @@ async fn examine(
         None => None,
     };
     Ok((problems, epochs))
+}
+
+/// Waits until all parts of the service end after `shutdown`. Fails, and begins the shutdown, if one ends by itself.
+async fn until_all_end<T: fmt::Debug + 'static>(
+    mut tasks: JoinSet<T>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        if !shutdown.is_cancelled() {
+            shutdown.cancel();
+            bail!("a part of the service ended by itself: {ended:?}");
+        }
+    }
+    Ok(())
 }
 
 async fn keep_leases(runner: Arc<Runner>, ended: CancellationToken) {

@@ -10,10 +10,12 @@ use anyhow::{Context, bail};
 use aws_lc_rs::digest::{self, SHA256};
 use durable::Sealer;
 use futures_util::{StreamExt, stream};
-use model::{Attribution, Day, IdScope, Job, LeaseToken, LogOperation, Registration, Status};
+use model::{
+    Actor, Attribution, Day, IdScope, Job, LeaseToken, LogEntry, LogOperation, Registration, Status,
+};
 use provisioning::ports::{
-    Change, Cleanups, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, Instances, Page,
-    PageRequest, Registrations, Store, StoreError, Usage,
+    Change, ChangeLog, Cleanups, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, Instances,
+    LogQuery, Page, PageRequest, Registrations, Store, StoreError, Usage,
 };
 use serde::Serialize;
 use store::{EmbeddedStore, PostgresStore};
@@ -59,6 +61,9 @@ impl Copy {
         let from = self.from.clone();
         let inspection =
             tokio::task::spawn_blocking(move || from.inspect(crate::maintenance::AT_MOST)).await??;
+        if let Some(problem) = inspection.file.problems.first() {
+            bail!("{problem}; run `muster store check --repair`");
+        }
         if let Some((record, reason)) = inspection.damaged.first() {
             bail!("{record} cannot be read: {reason}; run `muster store check`");
         }
@@ -69,6 +74,7 @@ impl Copy {
 
     /// Copies all records, calls `step` after each, and compares both sides.
     pub async fn run(&self, mut step: impl FnMut()) -> anyhow::Result<Vec<Copied>> {
+        self.reject_database_in_use().await?;
         for instance in self.from.snapshot().await?.instances() {
             let scope = &instance.id_scope;
             self.to.create_instance((*instance).clone(), by_copy()).await?;
@@ -85,6 +91,40 @@ impl Copy {
             self.to.import_usage(scope, &usage).await?;
         }
         self.compare().await
+    }
+
+    /// Fails if the database is not empty, and does not have what an earlier copy of the same file wrote: records that were
+    /// deleted there since would be created again.
+    async fn reject_database_in_use(&self) -> anyhow::Result<()> {
+        for instance in self.from.snapshot().await?.instances() {
+            let scope = &instance.id_scope;
+            let Some(held) = self.to.instance(scope).await? else { continue };
+            if *held != *instance {
+                bail!(
+                    "the database has the instance {scope} already, with other settings: copy to an empty one"
+                );
+            }
+            if self.was_served(scope).await? {
+                bail!("nodes served the instance {scope} from the database already: copy to an empty one");
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether an operator or a device changed something of an instance in the database.
+    async fn was_served(&self, scope: &IdScope) -> anyhow::Result<bool> {
+        let mut query = LogQuery { limit: PAGE, ..LogQuery::default() };
+        loop {
+            let page = self.to.read_log(scope, query.clone()).await?;
+            let by_others = |entry: &LogEntry| !matches!(entry.attribution.actor, Actor::System(_));
+            if page.entries.iter().any(by_others) {
+                return Ok(true);
+            }
+            if !page.more {
+                return Ok(false);
+            }
+            query.after = page.next;
+        }
     }
 
     async fn put_listings(&self, scope: &IdScope, step: &mut impl FnMut()) -> anyhow::Result<()> {

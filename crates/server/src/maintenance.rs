@@ -37,7 +37,7 @@ impl StoreLocation {
         match (self, what) {
             (StoreLocation::Files(files), what) => files.maintain(what).await,
             (StoreLocation::Shared(database), Maintenance::Look) => {
-                inspect(&database.connect(&database.key()?).await?).await
+                inspect(&database.look().await?.context("the database has no tables yet")?).await
             }
             (StoreLocation::Shared(_), _) => {
                 bail!("--repair, --drop and --restore are for a database in data_dir, and `store` is set")

@@ -18,9 +18,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use anyhow::bail;
 use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
 use provisioning::ports::{Damage, InstanceWriter, Instances, StoreError};
 use store::{SealedStore, engine::Engine};
+
+/// The number of tries if operators change the same instance concurrently.
+pub(crate) const MAX_RACES: usize = 8;
 
 const NOT_PLANNED: &str = "the instance is in the database but not in the configuration, so it is not served; its records are \
      kept; add it to the configuration to serve it again";
@@ -48,14 +52,10 @@ pub(crate) async fn reconcile<E: Engine>(
         }
     }
     set_aside_unplanned(store, &stored, &planned);
-    for mut instance in planned {
-        if let Some(same) = stored.iter().find(|stored| stored.id_scope == instance.id_scope) {
-            instance = merged(instance, same);
-            // A start without changes writes nothing, so that it succeeds on a full disk.
-            let held = store.instance(&instance.id_scope).await?;
-            if held.is_some_and(|held| *held == instance) {
-                continue;
-            }
+    for instance in planned {
+        if stored.iter().any(|held| held.id_scope == instance.id_scope) {
+            update(store, &instance, &by).await?;
+            continue;
         }
         match store.put_instance(instance, by.clone()).await {
             // The damage was logged when the store was opened.
@@ -64,6 +64,23 @@ pub(crate) async fn reconcile<E: Engine>(
         }
     }
     Ok(())
+}
+
+/// Brings a stored instance to the planned one. Operators may change it at the same time, at nodes that serve.
+async fn update<E: Engine>(
+    store: &SealedStore<E>,
+    planned: &Instance,
+    by: &Attribution,
+) -> anyhow::Result<()> {
+    for _ in 0..MAX_RACES {
+        let Some(held) = store.instance(&planned.id_scope).await? else { break };
+        let next = merged(planned.clone(), &held);
+        // A start without changes writes nothing, so that it succeeds on a full disk.
+        if *held == next || store.replace_instance(&held, next.into(), by.clone()).await? {
+            return Ok(());
+        }
+    }
+    bail!("the instance {} was not updated: it was changed or removed at the same time", planned.id_scope)
 }
 
 /// Creates the planned instances that a shared database lacks, and logs how the stored ones differ from the planned ones.

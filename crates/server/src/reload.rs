@@ -12,13 +12,10 @@ use crate::{
     app::instances,
     config::{Config, LatencySources},
     ports::SystemClock,
-    reconcile::{self, by_configuration},
+    reconcile::{self, MAX_RACES, by_configuration},
     server_certificates::ServerCertificates,
     store_location::OpenedStore,
 };
-
-/// The number of tries if operators change the same instance concurrently.
-const MAX_RACES: usize = 8;
 
 /// The parts of a running service that can be changed.
 #[derive(Clone)]

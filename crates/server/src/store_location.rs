@@ -65,7 +65,7 @@ impl StoreLocation {
     pub async fn init(&self, config: &Config) -> anyhow::Result<()> {
         let planned = instances(config)?;
         if let StoreLocation::Shared(database) = self {
-            Sealer::load_or_create(&database.master_key_file)?;
+            database.create_key().await?;
         }
         let (store, _) = self.open().await?;
         store.reconcile(planned).await
@@ -106,6 +106,19 @@ impl fmt::Display for StoreLocation {
 }
 
 impl SharedDatabase {
+    /// Creates the master key, unless there is one or the database was written with one.
+    async fn create_key(&self) -> anyhow::Result<()> {
+        if !PostgresStore::exists((*self.settings).clone()).await? {
+            Sealer::load_or_create(&self.master_key_file)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the store, if the database has its tables.
+    pub(crate) async fn look(&self) -> anyhow::Result<Option<PostgresStore>> {
+        Ok(PostgresStore::look((*self.settings).clone(), self.key()?).await?)
+    }
+
     pub(crate) fn key(&self) -> anyhow::Result<Sealer> {
         Sealer::load(&self.master_key_file).context(
             "every node of a database needs the same master key: copy the file of the first node, where `muster store init` \
@@ -115,7 +128,7 @@ impl SharedDatabase {
 
     /// Returns the warnings that a start would log; fails if the start would. Creates nothing.
     pub(crate) async fn check(&self, planned: &[Instance]) -> anyhow::Result<Vec<String>> {
-        let Some(store) = PostgresStore::look((*self.settings).clone(), self.key()?).await? else {
+        let Some(store) = self.look().await? else {
             let address = self.settings.address();
             return Ok(vec![format!("the database {address} is empty: a start creates its tables")]);
         };

@@ -25,7 +25,8 @@ pub(crate) fn is_reserved(segment: &str) -> bool {
 
 /// Routes each request by its path to one of the endpoints.
 ///
-/// The process is ready while it has the lease of its runner: the database was away for less than ten seconds.
+/// The process is ready while it has the lease of its runner: the database was away for less than half of the time
+/// after which other processes take over.
 pub(crate) fn router(device: Router, service: Router, runs: AssignmentRunner) -> Router {
     Router::new().fallback(move |mut request: Request<Body>| {
         let (mut device, mut service) = (device.clone(), service.clone());
@@ -39,9 +40,14 @@ pub(crate) fn router(device: Router, service: Router, runs: AssignmentRunner) ->
             }
             let path = request.uri().path();
             match path {
-                _ if request.method() != Method::GET => {}
+                _ if !matches!(*request.method(), Method::GET | Method::HEAD) => {}
                 READY if runs.has_lease() => return state(StatusCode::OK, "ready"),
-                READY => return state(StatusCode::SERVICE_UNAVAILABLE, "the database is away"),
+                READY => {
+                    return state(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "this process cannot write to its database",
+                    );
+                }
                 _ if ALIVE.contains(&path) => return state(StatusCode::OK, "serving"),
                 _ => {}
             }

@@ -50,7 +50,7 @@ async fn a_shared_database_needs_the_master_key_of_its_first_node() {
     let config = other.configure("");
     assert_eq!(store("init", &config, &url).await.code, 1, "another master key");
     let ended = check(&config, &url).await;
-    assert!(ended.code == 1 && ended.stderr.contains("sealing key is not the one"), "{ended:?}");
+    assert!(ended.code == 1 && ended.stderr.contains("master key is not the one"), "{ended:?}");
 }
 
 #[tokio::test]
@@ -111,6 +111,11 @@ async fn a_copied_service_goes_on_where_the_file_ended() {
         |kind: &str| usage["usage"].as_array().unwrap().iter().filter(|row| row["kind"] == kind).count();
     assert_eq!(counted("registration"), 1, "{usage}");
     assert!(counted("reregistration") > 0, "{usage}");
+    let late = copy().await;
+    assert!(
+        late.code == 1 && late.stderr.contains("served"),
+        "what was deleted since would be back: {late:?}"
+    );
 }
 
 #[tokio::test]
@@ -125,5 +130,8 @@ async fn a_copy_does_not_mix_two_services() {
     // Its own instance is there already, with another operation key.
     assert_eq!(store("init", &config, &url).await.code, 0);
     let ended = copy().await;
-    assert!(ended.code == 1 && ended.stderr.contains("instances"), "{ended:?}");
+    assert!(ended.code == 1 && ended.stderr.contains("with other settings"), "{ended:?}");
+    let checked = store("check", &config, &url).await;
+    assert!(checked.stdout.contains("individuals"), "{checked:?}");
+    assert!(!checked.stdout.contains("individuals: 1"), "nothing was copied: {checked:?}");
 }

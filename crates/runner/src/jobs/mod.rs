@@ -8,11 +8,14 @@ mod expiry;
 mod refusals;
 mod revocation_lists;
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use model::LeaseToken;
 use provisioning::ports::{LogLimits, RevocationListSource};
+
+use tokio::time::sleep;
 
 use crate::lease::LeaseHandle;
 pub(crate) use change_log::ChangeLogJob;
@@ -21,6 +24,9 @@ pub(crate) use expiry::ExpiryJob;
 pub use expiry::{ExpiringCount, ExpiringCounts};
 pub(crate) use refusals::flush_refusals;
 pub(crate) use revocation_lists::RevocationListJob;
+
+/// The pause after a job ended in a panic.
+const AFTER_PANIC: Duration = Duration::from_secs(30);
 
 /// What the jobs need besides the verbs.
 pub struct JobPorts {
@@ -44,11 +50,16 @@ pub(crate) struct LeasedJob {
 }
 
 impl LeasedJob {
-    /// Works whenever this process has the lease. Never ends.
+    /// Works whenever this process has the lease. Never ends: a job that panics on a record begins again, and nothing else of the
+    /// process ends with it.
     pub(crate) async fn run(&self) {
         loop {
             let token = self.lease.held().await;
-            self.lease.while_held(token, self.work.run(token)).await;
+            let work = AssertUnwindSafe(self.work.run(token)).catch_unwind();
+            if let Some(Err(_)) = self.lease.while_held(token, work).await {
+                tracing::error!("a job ended in a panic; it begins again");
+                sleep(AFTER_PANIC).await;
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod webhook;
 
 use std::{
     collections::BTreeSet,
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -102,7 +103,17 @@ pub struct Config {
     pub instances: Vec<InstanceConfig>,
     /// The parsed file, for the comparison at a reload.
     #[serde(skip)]
-    text: toml::Table,
+    text: FileText,
+}
+
+/// The parsed file. Its `Debug` is empty: the file may contain secrets.
+#[derive(Clone, Default)]
+struct FileText(toml::Table);
+
+impl fmt::Debug for FileText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileText")
+    }
 }
 
 /// The retention of the change log: the bound that is reached first applies.
@@ -157,7 +168,7 @@ impl Config {
     /// Parses a text.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let mut config: Config = toml::from_str(text)?;
-        config.text = toml::from_str(text)?;
+        config.text = FileText(toml::from_str(text)?);
         config.checked()
     }
 
@@ -170,7 +181,7 @@ impl Config {
 
     /// Returns the settings that a reload does not apply.
     fn restart_only(&self) -> toml::Table {
-        let mut settings = self.text.clone();
+        let mut settings = self.text.0.clone();
         for reloaded in ["tls", "webhook"] {
             settings.remove(reloaded);
         }
@@ -179,6 +190,10 @@ impl Config {
         }
         if let Some(toml::Value::Table(latency)) = settings.get_mut("latency") {
             latency.retain(|name, _| name == "probe_interval_secs");
+        }
+        // Neither a reload nor a restart applies those of a shared database: `muster store apply` does.
+        if self.store.is_some() {
+            settings.remove("instance");
         }
         if let Some(toml::Value::Array(instances)) = settings.get_mut("instance") {
             for instance in instances.iter_mut().filter_map(toml::Value::as_table_mut) {
@@ -301,8 +316,9 @@ mod tests {
 
     #[test]
     fn commented_settings_of_the_example_are_known_and_show_their_defaults() {
-        let shown =
-            |text: &str| format!("{:?}", Config { text: toml::Table::new(), ..Config::parse(text).unwrap() });
+        let shown = |text: &str| {
+            format!("{:?}", Config { text: FileText::default(), ..Config::parse(text).unwrap() })
+        };
         let (defaults, mut checked) = (shown(EXAMPLE), 0);
         for line in EXAMPLE.lines() {
             let setting = line.strip_prefix("# ").and_then(|text| text.split_once(" = "));
@@ -364,7 +380,6 @@ mod tests {
                 "expected `movable` or `first-come`",
             ),
             ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
-            ("# store = \"postgres://", "store = \"mysql://", "begins with postgres://"),
             ("# takeover_secs = 20", "takeover_secs = 9", "10 to 600"),
             ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];

@@ -1,33 +1,37 @@
 //! Configuration of the database that several nodes share.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use store::postgres::{Settings, SettingsError};
+use store::postgres::Settings;
 
 use super::Config;
 use crate::store_location::{SharedDatabase, StoreLocation};
 
-/// The URL of a PostgreSQL database: `postgres://USER@HOST,HOST:PORT/NAME`. It has no `Display`, because it may contain a
-/// password.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "String")]
-pub struct DatabaseUrl(Settings);
+/// The URL of a PostgreSQL database: `postgres://USER@HOST,HOST:PORT/NAME`. It may contain a password, so it has no `Display`
+/// and an empty `Debug`, and it is parsed only where an error does not quote it, as those of TOML and of arguments do.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
 
-impl FromStr for DatabaseUrl {
-    type Err = SettingsError;
-
-    fn from_str(text: &str) -> Result<Self, SettingsError> {
-        Settings::parse(text).map(DatabaseUrl)
+impl DatabaseUrl {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        Settings::parse(&self.0).context("`store` cannot be used")
     }
 }
 
-impl TryFrom<String> for DatabaseUrl {
-    type Error = SettingsError;
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl")
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, SettingsError> {
-        text.parse()
+impl FromStr for DatabaseUrl {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(DatabaseUrl(text.to_owned()))
     }
 }
 
@@ -36,7 +40,7 @@ impl Config {
     /// `new_database` permits an empty file beside others of an earlier start. Reads the password and the CA certificates.
     pub fn store_location(&self, new_database: bool) -> anyhow::Result<StoreLocation> {
         let files = self.storage(new_database);
-        let Some(DatabaseUrl(settings)) = &self.store else {
+        let Some(url) = &self.store else {
             if self.store_password.is_some() || self.store_ca.is_some() {
                 bail!("store_password and store_ca are for a PostgreSQL database: set `store`, too");
             }
@@ -51,7 +55,7 @@ impl Config {
         if new_database {
             bail!("--new-database is for a database in data_dir, and `store` is set");
         }
-        let mut settings = settings.clone();
+        let mut settings = url.settings()?;
         if let Some(password) = &self.store_password {
             let (password, _) = password.text("password")?;
             settings = settings.with_password(password.trim_end_matches(['\r', '\n']).as_bytes());
@@ -99,6 +103,20 @@ mod tests {
         let StoreLocation::Shared(database) = &location else { panic!("{location:?}") };
         assert_eq!(database.settings.address(), "one:5432,two:5433/muster");
         assert!(!format!("{:?} {location:?} {location}", config.store).contains("secret"), "{location:?}");
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_without_its_password() {
+        for (wrong, expected) in [
+            ("mysql://m:secret@one/muster", "begins with postgres://"),
+            ("postgres://m:secret@one", "add /NAME"),
+            ("postgres://m:secret@one:port/muster", "not a URL"),
+        ] {
+            let config = shared(&format!("store = \"{wrong}\""));
+            let error = format!("{:#}", config.store_location(false).expect_err("refused"));
+            assert!(error.contains("`store`") && error.contains(expected), "{error}");
+            assert!(!format!("{error} {config:?}").contains("secret"), "{error} {config:?}");
+        }
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub enum SchemaError {
     )]
     Newer(i32),
     /// The sealing key is not the one that its documents are sealed with.
-    #[error("the sealing key is not the one this database was written with")]
+    #[error(
+        "the master key is not the one that this database was written with: copy the file of another node"
+    )]
     WrongKey,
 }
 
