@@ -10,9 +10,7 @@ use anyhow::{Context, bail};
 use aws_lc_rs::digest::{self, SHA256};
 use durable::Sealer;
 use futures_util::{StreamExt, stream};
-use model::{
-    Actor, Attribution, Day, IdScope, Job, LeaseToken, LogEntry, LogOperation, Registration, Status,
-};
+use model::{Attribution, Day, IdScope, Job, LeaseToken, LogEntry, LogOperation, Registration, Status};
 use provisioning::ports::{
     Change, ChangeLog, Cleanups, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, Instances,
     LogQuery, Page, PageRequest, Registrations, Store, StoreError, Usage,
@@ -111,12 +109,12 @@ impl Copy {
         Ok(())
     }
 
-    /// Returns whether an operator or a device changed something of an instance in the database.
+    /// Returns whether anything but a copy changed an instance in the database.
     async fn was_served(&self, scope: &IdScope) -> anyhow::Result<bool> {
         let mut query = LogQuery { limit: PAGE, ..LogQuery::default() };
         loop {
             let page = self.to.read_log(scope, query.clone()).await?;
-            let by_others = |entry: &LogEntry| !matches!(entry.attribution.actor, Actor::System(_));
+            let by_others = |entry: &LogEntry| entry.attribution.operation != LogOperation::RecordRestore;
             if page.entries.iter().any(by_others) {
                 return Ok(true);
             }

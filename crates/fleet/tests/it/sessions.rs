@@ -13,7 +13,7 @@ async fn an_https_session_registers_many_devices_over_one_connection() {
     assert_eq!(session.register(&other, None).await.unwrap().hub.as_str(), "hub2.example");
     let requests = server.requests();
     assert_eq!(requests.iter().filter(|line| *line == "connect").count(), 1);
-    assert!(requests[2].starts_with("PUT /0ne00000001/registrations/Reg%3A2/register?"), "{}", requests[2]);
+    assert!(requests[2].starts_with("PUT /0ne00000001/registrations/Reg:2/register?"), "{}", requests[2]);
 }
 
 #[tokio::test]
