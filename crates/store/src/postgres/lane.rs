@@ -45,6 +45,7 @@ const RENEWAL: Duration = Duration::from_secs(15);
 /// Sent on each new connection. The plans are those of gathered statements, see `reader.rs`.
 const SETUP: &str = "
     SET default_transaction_isolation = 'read committed'; SET jit = off; SET lock_timeout = '2s';
+    SET statement_timeout = 0; SET client_min_messages = warning; SET enable_material = off;
     SET idle_in_transaction_session_timeout = '5s'; SET plan_cache_mode = force_generic_plan;
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
@@ -111,7 +112,12 @@ impl Lane {
             // One of them is at fault: each is written alone.
             Err(StoreError::Broken(_)) if jobs.len() > 1 => {
                 for job in jobs.drain(..) {
-                    let outcomes = self.commit(&[&job.batch], until).await;
+                    if job.until <= Instant::now() {
+                        let late = StoreError::Unwritable("the database did not answer in time".to_owned());
+                        let _ = job.answer.send(Err(late));
+                        continue;
+                    }
+                    let outcomes = self.commit(&[&job.batch], job.until).await;
                     let _ = job.answer.send(outcomes.map(|mut outcomes| outcomes.pop().flatten()));
                 }
             }
@@ -151,12 +157,19 @@ impl Lane {
         batches: &[&Batch],
         decided: &mut Option<Vec<Outcomes>>,
     ) -> Result<Vec<Outcomes>, Failure> {
-        let settlement = self.connect().await?;
+        let settlement = match self.connect().await {
+            // What became of the transaction is still not known, so that nothing of it may be written again.
+            Err(Failure::Refused(error)) if decided.is_some() => {
+                return Err(Failure::Lost(error.to_string()));
+            }
+            settlement => settlement?,
+        };
         match (settlement, decided.take()) {
             (Settlement::Moved, Some(outcomes)) => return Ok(outcomes),
             (Settlement::Gone, Some(_)) => {
-                let text = "the lane was given to another process before the end of a transaction was known";
-                return Err(Failure::Refused(broken(text)));
+                let text = "the lane was given to another process, or the database lost transactions, before the end of a \
+                     transaction was known";
+                return Err(Failure::Refused(StoreError::Unwritable(text.to_owned())));
             }
             (Settlement::Unmoved, _) | (_, None) => {}
         }
@@ -188,8 +201,7 @@ impl Lane {
                 None => (adopt(&session).await?, Settlement::Gone),
                 Some(found) => {
                     let seq = found.try_get(0)?;
-                    let has_moved = seq != row.seq;
-                    (LaneRow { seq, ..row }, if has_moved { Settlement::Moved } else { Settlement::Unmoved })
+                    (LaneRow { seq, ..row }, Settlement::of(row.seq, seq))
                 }
             },
         };
@@ -224,8 +236,20 @@ enum Settlement {
     Unmoved,
     /// It took effect.
     Moved,
-    /// The lane has another holder: what became of it is not known, and it takes effect no more if it did not before.
+    /// The lane has another holder, or is behind where it was, since the database lost transactions: what became of it is not
+    /// known, and it takes effect no more if it did not before.
     Gone,
+}
+
+impl Settlement {
+    /// Returns what a sequence number says that was found, after the one before the last transaction.
+    fn of(before: i64, found: i64) -> Settlement {
+        match found - before {
+            0 => Settlement::Unmoved,
+            1 => Settlement::Moved,
+            _ => Settlement::Gone,
+        }
+    }
 }
 
 /// Takes a lane that no process uses any more, or a new one.
@@ -260,3 +284,17 @@ const CREATE: &str = "
     INSERT INTO lanes (lane, epoch, seq, until)
     SELECT coalesce(max(lane), 0) + 1, 1, 0, now() + interval '60 seconds' FROM lanes
     ON CONFLICT DO NOTHING RETURNING lane, epoch, seq";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_is_behind_does_not_tell_what_became_of_a_transaction() {
+        assert!(matches!(Settlement::of(7, 7), Settlement::Unmoved));
+        assert!(matches!(Settlement::of(7, 8), Settlement::Moved));
+        for lost in [6, 3, 0, 9] {
+            assert!(matches!(Settlement::of(7, lost), Settlement::Gone), "{lost}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use provisioning::ports::StoreError;
 use super::{
     Postgres,
     lane::LaneQueue,
-    queries::Queries,
+    queries::{ANSWER_TIMEOUT, LEASE_TIMEOUT, Queries},
     reader::Readers,
     schema::{self, SchemaError},
     session::{Failure, Session},
@@ -72,7 +72,7 @@ struct Database {
 impl Database {
     fn new(settings: Settings) -> Database {
         let settings = Arc::new(settings);
-        Database { queries: Arc::new(Queries::new(Arc::clone(&settings))), settings }
+        Database { queries: Arc::new(Queries::new(Arc::clone(&settings), ANSWER_TIMEOUT)), settings }
     }
 
     async fn has_tables(&self) -> Result<bool, ConnectError> {
@@ -90,7 +90,8 @@ impl Database {
         let writer = schema::check(&session, &sealer).await.map_err(|failure| self.error(failure))??;
         let Database { settings, queries } = self;
         let lanes = (0..LANES).map(|_| LaneQueue::start(Arc::clone(&settings))).collect();
-        let (readers, lease_queries) = (Readers::start(&settings, READERS), Arc::new(Queries::new(settings)));
+        let (readers, lease_queries) =
+            (Readers::start(&settings, READERS), Arc::new(Queries::new(settings, LEASE_TIMEOUT)));
         let engine = Postgres { lanes, readers, queries, lease_queries, writer };
         Ok(SealedStore::over(engine, sealer).await?)
     }

@@ -1,10 +1,13 @@
 //! Statements that stand for themselves, on one connection for all callers. They can be repeated, and are after the connection
 //! was lost.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use provisioning::ports::StoreError;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 use tokio_postgres::Row;
 
 use super::{
@@ -16,16 +19,23 @@ use super::{
 const SETUP: &str =
     "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '30s'; SET jit = off";
 
+/// How long a statement may take before its connection is given up: longer than the server lets it.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(32);
+
+/// The same for leases, which must be renewed in time.
+pub(super) const LEASE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A connection that is opened when it is needed.
 #[derive(Debug)]
 pub(super) struct Queries {
     settings: Arc<Settings>,
+    answer_timeout: Duration,
     session: Mutex<Option<Arc<Session>>>,
 }
 
 impl Queries {
-    pub(super) fn new(settings: Arc<Settings>) -> Queries {
-        Queries { settings, session: Mutex::default() }
+    pub(super) fn new(settings: Arc<Settings>, answer_timeout: Duration) -> Queries {
+        Queries { settings, answer_timeout, session: Mutex::default() }
     }
 
     /// Runs a statement that can be repeated, and returns its rows. Waits while the database is away, within bounds.
@@ -50,7 +60,10 @@ impl Queries {
 
     async fn query_once(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Failure> {
         let session = self.session().await?;
-        let rows = session.query(sql, parameters).await.map_err(Failure::from);
+        let rows = match timeout(self.answer_timeout, session.query(sql, parameters)).await {
+            Ok(rows) => rows.map_err(Failure::from),
+            Err(_) => Err(Failure::Lost("the database does not answer".to_owned())),
+        };
         if let Err(Failure::Lost(_)) = rows {
             self.forget(&session).await;
         }

@@ -34,6 +34,7 @@ const MAX_GATHERED: usize = 64;
 /// the rest (`jit`).
 const SETUP: &str = "
     SET default_transaction_isolation = 'read committed'; SET jit = off; SET statement_timeout = '5s';
+    SET enable_material = off;
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off";
 

@@ -14,10 +14,12 @@ use provisioning::ports::StoreError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Connection, Error, NoTls, Row, Socket, Statement, error::SqlState, types::ToSql,
+    AsyncMessage, Client, Connection, Error, NoTls, Row, Socket, Statement,
+    error::{DbError, SqlState},
+    types::ToSql,
 };
 
 use super::settings::{Settings, reason};
@@ -31,9 +33,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
-/// The warning of a COMMIT that was canceled while it waited for a standby, and is acknowledged all the same
-/// (`SyncRepWaitForLSN` in PostgreSQL).
-const CANCELED_WAIT: &str = "canceling wait for synchronous replication";
+/// Where PostgreSQL warns of a COMMIT that was canceled while it waited for a standby, and is acknowledged all the same. The
+/// text of the warning is translated, the name of the function is not.
+const CANCELED_WAIT: &str = "SyncRepWaitForLSN";
+
+/// How long a connection may take until it can be used: the limit of TCP does not cover TLS and login, in which a server that
+/// hangs does not answer.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -70,6 +76,11 @@ pub(super) struct Session {
 impl Session {
     /// Connects, and runs `setup`.
     pub(super) async fn connect(settings: &Settings, setup: &str) -> Result<Session, Failure> {
+        let connected = timeout(LOGIN_TIMEOUT, Session::log_in(settings, setup)).await;
+        connected.unwrap_or_else(|_| Err(Failure::Lost("the database does not answer".to_owned())))
+    }
+
+    async fn log_in(settings: &Settings, setup: &str) -> Result<Session, Failure> {
         let lost = |error: Error| Failure::Lost(reason(&error));
         let (client, driver) = match &settings.tls {
             Some(tls) => {
@@ -160,12 +171,15 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Soc
     while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
         match message {
             // A commit that its standby may not have is as uncertain as one whose connection is lost.
-            Ok(AsyncMessage::Notice(notice)) if notice.message().contains(CANCELED_WAIT) => return,
+            Ok(AsyncMessage::Notice(notice)) if notice.routine() == Some(CANCELED_WAIT) => return,
             Ok(_) => {}
             Err(_) => return,
         }
     }
 }
+
+/// The database was dropped, the session was idle for too long, or its transaction took too long.
+const ENDED_SESSION: [&str; 3] = ["57P04", "57P05", "25P04"];
 
 /// Why a statement or transaction failed, by what is to be done.
 #[derive(Debug)]
@@ -186,6 +200,7 @@ impl From<Error> for Failure {
                 || std::error::Error::source(&error).is_none_or(|source| source.is::<std::io::Error>());
             return if is_of_connection { Failure::Lost(text) } else { Failure::Refused(broken(text)) };
         };
+        let is_of_lane = error.as_db_error().and_then(DbError::column) == Some("seq");
         match *code {
             SqlState::T_R_SERIALIZATION_FAILURE
             | SqlState::T_R_DEADLOCK_DETECTED
@@ -200,10 +215,11 @@ impl From<Error> for Failure {
             | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
             | SqlState::QUERY_CANCELED
             | SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
-            // Of `lanes.seq`, the only column that a statement may set to NULL: see `lane.rs`.
-            | SqlState::NOT_NULL_VIOLATION => Failure::Lost(text),
+            => Failure::Lost(text),
+            // How a lane that another process has is refused: see `lane.rs`.
+            SqlState::NOT_NULL_VIOLATION if is_of_lane => Failure::Lost(text),
             SqlState::DISK_FULL => Failure::Refused(StoreError::Unwritable(text)),
-            _ if code.code().starts_with("08") => Failure::Lost(text),
+            _ if code.code().starts_with("08") || ENDED_SESSION.contains(&code.code()) => Failure::Lost(text),
             _ => Failure::Refused(broken(text)),
         }
     }

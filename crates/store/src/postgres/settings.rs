@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use net::tls::{Roots, TlsError};
 use tokio_postgres::{
     Config,
-    config::{Host, SslMode, TargetSessionAttrs},
+    config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -103,6 +103,10 @@ impl Settings {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_user_timeout(TCP_TIMEOUT)
             .keepalives_idle(TCP_TIMEOUT)
+            .keepalives_interval(Duration::from_secs(1))
+            .keepalives_retries(3)
+            // One that hangs is not the first for every connection.
+            .load_balance_hosts(LoadBalanceHosts::Random)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .application_name("muster");
     }

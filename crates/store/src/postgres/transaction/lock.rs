@@ -67,7 +67,7 @@ pub(in crate::postgres) async fn lock(
     batches: &[&Batch],
 ) -> Result<Locked, Failure> {
     let moved = Step::new(MOVE, vec![Box::new(lane.number), Box::new(lane.epoch), Box::new(lane.seq)]);
-    let mut steps = vec![(Step::plain("BEGIN"), Content::Nothing), (moved, Content::Nothing)];
+    let mut steps = vec![(Step::plain("BEGIN"), Content::Nothing), (moved, Content::Lane)];
     steps.extend(Wanted::of(batches).steps());
     let (steps, contents): (Vec<Step<'_>>, Vec<Content>) = steps.into_iter().unzip();
     let results = session.pipeline(&steps).await?;
@@ -82,6 +82,7 @@ pub(in crate::postgres) async fn lock(
 #[derive(Debug, Clone, Copy)]
 enum Content {
     Nothing,
+    Lane,
     Version,
     Changes,
     Instances,
@@ -182,9 +183,12 @@ impl<'a> Wanted<'a> {
 
 impl Locked {
     fn add(&mut self, content: Content, rows: &[Row]) -> Result<(), Failure> {
+        if matches!(content, Content::Lane) && rows.is_empty() {
+            return Err(Failure::Lost("the row of the lane is missing".to_owned()));
+        }
         for row in rows {
             match content {
-                Content::Nothing => {}
+                Content::Nothing | Content::Lane => {}
                 Content::Version => self.configuration.version = row.try_get(0)?,
                 Content::Changes => {
                     self.configuration.oldest = row.try_get(3)?;
@@ -213,7 +217,7 @@ impl Locked {
 /// The row of the lane is locked before all others, so that settling what became of a transaction waits for its end.
 const MOVE: &str = "
     UPDATE lanes SET seq = CASE WHEN epoch = $2 AND seq = $3::bigint - 1 THEN $3::bigint END,
-                     until = now() + interval '60 seconds' WHERE lane = $1";
+                     until = now() + interval '60 seconds' WHERE lane = $1 RETURNING seq";
 
 /// The last changes by instance and kind, and the first version of which changes are known.
 const CHANGES: &str = "

@@ -174,6 +174,18 @@ fn a_guard_holds_for_the_whole_batch() {
     assert_eq!(absent, ["e"]);
 }
 
+/// The row is there until the transaction deletes it, so a placeholder for it cannot be inserted.
+#[test]
+fn a_row_that_the_transaction_deletes_needs_no_placeholder() {
+    let deleting = batch(vec![change("a", Expect::Anything, None, None)]);
+    let guard = RowGuard::Row(key(Table::Registrations, "a"), None);
+    let guarded = Batch { guards: vec![guard], ..batch(vec![change("b", Expect::Absent, Some("1"), None)]) };
+    let decision = decide(&found(&[("a", "1")]), &[&deleting, &guarded]);
+    assert_eq!(outcomes(&decision), [vec![Applied], vec![Applied; 2]]);
+    assert!(decision.writes.absent.is_empty(), "{:?}", decision.writes.absent);
+    assert_eq!(decision.writes.deleted.len(), 1);
+}
+
 #[test]
 fn a_guard_of_a_version_of_the_configuration() {
     let guarded = |since| Batch {
