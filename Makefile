@@ -65,10 +65,12 @@ deny: $(TOOLS)/installed ## licenses, bans and sources of dependencies; advisori
 # alone: for cargo it would mean another build.
 TIMED := --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]'
 
+# The second run is for the endpoints, whose tests can be on PostgreSQL. Chosen by package they would be built anew, with other
+# features; the tests of other packages that it repeats take a few seconds.
 test-rust: ## unit, property and integration tests, and which were slowest; an ignored test is a failure
 	cargo test --locked --workspace --lib --bins --tests $(TIMED) -- -Z unstable-options --report-time 2>&1 \
 	  | tee target/test-rust.log
-	MUSTER_TEST_STORE=postgresql cargo test --locked -p device-api -p service-api --test it -- isolation register 2>&1 \
+	MUSTER_TEST_STORE=postgresql cargo test --locked --workspace --test it -- isolation register 2>&1 \
 	  | tee -a target/test-rust.log
 	cargo test --locked --workspace --doc 2>&1 | tee -a target/test-rust.log
 	@if grep -E '^test result: .* [1-9][0-9]* ignored' target/test-rust.log; then echo 'error: tests were ignored' >&2; exit 1; fi

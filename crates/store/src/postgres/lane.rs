@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    session::{Failure, MAX_OUTAGE, Retry, Session},
+    session::{Failure, INDEX_PLANS, MAX_OUTAGE, Retry, Session, answered},
     settings::Settings,
     transaction::{self, LaneRow},
 };
@@ -42,12 +42,10 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the row of a lane that has nothing to do is written. It counts as used for a minute.
 const RENEWAL: Duration = Duration::from_secs(15);
 
-/// Sent on each new connection. The plans are those of gathered statements, see `reader.rs`.
+/// Sent on each new connection.
 const SETUP: &str = "
-    SET default_transaction_isolation = 'read committed'; SET jit = off; SET lock_timeout = '2s';
-    SET statement_timeout = 0; SET client_min_messages = warning; SET enable_material = off;
-    SET idle_in_transaction_session_timeout = '5s'; SET plan_cache_mode = force_generic_plan;
-    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+    SET lock_timeout = '2s'; SET statement_timeout = 0; SET client_min_messages = warning;
+    SET idle_in_transaction_session_timeout = '5s'";
 
 /// Outcomes of guards and changes; `None` when the batch is fenced.
 type Outcomes = Option<Vec<Outcome>>;
@@ -130,11 +128,9 @@ impl Lane {
         let mut retry = Retry::until(until);
         let mut decided = None;
         loop {
-            let attempt = timeout(TRANSACTION_TIMEOUT, self.attempt(batches, &mut decided));
-            let failure = match attempt.await {
-                Ok(Ok(outcomes)) => return Ok(outcomes),
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::Lost("the database does not answer".to_owned()),
+            let failure = match answered(TRANSACTION_TIMEOUT, self.attempt(batches, &mut decided)).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(failure) => failure,
             };
             self.recover(&failure).await;
             retry.wait(failure).await?;
@@ -146,7 +142,7 @@ impl Lane {
         let Some(session) = self.session.take().filter(|_| !matches!(failure, Failure::Lost(_))) else {
             return;
         };
-        if let Ok(Ok(())) = timeout(TRANSACTION_TIMEOUT, session.run("ROLLBACK")).await {
+        if answered(TRANSACTION_TIMEOUT, session.run("ROLLBACK")).await.is_ok() {
             self.session = Some(session);
         }
     }
@@ -194,7 +190,7 @@ impl Lane {
         if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
             return Ok(Settlement::Unmoved);
         }
-        let session = Session::connect(&self.settings, SETUP).await?;
+        let session = Session::connect(&self.settings, &[SETUP, INDEX_PLANS]).await?;
         let (row, settlement) = match self.row {
             None => (adopt(&session).await?, Settlement::Unmoved),
             Some(row) => match session.query_opt(SETTLE, &[&row.number, &row.epoch]).await? {
@@ -213,8 +209,8 @@ impl Lane {
     async fn renew(&mut self) {
         if let (Some(session), Some(row)) = (&self.session, self.row)
             && !matches!(
-                timeout(TRANSACTION_TIMEOUT, session.execute(RENEW, &[&row.number, &row.epoch])).await,
-                Ok(Ok(1))
+                answered(TRANSACTION_TIMEOUT, session.execute(RENEW, &[&row.number, &row.epoch])).await,
+                Ok(1)
             )
         {
             self.session = None;
@@ -224,7 +220,7 @@ impl Lane {
     /// Leaves the lane to another process.
     async fn leave(self) {
         if let (Some(session), Some(row)) = (&self.session, self.row) {
-            let _ = timeout(TRANSACTION_TIMEOUT, session.execute(LEAVE, &[&row.number, &row.epoch])).await;
+            let _ = answered(TRANSACTION_TIMEOUT, session.execute(LEAVE, &[&row.number, &row.epoch])).await;
         }
     }
 }

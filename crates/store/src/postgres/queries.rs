@@ -4,20 +4,16 @@
 use std::{sync::Arc, time::Duration};
 
 use provisioning::ports::StoreError;
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Mutex, time::Instant};
 use tokio_postgres::Row;
 
 use super::{
-    session::{Failure, MAX_OUTAGE, Parameters, Retry, Session},
+    session::{Failure, MAX_OUTAGE, Parameters, Retry, Session, answered},
     settings::Settings,
 };
 
 /// Sent on each new connection.
-const SETUP: &str =
-    "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '30s'; SET jit = off";
+const SETUP: &str = "SET statement_timeout = '30s'; SET jit = off";
 
 /// How long a statement may take before its connection is given up: longer than the server lets it.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(32);
@@ -60,10 +56,7 @@ impl Queries {
 
     async fn query_once(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Failure> {
         let session = self.session().await?;
-        let rows = match timeout(self.answer_timeout, session.query(sql, parameters)).await {
-            Ok(rows) => rows.map_err(Failure::from),
-            Err(_) => Err(Failure::Lost("the database does not answer".to_owned())),
-        };
+        let rows = answered(self.answer_timeout, session.query(sql, parameters)).await;
         if let Err(Failure::Lost(_)) = rows {
             self.forget(&session).await;
         }
@@ -76,7 +69,7 @@ impl Queries {
         if let Some(session) = current.as_ref().filter(|session| !session.is_closed()) {
             return Ok(Arc::clone(session));
         }
-        let session = Arc::new(Session::connect(&self.settings, SETUP).await?);
+        let session = Arc::new(Session::connect(&self.settings, &[SETUP]).await?);
         *current = Some(Arc::clone(&session));
         Ok(session)
     }

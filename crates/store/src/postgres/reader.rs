@@ -11,11 +11,11 @@ use std::{
 use provisioning::ports::StoreError;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use super::{
-    session::{Failure, MAX_OUTAGE, Parameters, Pauses, Session},
+    session::{Failure, INDEX_PLANS, MAX_OUTAGE, Parameters, Pauses, Session, answered},
     settings::Settings,
 };
 use crate::broken;
@@ -29,14 +29,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(6);
 /// The most reads of one statement.
 const MAX_GATHERED: usize = 64;
 
-/// Sent on each new connection. Plans of gathered statements are made once, for arrays of any length, while tables may be
-/// empty: only index look-ups are right for all of them. The planner takes what is switched off for so costly that it would compile
-/// the rest (`jit`).
-const SETUP: &str = "
-    SET default_transaction_isolation = 'read committed'; SET jit = off; SET statement_timeout = '5s';
-    SET enable_material = off;
-    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off";
+/// Sent on each new connection.
+const SETUP: &str = "SET statement_timeout = '5s'";
 
 /// What is read of one ID: an ID that is absent is not looked up.
 #[derive(Debug, Default)]
@@ -114,7 +108,6 @@ impl Reader {
                     batch.drain(..).for_each(|waiting| drop(waiting.answer.send(Err(error.clone()))));
                 }
                 Err(Failure::Conflict(reason) | Failure::Lost(reason)) => {
-                    self.session = None;
                     pauses.next().await;
                     give_up(&mut batch, &reason);
                 }
@@ -122,20 +115,18 @@ impl Reader {
         }
     }
 
-    /// Reads for all of a batch.
+    /// Reads for all of a batch. The connection is closed if that fails.
     async fn read(&mut self, batch: &[Waiting]) -> Result<Vec<Found>, Failure> {
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
-            None => Session::connect(&self.settings, SETUP).await?,
+            None => Session::connect(&self.settings, &[SETUP, INDEX_PLANS]).await?,
         };
         let lookups = || batch.iter().map(|waiting| &waiting.lookup);
         let instances: Vec<i32> = lookups().map(|it| it.instance).collect();
         let registrations: Vec<Option<&str>> = lookups().map(|it| it.registration.as_deref()).collect();
         let individuals: Vec<Option<&str>> = lookups().map(|it| it.individual.as_deref()).collect();
         let parameters: Parameters<'_> = &[&instances, &registrations, &individuals];
-        let query = session.query(READ, parameters);
-        let rows =
-            timeout(READ_TIMEOUT, query).await.map_err(|_| Failure::Lost("no answer".to_owned()))??;
+        let rows = answered(READ_TIMEOUT, session.query(READ, parameters)).await?;
         let mut found: Vec<Found> = vec![Found::default(); batch.len()];
         for row in rows {
             let place: i64 = row.try_get(0)?;

@@ -37,6 +37,16 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// text of the warning is translated, the name of the function is not.
 const CANCELED_WAIT: &str = "SyncRepWaitForLSN";
 
+/// Sent on each new connection.
+const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
+
+/// For connections of gathered statements. Their plans are made once, for arrays of any length, while tables may be empty: only
+/// index look-ups are right for all of them. The planner takes what is switched off for so costly that it would compile the rest
+/// (`jit`).
+pub(super) const INDEX_PLANS: &str = "
+    SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET enable_material = off";
+
 /// How long a connection may take until it can be used: the limit of TCP does not cover TLS and login, in which a server that
 /// hangs does not answer.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,13 +84,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, and runs `setup`.
-    pub(super) async fn connect(settings: &Settings, setup: &str) -> Result<Session, Failure> {
-        let connected = timeout(LOGIN_TIMEOUT, Session::log_in(settings, setup)).await;
-        connected.unwrap_or_else(|_| Err(Failure::Lost("the database does not answer".to_owned())))
+    /// Connects, and runs the statements of `setup`.
+    pub(super) async fn connect(settings: &Settings, setup: &[&str]) -> Result<Session, Failure> {
+        answered(LOGIN_TIMEOUT, Session::log_in(settings, setup)).await
     }
 
-    async fn log_in(settings: &Settings, setup: &str) -> Result<Session, Failure> {
+    async fn log_in(settings: &Settings, setup: &[&str]) -> Result<Session, Failure> {
         let lost = |error: Error| Failure::Lost(reason(&error));
         let (client, driver) = match &settings.tls {
             Some(tls) => {
@@ -93,7 +102,7 @@ impl Session {
             }
         };
         let session = Session { client, driver, statements: Mutex::default() };
-        session.client.batch_execute(setup).await?;
+        session.client.batch_execute(&format!("{ISOLATION}; {}", setup.join("; "))).await?;
         Ok(session)
     }
 
@@ -222,6 +231,17 @@ impl From<Error> for Failure {
             _ if code.code().starts_with("08") || ENDED_SESSION.contains(&code.code()) => Failure::Lost(text),
             _ => Failure::Refused(broken(text)),
         }
+    }
+}
+
+/// Waits for the database. A connection that does not answer in this time is lost.
+pub(super) async fn answered<T, E: Into<Failure>>(
+    within: Duration,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    match timeout(within, call).await {
+        Ok(result) => result.map_err(E::into),
+        Err(_) => Err(Failure::Lost("the database does not answer".to_owned())),
     }
 }
 

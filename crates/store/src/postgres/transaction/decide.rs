@@ -213,7 +213,7 @@ impl<'a> State<'a, '_> {
                 (false, None) => {}
             }
         }
-        // A row that was there is locked: nobody else creates it before the end of the transaction.
+        // A row that was there is locked: no other transaction creates it before the end of this one.
         let existed = |row_id: &RowId<'a>| before.versions.contains_key(&(row_id.0, row_id.1.clone()));
         writes.absent.retain(|row_id| !writes.created.contains_key(row_id) && !existed(row_id));
         let had = before.owners.iter().filter(|(device, owner)| self.owners.get(*device) != Some(*owner));
