@@ -1,6 +1,6 @@
 //! The object graph, built in this order: storage, hubs, domain, endpoints, listeners.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use device_api::{DeviceApi, Ports, Timing};
@@ -276,10 +276,7 @@ async fn examine(
 }
 
 /// Waits until all parts of the service end after `shutdown`. Fails, and begins the shutdown, if one ends by itself.
-async fn until_all_end<T: fmt::Debug + 'static>(
-    mut tasks: JoinSet<T>,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
+async fn until_all_end(mut tasks: JoinSet<()>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     while let Some(ended) = tasks.join_next().await {
         if !shutdown.is_cancelled() {
             shutdown.cancel();

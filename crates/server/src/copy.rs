@@ -18,10 +18,10 @@ use provisioning::ports::{
 use serde::Serialize;
 use store::{EmbeddedStore, PostgresStore};
 
-use crate::{ports::SystemClock, store_location::SharedDatabase};
+use crate::{pages::each_page, ports::SystemClock, store_location::SharedDatabase};
 
-/// Records that are read at a time.
-const PAGE: usize = 500;
+/// Entries of the change log that are read at a time.
+const LOG_PAGE: usize = 500;
 
 /// Records that are written at a time: what waits while one transaction is under way is the next one.
 const CONCURRENT: usize = 128;
@@ -111,7 +111,7 @@ impl Copy {
 
     /// Returns whether anything but a copy changed an instance in the database.
     async fn was_served(&self, scope: &IdScope) -> anyhow::Result<bool> {
-        let mut query = LogQuery { limit: PAGE, ..LogQuery::default() };
+        let mut query = LogQuery { limit: LOG_PAGE, ..LogQuery::default() };
         loop {
             let page = self.to.read_log(scope, query.clone()).await?;
             let by_others = |entry: &LogEntry| entry.attribution.operation != LogOperation::RecordRestore;
@@ -149,15 +149,8 @@ impl Copy {
         put: impl Fn(T) -> Change,
         step: &mut impl FnMut(),
     ) -> anyhow::Result<()> {
-        let mut after = None;
-        loop {
-            let page = read(request(after)).await?;
-            self.put(scope, page.items.into_iter().map(&put).collect(), step).await?;
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
-        }
+        each_page(read, async |items| self.put(scope, items.into_iter().map(&put).collect(), step).await)
+            .await
     }
 
     /// Writes records that are not there yet.
@@ -189,10 +182,6 @@ impl Copy {
         }
         Ok(source)
     }
-}
-
-fn request(after: Option<String>) -> PageRequest {
-    PageRequest { after, limit: PAGE }
 }
 
 /// Returns the lease that a run of the source was under.
@@ -270,17 +259,7 @@ impl Summary {
         &mut self,
         read: impl AsyncFn(PageRequest) -> Result<Page<T>, StoreError>,
     ) -> anyhow::Result<()> {
-        let mut after = None;
-        loop {
-            let page = read(request(after)).await?;
-            for record in &page.items {
-                self.add(record)?;
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
-        }
+        each_page(read, async |items| items.iter().try_for_each(|record| self.add(record))).await
     }
 
     fn finish(self) -> Copied {

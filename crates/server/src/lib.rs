@@ -11,6 +11,7 @@ mod links;
 pub mod logging;
 pub mod maintenance;
 mod metrics;
+mod pages;
 mod ports;
 mod reconcile;
 pub mod reload;

@@ -8,10 +8,7 @@ use provisioning::ports::{
 };
 use store::{EmbeddedStore, FileCheck, Inspection, PostgresStore, RecordName};
 
-use crate::{ports::SystemClock, storage::Storage, store_location::StoreLocation};
-
-/// Records that are read at a time.
-const PAGE: usize = 500;
+use crate::{pages::each_page, ports::SystemClock, storage::Storage, store_location::StoreLocation};
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -76,16 +73,14 @@ async fn inspect(store: &PostgresStore) -> anyhow::Result<Inspection> {
 }
 
 /// Reads a listing to its end, and returns the number of records.
-async fn count<T>(read: impl AsyncFn(PageRequest) -> Result<Page<T>, StoreError>) -> Result<u64, StoreError> {
-    let (mut after, mut count) = (None, 0);
-    loop {
-        let page = read(PageRequest { after, limit: PAGE }).await?;
-        count += page.items.len() as u64;
-        after = page.next;
-        if after.is_none() {
-            return Ok(count);
-        }
-    }
+async fn count<T>(read: impl AsyncFn(PageRequest) -> Result<Page<T>, StoreError>) -> anyhow::Result<u64> {
+    let mut count = 0;
+    each_page(read, async |items| {
+        count += items.len() as u64;
+        Ok(())
+    })
+    .await?;
+    Ok(count)
 }
 
 impl Storage {

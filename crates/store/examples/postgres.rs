@@ -32,7 +32,7 @@ const ASSIGNED: &str = "91c3b5d7e0f2a468";
 async fn main() {
     let devices = std::env::args().nth(1).map_or(20_000, |devices| devices.parse().unwrap());
     let server = Postgres::start(Durability::Fsync);
-    let url = format!("{}?sslmode=disable", server.database().url());
+    let url = server.database().url();
     let store =
         PostgresStore::connect(Settings::parse(&url).unwrap(), Sealer::from_key([7; 32])).await.unwrap();
     store.put_instance(sample::instance("one"), sample::by()).await.unwrap();

@@ -231,7 +231,7 @@ async fn open(directory: &Path) -> Arc<dyn Store> {
     let Some(database) = Database::chosen() else {
         return Arc::new(EmbeddedStore::open(&directory.join("store.db"), sealer).unwrap());
     };
-    let settings = Settings::parse(&format!("{}?sslmode=disable", database.url())).unwrap();
+    let settings = Settings::parse(&database.url()).unwrap();
     Arc::new(PostgresStore::connect(settings, sealer).await.unwrap())
 }
 

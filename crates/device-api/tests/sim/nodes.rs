@@ -113,22 +113,21 @@ impl Nodes {
 
 /// Crashes processes now and then.
 pub async fn crashes(service: Arc<Nodes>) {
-    loop {
-        sleep(service.world.dice.millis(1_000..=240_000)).await;
-        if service.world.elapsed() > UNREST {
-            return;
-        }
-        service.crash();
-    }
+    now_and_then(service, 240_000, Nodes::crash).await;
 }
 
 /// Pauses nodes of a cluster now and then.
 pub async fn pauses(service: Arc<Nodes>) {
+    now_and_then(service, 60_000, Nodes::pause).await;
+}
+
+/// Does something again and again until the unrest ends, after at most this many milliseconds each time.
+async fn now_and_then(service: Arc<Nodes>, at_most: u64, act: fn(&Nodes)) {
     loop {
-        sleep(service.world.dice.millis(1_000..=60_000)).await;
+        sleep(service.world.dice.millis(1_000..=at_most)).await;
         if service.world.elapsed() > UNREST {
             return;
         }
-        service.pause();
+        act(&service);
     }
 }

@@ -11,6 +11,7 @@ mod explanation;
 pub mod fleet;
 pub mod hub;
 mod listing;
+mod location;
 pub mod log;
 pub mod registration;
 pub mod serve;

@@ -1,16 +1,16 @@
 //! `muster serve`.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Args;
 use server::{
     app::{App, Plan},
-    config::{Config, DatabaseUrl, EXAMPLE},
+    config::{Config, EXAMPLE},
     logging::{self, LogFilter},
     reload::Reloader,
 };
 
-use super::{Hangups, describe, stop_signal};
+use super::{Hangups, describe, location::Location, stop_signal};
 use crate::output;
 
 /// Run the service with a configuration file.
@@ -24,15 +24,8 @@ use crate::output;
   muster serve --config muster.toml --check       check it, and the keys and certificates that it names
   muster serve --config /etc/muster/muster.toml")]
 pub struct ServeArgs {
-    /// The configuration file.
-    #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
-    config: PathBuf,
-    /// The folder of the databases; overrides `data_dir` of the file.
-    #[arg(long, env = "MUSTER_DATA_DIR")]
-    data_dir: Option<PathBuf>,
-    /// The PostgreSQL database that nodes share; overrides `store` of the file.
-    #[arg(long, env = "MUSTER_STORE", value_name = "URL", hide_env_values = true)]
-    store: Option<DatabaseUrl>,
+    #[command(flatten)]
+    location: Location,
     /// The address for HTTPS; overrides the file.
     #[arg(long, env = "MUSTER_HTTPS")]
     https: Option<SocketAddr>,
@@ -68,7 +61,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         for warning in Plan::check(&config, args.new_database).await? {
             output::note(format_args!("warning: {warning}"));
         }
-        output::line(format_args!("{} is valid", args.config.display()))?;
+        output::line(format_args!("{} is valid", args.location.config.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let hangups = Hangups::new()?; // first, because SIGHUP ends a process without a handler
@@ -115,18 +108,14 @@ async fn reload(mut hangups: Hangups, args: ServeArgs, reloader: Reloader, filte
 }
 
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
-    let mut config = match Config::load(&args.config) {
-        Err(error) if !args.config.exists() => {
+    let mut config = match args.location.configuration() {
+        Err(error) if !args.location.config.exists() => {
             return Err(
                 error.context("configuration file not found; `muster serve --example` prints an example")
             );
         }
         loaded => loaded?,
     };
-    if let Some(dir) = &args.data_dir {
-        config.data_dir = dir.clone();
-    }
-    config.override_store(args.store.clone());
     if let Some(address) = args.https {
         config.listen.https = address;
     }

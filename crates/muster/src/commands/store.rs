@@ -14,6 +14,7 @@ use server::{
     store_location::StoreLocation,
 };
 
+use super::location::Location;
 use crate::output;
 
 /// Create, migrate, copy, check and repair the database of a service.
@@ -102,31 +103,6 @@ fn database_file(text: &str) -> Result<PathBuf, String> {
     match text.strip_prefix("sqlite:") {
         Some(path) if !path.is_empty() => Ok(path.into()),
         _ => Err("it begins with sqlite: and names a file".to_owned()),
-    }
-}
-
-/// Where the database is.
-#[derive(Args)]
-struct Location {
-    /// The configuration file.
-    #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
-    config: PathBuf,
-    /// The folder of the databases; overrides `data_dir` of the file.
-    #[arg(long, env = "MUSTER_DATA_DIR")]
-    data_dir: Option<PathBuf>,
-    /// The PostgreSQL database that nodes share; overrides `store` of the file.
-    #[arg(long, env = "MUSTER_STORE", value_name = "URL", hide_env_values = true)]
-    store: Option<DatabaseUrl>,
-}
-
-impl Location {
-    fn configuration(&self) -> anyhow::Result<Config> {
-        let mut config = Config::load(&self.config)?;
-        if let Some(dir) = &self.data_dir {
-            config.data_dir = dir.clone();
-        }
-        config.override_store(self.store.clone());
-        Ok(config)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 
 /// A node, whose file names a database of the shared server.
 fn node() -> (LinkingServer, String) {
-    let url = format!("{}?sslmode=disable", Postgres::shared().database().url());
+    let url = Postgres::shared().database().url();
     (LinkingServer::new(), url)
 }
 
@@ -41,7 +41,7 @@ async fn a_shared_database_needs_the_master_key_of_its_first_node() {
     assert!(ended.code == 0 && ended.stdout.contains("1 records read, 0 problems"), "{ended:?}");
 
     let empty = Postgres::shared().database();
-    let ended = check(&config, &format!("{}?sslmode=disable", empty.url())).await;
+    let ended = check(&config, &empty.url()).await;
     assert!(ended.code == 0 && ended.stderr.contains("is empty"), "{ended:?}");
     let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
     assert_eq!(Postgres::shared().execute(&empty.name, tables), "0", "a check creates nothing");
@@ -50,7 +50,7 @@ async fn a_shared_database_needs_the_master_key_of_its_first_node() {
     let config = other.configure("");
     let refused = store("init", &config, &url).await;
     assert!(refused.code == 1 && refused.stderr.contains("same master key"), "{refused:?}");
-    let ended = store("init", &config, &format!("{}?sslmode=disable", empty.url())).await;
+    let ended = store("init", &config, &empty.url()).await;
     assert_eq!(ended.code, 0, "a new database gets a new key: {ended:?}");
     let ended = check(&config, &url).await;
     assert!(ended.code == 1 && ended.stderr.contains("master key is not the one"), "{ended:?}");

@@ -136,8 +136,8 @@ impl Provisioning {
         Ok(stored.is_some_and(|stored| matches!(stored.status, Status::Assigning { .. })))
     }
 
-    /// Returns how long ago the last decision about a registration was made, by this process's clock: so long its run has been
-    /// in progress, if it is unfinished.
+    /// Returns how long ago the last decision about a registration was made, by this process's clock: how long
+    /// its run has been in progress, if it is unfinished.
     pub fn assigning_for(&self, registration: &Registration) -> Duration {
         let since =
             registration.decisions.latest().map_or(registration.record.last_updated, |decision| decision.at);

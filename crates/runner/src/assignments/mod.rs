@@ -239,25 +239,24 @@ impl AssignmentRunner {
 
     /// Returns how long a run has been in progress that may change what the registration says. A registration that failed or
     /// is disabled was ended by an operator, whatever its run still does. An assigned one may be confirmed; its own run has
-    /// ended, perhaps at another runner, and one that is still here notices when it is woken.
+    /// ended, perhaps at another runner, also if it is still here.
     fn running_for_record(&self, scope: &IdScope, registration: &Registration) -> Option<Duration> {
-        let id = &registration.registration_id;
-        match registration.status.kind() {
-            StatusKind::Assigning => self.running_for(scope, id),
-            StatusKind::Assigned if self.has_run_of(scope, registration) => {
-                self.wake(scope, id);
-                None
-            }
-            StatusKind::Assigned => self.running_for(scope, id),
-            StatusKind::Failed | StatusKind::Disabled => None,
-        }
+        let has_ended = match registration.status.kind() {
+            StatusKind::Assigning => false,
+            StatusKind::Assigned => self.has_run_of(scope, registration),
+            StatusKind::Failed | StatusKind::Disabled => true,
+        };
+        if has_ended { None } else { self.running_for(scope, &registration.registration_id) }
     }
 
-    /// Returns whether the run that the registration says has ended is still here.
+    /// Returns whether the run that the registration says has ended is still here. Wakes it, so that it notices.
     fn has_run_of(&self, scope: &IdScope, registration: &Registration) -> bool {
         let in_flight = self.shared.lock();
-        let run = in_flight.get(&(scope.clone(), registration.registration_id.clone()));
-        run.is_some_and(|run| run.was_persisted && run.operation_id == registration.operation_id)
+        let run = in_flight
+            .get(&(scope.clone(), registration.registration_id.clone()))
+            .filter(|run| run.was_persisted && run.operation_id == registration.operation_id);
+        run.iter().for_each(|run| run.signals.wake.notify_one());
+        run.is_some()
     }
 
     /// Waits until the run of this device, if one is in progress, is persisted or has ended.

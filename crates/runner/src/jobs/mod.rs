@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use model::LeaseToken;
 use provisioning::ports::{LogLimits, RevocationListSource};
-
 use tokio::time::sleep;
 
 use crate::lease::LeaseHandle;

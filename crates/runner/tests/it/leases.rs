@@ -21,10 +21,7 @@ async fn runs_of_a_lost_process_go_on_at_another_within_the_setting() {
     let world = World::in_real_time().await;
     let mut one = world.start_with(1, limits()).await;
     let two = world.start_with(2, limits()).await;
-    let hub = world.hub().await;
-    let held = hub.hold().await;
-    world.assign(&one).await;
-    reach(async || one.in_flight() == 1).await;
+    let held = world.assign_held(&one).await;
     one.kill().await;
     let lost = Instant::now();
     reach(async || two.in_flight() == 1).await;
@@ -40,10 +37,7 @@ async fn a_process_that_cannot_renew_stops_before_another_takes_over_and_writes_
     let world = World::in_real_time().await;
     let one = world.start_with(1, limits()).await;
     let two = world.start_with(2, limits()).await;
-    let hub = world.hub().await;
-    let held = hub.hold().await;
-    world.assign(&one).await;
-    reach(async || one.in_flight() == 1).await;
+    let held = world.assign_held(&one).await;
     let token = one.runner.assignments().lease().unwrap();
     one.cut_off();
     let cut_off = Instant::now();
@@ -70,10 +64,7 @@ async fn a_process_that_cannot_renew_stops_before_another_takes_over_and_writes_
 async fn a_process_that_does_not_execute_a_run_answers_from_the_store() {
     let world = World::new().await;
     let (one, two) = (world.start(1).await, world.start(2).await);
-    let hub = world.hub().await;
-    let held = hub.hold().await;
-    world.assign(&one).await;
-    reach(async || one.in_flight() == 1).await;
+    let held = world.assign_held(&one).await;
     let status = async || {
         let (scope, id) = (sample::scope(SCOPE), sample::registration_id(ID));
         let registration = world.store.registration(&scope, &id).await.unwrap().unwrap();

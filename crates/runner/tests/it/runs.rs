@@ -11,10 +11,7 @@ use crate::world::{World, reach};
 async fn a_second_runner_takes_over_what_the_first_one_released() {
     let world = World::new().await;
     let one = world.start(1).await;
-    let hub = world.hub().await;
-    let held = hub.hold().await;
-    world.assign(&one).await;
-    reach(async || one.in_flight() == 1).await;
+    let held = world.assign_held(&one).await;
     let two = world.start(2).await;
     sleep(Duration::from_millis(2500)).await;
     assert_eq!(two.in_flight(), 0, "the first one has it");
@@ -31,10 +28,7 @@ async fn a_second_runner_takes_over_what_the_first_one_released() {
 async fn a_restart_resumes_runs_at_once() {
     let world = World::new().await;
     let one = world.start(1).await;
-    let hub = world.hub().await;
-    let held = hub.hold().await;
-    world.assign(&one).await;
-    reach(async || one.in_flight() == 1).await;
+    let held = world.assign_held(&one).await;
     for lease in world.store.leases().await.unwrap() {
         world.store.release(lease.token).await.unwrap();
     }

@@ -34,6 +34,7 @@ use testkit::{
     webhook::FakeWebhook,
 };
 use tokio::{
+    sync::OwnedRwLockWriteGuard,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -124,6 +125,14 @@ impl World {
         ];
         let commit = Commit { changes, ..Commit::by(sample::by()) };
         self.store.commit(&sample::scope(SCOPE), commit).await.unwrap();
+    }
+
+    /// Starts a run at this process, and holds it up at the hub until the guard is dropped.
+    pub async fn assign_held(&self, process: &Process) -> OwnedRwLockWriteGuard<()> {
+        let held = self.hub().await.hold().await;
+        self.assign(process).await;
+        reach(async || process.in_flight() == 1).await;
+        held
     }
 
     /// Returns the verbs over a handle of their own.

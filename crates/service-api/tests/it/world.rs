@@ -40,7 +40,7 @@ async fn open(folder: &Path) -> Arc<dyn Store> {
     let Some(database) = Database::chosen() else {
         return Arc::new(EmbeddedStore::open(&folder.join("muster.db"), sealer).unwrap());
     };
-    let settings = Settings::parse(&format!("{}?sslmode=disable", database.url())).unwrap();
+    let settings = Settings::parse(&database.url()).unwrap();
     Arc::new(PostgresStore::connect(settings, sealer).await.unwrap())
 }
 

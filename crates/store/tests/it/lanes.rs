@@ -22,12 +22,8 @@ use crate::sealer;
 
 const TODAY: Day = Day::from_number(20_780);
 
-fn url(database: &Database) -> String {
-    format!("{}?sslmode=disable", database.url())
-}
-
 async fn connect(database: &Database) -> Arc<PostgresStore> {
-    let settings = Settings::parse(&url(database)).unwrap();
+    let settings = Settings::parse(&database.url()).unwrap();
     Arc::new(PostgresStore::connect(settings, sealer()).await.unwrap())
 }
 
@@ -42,7 +38,7 @@ async fn open<const N: usize>(database: &Database) -> [Arc<PostgresStore>; N] {
 }
 
 async fn client(database: &Database) -> Client {
-    let (client, connection) = tokio_postgres::connect(&url(database), NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }

@@ -25,7 +25,7 @@ impl Location {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        Settings::parse(&format!("{}?sslmode=disable", self.0.url())).unwrap()
+        Settings::parse(&self.0.url()).unwrap()
     }
 
     pub(crate) async fn connect(&self) -> PostgresStore {

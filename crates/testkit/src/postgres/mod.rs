@@ -74,9 +74,9 @@ impl Database {
         Some(Postgres::shared().database())
     }
 
-    /// Returns the URL for clients.
+    /// Returns the URL for clients. The server has no TLS.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, self.name)
+        format!("postgres://postgres@127.0.0.1:{}/{}?sslmode=disable", self.port, self.name)
     }
 }
 

@@ -45,5 +45,5 @@ fn the_shared_server_makes_a_database_for_each_test() {
     let [one, two] = [Postgres::shared().database(), Postgres::shared().database()];
     assert_ne!(one.url(), two.url());
     let server = format!("postgres://postgres@127.0.0.1:{}/", Postgres::shared().port());
-    assert_eq!(one.url(), server + &one.name);
+    assert_eq!(one.url(), server + &one.name + "?sslmode=disable");
 }

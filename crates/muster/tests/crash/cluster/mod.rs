@@ -37,10 +37,6 @@ const ROUNDS: u64 = 5;
 /// The longest time, in milliseconds, between two failures.
 const CALM_MILLIS: u64 = 1500;
 
-fn url(database: &Database) -> String {
-    format!("{}?sslmode=disable", database.url())
-}
-
 /// A load on a deployment while something fails.
 struct Storm {
     deployment: Deployment,
@@ -110,7 +106,7 @@ async fn call(deployment: &Deployment, method: Method, id: &str, route: &str) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_polls_at_another_node_than_it_registered_at() {
-    let database = url(&Postgres::shared().database());
+    let database = Postgres::shared().database().url();
     let cluster = Cluster::start(&[database.clone(), database]).await;
     let [one, two] = [cluster.node(0), cluster.node(1)];
     let id = scene::name(Kind::Individual, 0, 0);
@@ -136,7 +132,7 @@ async fn a_device_polls_at_another_node_than_it_registered_at() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_node_acknowledged_counts_at_the_other_at_once() {
-    let database = url(&Postgres::shared().database());
+    let database = Postgres::shared().database().url();
     let cluster = Cluster::start(&[database.clone(), database]).await;
     let scene = Scene::set(&cluster.deployment()).await;
     let deployments = [cluster.node(0), cluster.node(1)];
@@ -167,7 +163,7 @@ async fn what_one_node_acknowledged_counts_at_the_other_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_register_while_nodes_are_killed() {
-    let database = url(&Postgres::shared().database());
+    let database = Postgres::shared().database().url();
     let mut cluster = Cluster::start(&[database.clone(), database.clone(), database]).await;
     let mut storm = Storm::new("killed nodes", cluster.deployment()).await;
     for _ in 0..rounds() {
@@ -186,7 +182,7 @@ async fn devices_register_while_nodes_are_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_register_while_a_node_is_paused_past_its_lease() {
-    let database = url(&Postgres::shared().database());
+    let database = Postgres::shared().database().url();
     let cluster = Cluster::start(&[database.clone(), database]).await;
     let mut storm = Storm::new("paused node", cluster.deployment()).await;
     let paused = &cluster.nodes[0];
@@ -207,7 +203,7 @@ async fn devices_register_while_a_node_is_paused_past_its_lease() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_register_while_the_database_is_killed() {
     let postgres = Postgres::start(Durability::Fsync);
-    let database = url(&postgres.database());
+    let database = postgres.database().url();
     let cluster = Cluster::start(&[database.clone(), database]).await;
     let mut storm = Storm::new("killed database", cluster.deployment()).await;
     for _ in 0..rounds() {
@@ -230,8 +226,8 @@ async fn a_node_that_is_cut_off_from_its_database_is_alive_and_not_ready() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     let relay = Relay::start(database.port).await;
-    let cut_off = url(&Database { port: relay.port, ..database.clone() });
-    let cluster = Cluster::start(&[cut_off, url(&database)]).await;
+    let cut_off = Database { port: relay.port, ..database.clone() }.url();
+    let cluster = Cluster::start(&[cut_off, database.url()]).await;
     let mut storm = Storm::new("cut network", cluster.deployment()).await;
     let [cut, whole] = [cluster.node(0), cluster.node(1)];
     let failing = async {
