@@ -22,7 +22,7 @@ use crate::{
 const PROBE: &str = "INSERT INTO leases (name, holder, until) VALUES ('probe', '', 0) \
                      ON CONFLICT DO UPDATE SET until = until + 1";
 
-const TICKS_PER_MILLI: i64 = 10_000;
+const TICKS_PER_MICRO: i64 = 10;
 
 /// The leases that all handles on a file share.
 #[derive(Clone)]
@@ -100,10 +100,11 @@ impl ProcessLeases {
 }
 
 impl CurrentLeases {
-    /// Makes a token that is greater than all before, also than those of earlier processes: it counts milliseconds since 1970.
+    /// Makes a token that is greater than all before, also than those of earlier processes: it counts microseconds since 1970,
+    /// and a claim, which waits for a writer, takes longer than one.
     fn next_token(&mut self, now: Timestamp) -> LeaseToken {
-        let millis = u64::try_from(now.ticks() / TICKS_PER_MILLI).unwrap_or(0);
-        self.last = millis.max(self.last + 1);
+        let micros = u64::try_from(now.ticks() / TICKS_PER_MICRO).unwrap_or(0);
+        self.last = micros.max(self.last + 1);
         LeaseToken::new(self.last)
     }
 }
