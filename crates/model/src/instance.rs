@@ -156,7 +156,7 @@ pub struct AccessPolicy {
     pub rights: Rights,
 }
 
-/// A right at the service operations endpoint.
+/// A right of an operator. Access policies of instances grant those of [`Right::OF_POLICIES`] only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// Change the service configuration.
@@ -171,11 +171,17 @@ pub enum Right {
     RegistrationStatusRead,
     /// Delete registrations; includes reading them.
     RegistrationStatusWrite,
+    /// Read instances as resources.
+    InstanceRead,
+    /// Create, change and delete instances; includes reading them.
+    InstanceWrite,
+    /// Read and change the keys of an instance's access policies.
+    InstanceKeys,
 }
 
 impl Right {
-    /// All rights, in the order in which they are written.
-    pub const ALL: [Right; 6] = [
+    /// The rights that an access policy of an instance can grant, in the order in which they are written.
+    pub const OF_POLICIES: [Right; 6] = [
         Right::ServiceConfig,
         Right::EnrollmentRead,
         Right::EnrollmentWrite,
@@ -193,14 +199,17 @@ impl Right {
             Right::DeviceConnect => "DeviceConnect",
             Right::RegistrationStatusRead => "RegistrationStatusRead",
             Right::RegistrationStatusWrite => "RegistrationStatusWrite",
+            Right::InstanceRead => "InstanceRead",
+            Right::InstanceWrite => "InstanceWrite",
+            Right::InstanceKeys => "InstanceKeys",
         }
     }
 }
 
-/// A set of rights, written as `EnrollmentRead, EnrollmentWrite`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A set of rights. That of an access policy is written as `EnrollmentRead, EnrollmentWrite`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Rights(u8);
+pub struct Rights(u16);
 
 /// The text names a right that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -210,19 +219,27 @@ pub struct Rights(u8);
 pub struct UnknownRight(String);
 
 impl Rights {
+    /// Every right that an access policy can grant.
+    pub const OF_POLICIES: Rights = Rights(0b11_1111);
     /// Every right.
-    pub const ALL: Rights = Rights(0b11_1111);
+    pub const ALL: Rights = Rights(0b1_1111_1111);
 
     /// Makes a set of these rights.
     pub fn of(rights: &[Right]) -> Self {
         Rights(rights.iter().fold(0, |bits, right| bits | 1 << *right as u8))
     }
 
-    /// Parses a comma-separated list, without regard to case.
+    /// Returns the rights of either set.
+    #[must_use]
+    pub fn and(self, other: Rights) -> Rights {
+        Rights(self.0 | other.0)
+    }
+
+    /// Parses a comma-separated list of rights of an access policy, without regard to case.
     pub fn parse(text: &str) -> Result<Self, UnknownRight> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         let rights = names.map(|name| {
-            let known = Right::ALL.into_iter().find(|right| right.name().eq_ignore_ascii_case(name));
+            let known = Right::OF_POLICIES.into_iter().find(|right| right.name().eq_ignore_ascii_case(name));
             known.ok_or_else(|| UnknownRight(name.to_owned()))
         });
         Ok(Self::of(&rights.collect::<Result<Vec<_>, _>>()?))
@@ -235,6 +252,7 @@ impl Rights {
             || match right {
                 Right::EnrollmentRead => has(Right::EnrollmentWrite),
                 Right::RegistrationStatusRead => has(Right::RegistrationStatusWrite),
+                Right::InstanceRead => has(Right::InstanceWrite),
                 _ => false,
             }
     }
@@ -249,7 +267,7 @@ impl TryFrom<String> for Rights {
 
 impl From<Rights> for String {
     fn from(rights: Rights) -> String {
-        let names: Vec<_> = Right::ALL
+        let names: Vec<_> = Right::OF_POLICIES
             .into_iter()
             .filter(|right| rights.0 & 1 << *right as u8 != 0)
             .map(Right::name)
@@ -268,7 +286,11 @@ mod tests {
         assert_eq!(String::from(rights), "ServiceConfig, EnrollmentWrite");
         assert!(rights.grants(Right::EnrollmentRead));
         assert!(!rights.grants(Right::RegistrationStatusRead));
-        assert!(Rights::parse("Everything").is_err());
+        for unknown in ["Everything", "InstanceWrite"] {
+            assert!(Rights::parse(unknown).is_err(), "{unknown}");
+        }
+        assert!(Rights::of(&[Right::InstanceWrite]).grants(Right::InstanceRead));
+        assert!(!Rights::OF_POLICIES.grants(Right::InstanceRead) && Rights::ALL.grants(Right::InstanceKeys));
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Call {
 
     /// Returns the caller for the change log.
     pub(crate) fn actor(&self) -> &Actor {
-        self.granted.actor()
+        &self.granted.operator().actor
     }
 
     /// Wakes the assignment run of a registration that the call changed.

@@ -37,7 +37,7 @@ pub fn instance(scope: &str) -> Instance {
             name: PolicyName::parse("provisioningserviceowner").unwrap(),
             primary_key: key(1),
             secondary_key: key(2),
-            rights: Rights::ALL,
+            rights: Rights::OF_POLICIES,
         }],
         linked_hubs: vec![
             hub("hub-1.example", HubEndpoint::Embedded, 1, true),

@@ -66,7 +66,7 @@ impl DevState {
                 name: PolicyName::parse("provisioningserviceowner")?,
                 primary_key: entropy.symmetric_key()?,
                 secondary_key: entropy.symmetric_key()?,
-                rights: Rights::ALL,
+                rights: Rights::OF_POLICIES,
             },
             operation_key: entropy.symmetric_key()?,
             sample_primary: entropy.symmetric_key()?,

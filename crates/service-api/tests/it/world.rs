@@ -158,7 +158,7 @@ pub fn instance(scope: &str) -> Instance {
         name: model::PolicyName::parse(right).unwrap(),
         primary_key: sample::key(byte.wrapping_add(number)),
         secondary_key: sample::key(byte.wrapping_add(number + 100)),
-        rights: if right == OWNER { Rights::ALL } else { Rights::parse(right).unwrap() },
+        rights: if right == OWNER { Rights::OF_POLICIES } else { Rights::parse(right).unwrap() },
     };
     let names = [
         OWNER,
