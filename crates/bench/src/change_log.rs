@@ -13,7 +13,7 @@ use provisioning::ports::{Change, Commit, Commits, Expect, InstanceWriter};
 use store::EmbeddedStore;
 use testkit::sample;
 
-use crate::{cpu, load::Size};
+use crate::{cpu, load::Size, median};
 
 /// Turns of each store. The medians count.
 const TURNS: usize = 5;
@@ -44,11 +44,6 @@ pub async fn measure(size: Size) -> anyhow::Result<LogCost> {
     }
     let ([once, twice], [small, large]) = (times.map(median), bytes.map(median));
     Ok(LogCost { commits: once, log: twice.saturating_sub(once), bytes: large.saturating_sub(small) })
-}
-
-fn median<T: Ord + Copy>(mut figures: Vec<T>) -> T {
-    figures.sort();
-    figures[figures.len() / 2]
 }
 
 /// Registers devices in a new store. Returns CPU time and bytes on disk per device.

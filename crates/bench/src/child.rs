@@ -56,6 +56,11 @@ impl Server {
         Self::start(&["muster", &dir.display().to_string(), &hubs.to_string()])
     }
 
+    /// Starts a node with this configuration file.
+    pub fn node(config: &Path) -> anyhow::Result<Self> {
+        Self::start(&["node", &config.display().to_string()])
+    }
+
     fn start(args: &[&str]) -> anyhow::Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(args)

@@ -1,20 +1,25 @@
-//! Writes enrollments for the measurements directly into the store of a stopped service.
+//! Writes enrollments for the measurements directly into a store.
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use durable::Sealer;
+use fleet::Progress;
+use futures_util::{StreamExt, stream};
 use model::{
     CaCertificate, EnrollmentGroup, EnrollmentSettings, Etag, GroupAttestation, GroupCertificates, IdScope,
     IndividualAttestation, IndividualEnrollment, Pair, Record, RegistrationId, RevocationSettings,
     SymmetricKey, SymmetricKeyPair, Timestamp,
 };
 use provisioning::ports::{Change, Commit, Commits, Expect};
-use store::EmbeddedStore;
+use store::{EmbeddedStore, PostgresStore, postgres::Settings};
 use testkit::{ca::Authority, sample};
 
 /// The number of enrollments per commit.
 const BATCH: usize = 1000;
+
+/// The number of batches that are sealed while one is written.
+const CONCURRENT: usize = 4;
 
 /// Returns the registration ID of an enrollment.
 pub fn registration_id(number: usize) -> anyhow::Result<RegistrationId> {
@@ -33,6 +38,28 @@ pub async fn individual_enrollments(dir: &Path, scope: &str, count: usize) -> an
         Ok(Change::PutIndividual(Box::new(enrollment)))
     });
     write(dir, scope, changes).await
+}
+
+/// Writes the same enrollments into an empty PostgreSQL database. Nodes may be running.
+pub async fn shared_enrollments(url: &str, key: &Path, scope: &str, count: usize) -> anyhow::Result<()> {
+    let store = PostgresStore::connect(Settings::parse(url)?, Sealer::load(key)?).await?;
+    let scope = IdScope::parse(scope)?;
+    let mut progress = Progress::start("writing enrollments", count);
+    let batches = (0..count).step_by(BATCH).map(|first| {
+        let (store, scope, last) = (store.clone(), scope.clone(), count.min(first + BATCH));
+        tokio::spawn(async move {
+            let enrollments = (first..last).map(|number| enrollment(registration_id(number)?));
+            let enrollments = enrollments.collect::<anyhow::Result<Vec<_>>>()?;
+            ensure!(store.import_individuals(&scope, enrollments).await?, "the database has enrollments");
+            Ok(last - first)
+        })
+    });
+    let mut written = stream::iter(batches).buffer_unordered(CONCURRENT);
+    while let Some(batch) = written.next().await {
+        (0..batch??).for_each(|_| progress.step());
+    }
+    progress.finish();
+    Ok(())
 }
 
 /// Writes this number of enrollment groups of each kind, with different keys: by symmetric key, by signing certificate, and

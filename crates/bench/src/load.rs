@@ -53,16 +53,20 @@ pub struct RegistrationCosts {
 
 /// The attestation of the devices.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub enum Kind {
+    /// The symmetric key of a group.
     Key,
+    /// A certificate of its own, enrolled individually.
     Leaf,
+    /// A certificate of the CA of a group.
     Chain,
 }
 
 impl Kind {
     const ALL: [Kind; 3] = [Kind::Key, Kind::Leaf, Kind::Chain];
 
-    fn title(self) -> &'static str {
+    /// Returns the title of a row.
+    pub fn title(self) -> &'static str {
         match self {
             Kind::Key => "symmetric key, group",
             Kind::Leaf => "X.509 P-256, own leaf",
@@ -110,7 +114,7 @@ pub async fn throughput(size: Size) -> anyhow::Result<Vec<Throughput>> {
             let dir = tempfile::tempdir()?;
             let server = Server::muster(dir.path())?;
             let scene = Scene { kind: Kind::Key, transport, kept, size };
-            let devices = devices(&server, scene.kind, size).await?;
+            let devices = devices(&server, scene.kind, registration_ids(size)?).await?;
             let costs = twice(&server, &devices, scene).await?;
             server.stop()?;
             anyhow::Ok(costs)
@@ -126,17 +130,21 @@ fn connections(kept: bool) -> &'static str {
 
 /// The parameters of one row.
 #[derive(Clone, Copy)]
-struct Scene {
-    kind: Kind,
-    transport: Transport,
-    kept: bool,
-    size: Size,
+pub struct Scene {
+    /// The attestation.
+    pub kind: Kind,
+    /// The transport.
+    pub transport: Transport,
+    /// Whether connections are reused.
+    pub kept: bool,
+    /// The size.
+    pub size: Size,
 }
 
 async fn line(bare: &Server, scene: Scene, title: String) -> anyhow::Result<RegistrationCosts> {
     let dir = tempfile::tempdir()?;
     let server = Server::muster(dir.path())?;
-    let devices = devices(&server, scene.kind, scene.size).await?;
+    let devices = devices(&server, scene.kind, registration_ids(scene.size)?).await?;
     let [first, again] = twice(&server, &devices, scene).await?;
     let [_, bare] = twice(bare, &devices, scene).await?;
     server.stop()?;
@@ -149,20 +157,13 @@ async fn twice(server: &Server, devices: &Arc<[Device]>, scene: Scene) -> anyhow
     if !scene.kept {
         return first_and_again(async || fresh(server, &endpoint, devices, scene).await).await;
     }
-    let mut sessions = open_all(&endpoint, devices, scene).await?;
-    let round = async || {
-        let cost;
-        (cost, sessions) = register_all(server, mem::take(&mut sessions), devices, scene.size).await?;
-        Ok(cost)
-    };
-    first_and_again(round).await
+    let mut kept = Kept::open(&endpoint, Arc::clone(devices), scene).await?;
+    first_and_again(async || Ok(metered(server, scene.size.devices, kept.register_all()).await?.0)).await
 }
 
 /// Returns the cost of the first and of the last of three equal rounds. The second round is not measured, because it writes
 /// once to each record that the device registered again.
-pub async fn first_and_again(
-    mut round: impl AsyncFnMut() -> anyhow::Result<Cost>,
-) -> anyhow::Result<[Cost; 2]> {
+pub async fn first_and_again<T>(mut round: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<[T; 2]> {
     let first = round().await?;
     round().await?;
     Ok([first, round().await?])
@@ -217,39 +218,46 @@ impl Session {
     }
 }
 
-/// Opens a session per device, or one per concurrent call if a connection can serve any device.
-async fn open_all(
-    endpoint: &Endpoint,
-    devices: &Arc<[Device]>,
-    scene: Scene,
-) -> anyhow::Result<Vec<Session>> {
-    let shared = matches!((scene.kind, scene.transport), (Kind::Key, Transport::Https));
-    let count = if shared { scene.size.concurrency } else { devices.len() };
-    let opened = stream::iter(0..count).map(|at| Session::open(endpoint, &devices[at], scene.transport));
-    let sessions: Vec<_> = opened.buffered(scene.size.concurrency).collect().await;
-    sessions.into_iter().collect()
+/// Devices with open connections: one for each device, or one per concurrent call if a connection can serve any device.
+pub struct Kept {
+    sessions: Vec<Session>,
+    devices: Arc<[Device]>,
+    concurrency: usize,
 }
 
-/// Registers all devices. Each of the n sessions registers its own device, or every n-th one.
-async fn register_all(
-    server: &Server,
-    sessions: Vec<Session>,
-    devices: &Arc<[Device]>,
-    size: Size,
-) -> anyhow::Result<(Cost, Vec<Session>)> {
-    let step = sessions.len();
-    let calls = sessions.into_iter().enumerate().map(|(first, mut session)| {
-        let devices = Arc::clone(devices);
-        async move {
-            for at in (first..devices.len()).step_by(step) {
-                session.register(&devices[at]).await?;
+impl Kept {
+    /// Opens the connections.
+    pub async fn open(endpoint: &Endpoint, devices: Arc<[Device]>, scene: Scene) -> anyhow::Result<Kept> {
+        let concurrency = scene.size.concurrency;
+        let shared = matches!((scene.kind, scene.transport), (Kind::Key, Transport::Https));
+        let count = if shared { concurrency.min(devices.len()) } else { devices.len() };
+        let opened = (0..count).map(|at| Session::open(endpoint, &devices[at], scene.transport));
+        let sessions: Vec<_> = stream::iter(opened).buffered(concurrency).collect().await;
+        Ok(Kept { sessions: sessions.into_iter().collect::<anyhow::Result<_>>()?, devices, concurrency })
+    }
+
+    /// Returns the number of devices.
+    pub fn devices(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Registers all devices. Each of the n sessions registers its own device, or every n-th one.
+    pub async fn register_all(&mut self) -> anyhow::Result<()> {
+        let step = self.sessions.len();
+        let calls = mem::take(&mut self.sessions).into_iter().enumerate().map(|(first, mut session)| {
+            let devices = Arc::clone(&self.devices);
+            async move {
+                for at in (first..devices.len()).step_by(step) {
+                    session.register(&devices[at]).await?;
+                }
+                Ok((first, session))
             }
-            Ok((first, session))
-        }
-    });
-    let (cost, mut sessions) = measured(server, calls, size).await?;
-    sessions.sort_by_key(|(first, _)| *first);
-    Ok((cost, sessions.into_iter().map(|(_, session)| session).collect()))
+        });
+        let mut sessions = concurrently(calls, self.concurrency).await?;
+        sessions.sort_by_key(|(first, _)| *first);
+        self.sessions = sessions.into_iter().map(|(_, session)| session).collect();
+        Ok(())
+    }
 }
 
 /// Runs the calls concurrently, and measures the server meanwhile. Returns the cost per device, and the results.
@@ -262,15 +270,34 @@ where
     T: Send + 'static,
     F: Future<Output = anyhow::Result<T>> + Send + 'static,
 {
+    metered(server, size.devices, concurrently(calls, size.concurrency)).await
+}
+
+/// Measures the server during work for this number of devices. Returns the cost per device, and the result.
+async fn metered<T>(
+    server: &Server,
+    devices: usize,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(Cost, T)> {
     let (cpu, start) = (server.cpu()?, Instant::now());
-    let mut ended = stream::iter(calls.map(tokio::spawn)).buffer_unordered(size.concurrency);
+    let result = work.await?;
+    let (cpu, wall) = (server.cpu()?.saturating_sub(cpu), start.elapsed());
+    let devices = u32::try_from(devices).context("too many devices")?.max(1);
+    Ok((Cost { cpu: cpu / devices, rate: f64::from(devices) / wall.as_secs_f64() }, result))
+}
+
+/// Runs this number of calls at once, and returns the results of all.
+async fn concurrently<T, F>(calls: impl Iterator<Item = F>, concurrency: usize) -> anyhow::Result<Vec<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = anyhow::Result<T>> + Send + 'static,
+{
+    let mut ended = stream::iter(calls.map(tokio::spawn)).buffer_unordered(concurrency);
     let mut results = Vec::new();
     while let Some(call) = ended.next().await {
         results.push(call??);
     }
-    let (cpu, wall) = (server.cpu()?.saturating_sub(cpu), start.elapsed());
-    let devices = u32::try_from(size.devices).context("too many devices")?.max(1);
-    Ok((Cost { cpu: cpu / devices, rate: f64::from(devices) / wall.as_secs_f64() }, results))
+    Ok(results)
 }
 
 /// Makes the registration IDs of a measurement.
@@ -279,9 +306,8 @@ pub fn registration_ids(size: Size) -> anyhow::Result<Vec<RegistrationId>> {
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-/// Makes and enrolls the devices of a measurement.
-async fn devices(server: &Server, kind: Kind, size: Size) -> anyhow::Result<Arc<[Device]>> {
-    let ids = registration_ids(size)?;
+/// Makes and enrolls devices with these registration IDs.
+pub async fn devices(server: &Server, kind: Kind, ids: Vec<RegistrationId>) -> anyhow::Result<Arc<[Device]>> {
     match kind {
         Kind::Key => {
             let key = server.group_key()?;

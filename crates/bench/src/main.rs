@@ -14,7 +14,9 @@ mod hostile;
 mod hub;
 mod load;
 mod muster;
+mod node;
 mod outage;
+mod postgres;
 mod scale;
 mod table;
 mod tpm;
@@ -37,8 +39,8 @@ struct Program {
     /// Measure only rows whose title contains this text, and no other tables.
     #[arg(long)]
     only: Option<String>,
-    /// The numbers of enrollments for the table of costs by size.
-    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+    /// The numbers of enrollments for the tables of costs by size.
+    #[arg(long, global = true, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     enrollments: Vec<usize>,
     #[command(subcommand)]
     part: Option<Part>,
@@ -55,6 +57,8 @@ enum Part {
     Transports,
     /// Measure registrations per second while one of three hubs is slow or down.
     Outage,
+    /// Measure nodes on PostgreSQL: against the embedded store, by registrations in flight and by number of enrollments.
+    Postgres,
     /// Measure the cost of hostile peers, and their effect on honest devices.
     Hostile,
     /// Measure registrations with a TPM, and their challenge, against the RSA operations in it.
@@ -70,6 +74,12 @@ enum Part {
         /// The number of embedded hubs.
         #[arg(default_value_t = 2)]
         hubs: usize,
+    },
+    /// Run a node of the service with this configuration file.
+    #[command(hide = true)]
+    Node {
+        /// The file.
+        config: std::path::PathBuf,
     },
     /// Measure an embedded hub that creates this number of devices, and print the cost.
     #[command(hide = true)]
@@ -93,12 +103,14 @@ async fn main() -> anyhow::Result<()> {
     match program.part.clone() {
         Some(Part::Bare) => bare::serve().await,
         Some(Part::Muster { dir, hubs }) => muster::serve(dir, hubs).await,
+        Some(Part::Node { config }) => node::serve(&config).await,
         Some(Part::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
         Some(Part::Decisions) => decisions().await,
         Some(Part::ChangeLog) => change_log(program.size()).await,
         Some(Part::Transports) => transports(program.size()).await,
         Some(Part::Tpm) => tpm(program.size()).await,
         Some(Part::Hostile) => hostile(program.size()).await,
+        Some(Part::Postgres) => postgres::measure(program.size(), &program.enrollments).await,
         Some(Part::Outage) => outage(program.size()).await,
         None => everything(&program).await,
     }
@@ -119,6 +131,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     tpm(size).await?;
     outage(size).await?;
     hostile(size).await?;
+    postgres::measure(size, &program.enrollments).await?;
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
         eprintln!("filling a store with {enrollments} enrollments …");
@@ -157,4 +170,9 @@ async fn decisions() -> anyhow::Result<()> {
 async fn tpm(size: load::Size) -> anyhow::Result<()> {
     table::tpm(&tpm::measure(size).await?);
     Ok(())
+}
+
+fn median<T: Ord + Copy>(mut figures: Vec<T>) -> T {
+    figures.sort();
+    figures[figures.len() / 2]
 }

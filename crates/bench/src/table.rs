@@ -247,18 +247,21 @@ pub fn sizes(rows: &[AtSize]) {
     );
 }
 
-fn table(header: &[&str]) -> Table {
+/// Starts a table with this header.
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
     table
 }
 
-fn row(title: &str, figures: &[String]) -> Vec<Cell> {
+/// Makes a row of figures.
+pub fn row(title: &str, figures: &[String]) -> Vec<Cell> {
     let figures = figures.iter().map(|figure| Cell::new(figure).set_alignment(CellAlignment::Right));
     std::iter::once(Cell::new(title)).chain(figures).collect()
 }
 
-fn micros(time: Duration) -> String {
+/// Writes a time in microseconds.
+pub fn micros(time: Duration) -> String {
     format!("{:.0}", time.as_secs_f64() * 1e6)
 }
 

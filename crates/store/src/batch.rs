@@ -225,7 +225,8 @@ impl RowChange {
         }
     }
 
-    fn seal(
+    /// Seals the document of a change.
+    pub(crate) fn seal(
         documents: &Documents,
         scope: &IdScope,
         expect: Expect,

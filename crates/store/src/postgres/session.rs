@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     future::poll_fn,
+    pin::pin,
     sync::{Mutex, PoisonError},
     task::Poll,
     time::Duration,
@@ -18,8 +19,9 @@ use tokio::{
 };
 use tokio_postgres::{
     AsyncMessage, Client, Connection, Error, NoTls, Row, Socket, Statement,
+    binary_copy::BinaryCopyInWriter,
     error::{DbError, SqlState},
-    types::ToSql,
+    types::{ToSql, Type},
 };
 
 use super::settings::{Settings, reason};
@@ -151,6 +153,22 @@ impl Session {
         })
         .await;
         queries.iter_mut().filter_map(|query| query.as_mut().take_output()).collect()
+    }
+
+    /// Writes rows with a `COPY` statement: all of them, or none.
+    pub(super) async fn copy(
+        &self,
+        sql: &str,
+        types: &[Type],
+        rows: &[Vec<Box<dyn ToSql + Sync + Send + '_>>],
+    ) -> Result<(), Error> {
+        let mut writer = pin!(BinaryCopyInWriter::new(self.client.copy_in(sql).await?, types));
+        for row in rows {
+            let values: Vec<&(dyn ToSql + Sync)> =
+                row.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
+            writer.as_mut().write(&values).await?;
+        }
+        writer.finish().await.map(drop)
     }
 
     /// Runs statements without parameters or results.

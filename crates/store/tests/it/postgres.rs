@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use provisioning::ports::{Change, Commits, Expect, InstanceWriter, Store};
+use model::IndividualEnrollment;
+use provisioning::ports::{Change, Commit, Commits, Enrollments, Expect, InstanceWriter, Store};
 use store::{
     PostgresStore,
     postgres::{ConnectError, SchemaError, Settings},
 };
 use testkit::{
+    ca::Authority,
     postgres::{Database, Postgres},
     sample,
     store_suite::{self, StoreLocation},
@@ -96,8 +98,7 @@ async fn a_store_that_was_closed_leaves_its_lanes_to_the_next() {
         for number in 0..8 {
             let group = sample::group(&format!("line-{number}"));
             let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-            let commit =
-                provisioning::ports::Commit { changes, ..provisioning::ports::Commit::by(sample::by()) };
+            let commit = Commit { changes, ..Commit::by(sample::by()) };
             store.commit(&sample::scope("one"), commit).await.unwrap();
         }
         drop(store);
@@ -108,6 +109,42 @@ async fn a_store_that_was_closed_leaves_its_lanes_to_the_next() {
         }
     }
     assert_eq!(Postgres::shared().execute(&location.0.name, "SELECT count(*) FROM lanes"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_enrollments_are_like_committed_ones() {
+    let leaf = Authority::root("maker").certificate();
+    let attestations = sample::individual_attestations(&leaf).into_iter().enumerate();
+    let enrollments: Vec<_> = attestations
+        .map(|(number, (_, attestation))| IndividualEnrollment {
+            attestation,
+            ..sample::individual(&format!("Dev-{number}"))
+        })
+        .collect();
+    let (imported, committed) = (Location::new(), Location::new());
+    let (imported_to, committed_to) = (imported.connect().await, committed.connect().await);
+    let scope = sample::scope("one");
+    for store in [&imported_to, &committed_to] {
+        store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
+    }
+    for enrollment in enrollments.clone() {
+        let changes = vec![(Expect::Absent, Change::PutIndividual(Box::new(enrollment)))];
+        committed_to.commit(&scope, Commit { changes, ..Commit::by(sample::by()) }).await.unwrap();
+    }
+    assert!(imported_to.import_individuals(&scope, enrollments.clone()).await.unwrap());
+    for enrollment in &enrollments {
+        let found = imported_to.individual(&scope, &enrollment.registration_id).await.unwrap();
+        assert_eq!(found.as_ref(), Some(enrollment));
+    }
+    let rows = |location: &Location| {
+        let sql = "SELECT instance, id, etag, expires, length(document) FROM individuals ORDER BY id";
+        Postgres::shared().execute(&location.0.name, sql)
+    };
+    assert_eq!(rows(&imported), rows(&committed));
+
+    let again = [enrollments[0].clone(), sample::individual("new")];
+    assert!(!imported_to.import_individuals(&scope, again.into()).await.unwrap(), "one is there already");
+    assert_eq!(rows(&imported), rows(&committed), "none is written");
 }
 
 #[tokio::test(flavor = "multi_thread")]

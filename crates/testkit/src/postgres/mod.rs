@@ -49,6 +49,7 @@ pub struct Postgres {
     programs: Programs,
     port: u16,
     durability: Durability,
+    settings: Vec<(&'static str, &'static str)>,
     postmaster: Mutex<Option<Child>>,
     databases: AtomicU32,
 }
@@ -89,6 +90,11 @@ impl Postgres {
 
     /// Starts a server on a free port.
     pub fn start(durability: Durability) -> Postgres {
+        Postgres::start_with(durability, &[])
+    }
+
+    /// Starts a server with these settings beside those of all tests, which they override.
+    pub fn start_with(durability: Durability, settings: &[(&'static str, &'static str)]) -> Postgres {
         let programs = Programs::find();
         let files = Files::create(&programs);
         programs.run("initdb", |initdb| {
@@ -101,7 +107,7 @@ impl Postgres {
             ]);
             initdb.arg("--pgdata").arg(files.data())
         });
-        Postgres::first_start(files, programs, durability)
+        Postgres::first_start(files, programs, durability, settings.to_vec())
     }
 
     /// Starts a standby that follows this server, to which it is known by this name (`synchronous_standby_names`).
@@ -115,12 +121,17 @@ impl Postgres {
             let primary = format!("host=127.0.0.1 port={} user=postgres application_name={name}", self.port);
             backup.arg("--dbname").arg(primary)
         });
-        Postgres::first_start(files, programs, self.durability)
+        Postgres::first_start(files, programs, self.durability, self.settings.clone())
     }
 
-    fn first_start(files: Files, programs: Programs, durability: Durability) -> Postgres {
+    fn first_start(
+        files: Files,
+        programs: Programs,
+        durability: Durability,
+        settings: Vec<(&'static str, &'static str)>,
+    ) -> Postgres {
         let (postmaster, databases) = (Mutex::new(None), AtomicU32::new(0));
-        let mut server = Postgres { files, programs, port: 0, durability, postmaster, databases };
+        let mut server = Postgres { files, programs, port: 0, durability, settings, postmaster, databases };
         for _ in 0..MAX_STARTS {
             server.port = free_port();
             if server.try_start() {
@@ -151,6 +162,11 @@ impl Postgres {
     /// Returns the port on the loopback address. It stays the same when the server starts again.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns the process ID of the postmaster, whose children are the other processes of the server.
+    pub fn process_id(&self) -> u32 {
+        self.postmaster().as_ref().expect("the server runs").id()
     }
 
     /// Kills the server: SIGKILL for the postmaster and all of its processes.
@@ -223,14 +239,16 @@ impl Postgres {
             Durability::NoFsync => ("off", "off"),
         };
         let sockets = self.files.sockets();
-        for (name, value) in [
+        let of_all = [
             ("listen_addresses", "127.0.0.1"),
             ("unix_socket_directories", path_text(&sockets)),
             ("max_connections", &MAX_CONNECTIONS.to_string()),
             ("shared_buffers", "32MB"),
             ("fsync", fsync),
             ("full_page_writes", pages),
-        ] {
+        ];
+        // The last one of a name counts.
+        for (name, value) in of_all.into_iter().chain(self.settings.iter().copied()) {
             command.args(["-c", &format!("{name}={value}")]);
         }
         let log = self.files.append_to_log();
