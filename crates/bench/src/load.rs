@@ -157,7 +157,7 @@ async fn twice(server: &Server, devices: &Arc<[Device]>, scene: Scene) -> anyhow
     if !scene.kept {
         return first_and_again(async || fresh(server, &endpoint, devices, scene).await).await;
     }
-    let mut kept = Kept::open(&endpoint, Arc::clone(devices), scene).await?;
+    let mut kept = ConnectedDevices::open(&endpoint, Arc::clone(devices), scene).await?;
     first_and_again(async || Ok(metered(server, scene.size.devices, kept.register_all()).await?.0)).await
 }
 
@@ -219,21 +219,29 @@ impl Session {
 }
 
 /// Devices with open connections: one for each device, or one per concurrent call if a connection can serve any device.
-pub struct Kept {
+pub struct ConnectedDevices {
     sessions: Vec<Session>,
     devices: Arc<[Device]>,
     concurrency: usize,
 }
 
-impl Kept {
+impl ConnectedDevices {
     /// Opens the connections.
-    pub async fn open(endpoint: &Endpoint, devices: Arc<[Device]>, scene: Scene) -> anyhow::Result<Kept> {
+    pub async fn open(
+        endpoint: &Endpoint,
+        devices: Arc<[Device]>,
+        scene: Scene,
+    ) -> anyhow::Result<ConnectedDevices> {
         let concurrency = scene.size.concurrency;
         let shared = matches!((scene.kind, scene.transport), (Kind::Key, Transport::Https));
         let count = if shared { concurrency.min(devices.len()) } else { devices.len() };
         let opened = (0..count).map(|at| Session::open(endpoint, &devices[at], scene.transport));
         let sessions: Vec<_> = stream::iter(opened).buffered(concurrency).collect().await;
-        Ok(Kept { sessions: sessions.into_iter().collect::<anyhow::Result<_>>()?, devices, concurrency })
+        Ok(ConnectedDevices {
+            sessions: sessions.into_iter().collect::<anyhow::Result<_>>()?,
+            devices,
+            concurrency,
+        })
     }
 
     /// Returns the number of devices.

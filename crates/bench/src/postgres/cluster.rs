@@ -20,7 +20,7 @@ use testkit::server_certificate::ServerCertificate;
 use super::database::Database;
 use crate::{
     child::Server,
-    load::{Kept, Kind, Scene, Size, devices, service},
+    load::{ConnectedDevices, Kind, Scene, Size, devices, service},
     node::{CA_FILE, ID_SCOPE, KEY},
 };
 
@@ -102,33 +102,38 @@ impl Cluster {
     }
 
     /// Enrolls devices whose IDs begin with this, and connects them to all nodes evenly.
-    pub async fn open(&self, kind: Kind, prefix: &str, size: Size) -> anyhow::Result<Vec<Kept>> {
+    pub async fn open(&self, kind: Kind, prefix: &str, size: Size) -> anyhow::Result<Vec<ConnectedDevices>> {
         let ids = (0..size.devices).map(|number| RegistrationId::parse(format!("{prefix}-{number:05}")));
         let devices = devices(&self.nodes[0], kind, ids.collect::<Result<_, _>>()?).await?;
         self.connect(kind, &devices, size).await
     }
 
     /// Connects devices that are enrolled already.
-    pub async fn connect(&self, kind: Kind, devices: &[Device], size: Size) -> anyhow::Result<Vec<Kept>> {
+    pub async fn connect(
+        &self,
+        kind: Kind,
+        devices: &[Device],
+        size: Size,
+    ) -> anyhow::Result<Vec<ConnectedDevices>> {
         let share = devices.len().div_ceil(self.nodes.len());
         let concurrency = (size.concurrency / self.nodes.len()).max(1);
         let mut loads = Vec::new();
         for (node, devices) in self.nodes.iter().zip(devices.chunks(share)) {
             let size = Size { devices: devices.len(), concurrency };
             let scene = Scene { kind, transport: Transport::Https, kept: true, size };
-            loads.push(Kept::open(&node.endpoint()?, Arc::from(devices), scene).await?);
+            loads.push(ConnectedDevices::open(&node.endpoint()?, Arc::from(devices), scene).await?);
         }
         Ok(loads)
     }
 
     /// Registers all devices once.
-    pub async fn register_all(&self, loads: &mut [Kept]) -> anyhow::Result<()> {
-        try_join_all(loads.iter_mut().map(Kept::register_all)).await.map(drop)
+    pub async fn register_all(&self, loads: &mut [ConnectedDevices]) -> anyhow::Result<()> {
+        try_join_all(loads.iter_mut().map(ConnectedDevices::register_all)).await.map(drop)
     }
 
     /// Registers all devices once, and measures nodes and database meanwhile.
-    pub async fn measured(&self, loads: &mut [Kept]) -> anyhow::Result<CpuCost> {
-        let devices = u32::try_from(loads.iter().map(Kept::devices).sum::<usize>())?;
+    pub async fn measured(&self, loads: &mut [ConnectedDevices]) -> anyhow::Result<CpuCost> {
+        let devices = u32::try_from(loads.iter().map(ConnectedDevices::devices).sum::<usize>())?;
         let before = self.cpu()?;
         self.register_all(loads).await?;
         let after = self.cpu()?;

@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{
     fill,
-    load::{Kept, Kind, Size, first_and_again},
+    load::{ConnectedDevices, Kind, Size, first_and_again},
     median,
     node::ID_SCOPE,
 };
@@ -120,7 +120,7 @@ async fn used(
     cluster: &Cluster,
     relay: &Relay,
     idle: Traffic,
-    loads: &mut [Kept],
+    loads: &mut [ConnectedDevices],
     devices: f64,
 ) -> anyhow::Result<Usage> {
     let (start, contents, traffic) = (Instant::now(), cluster.database()?.contents()?, relay.traffic());
