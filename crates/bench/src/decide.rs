@@ -146,8 +146,8 @@ impl Case {
         let Choice::Webhook(asked, hubs) = made.choice else { anyhow::bail!("{:?}", made.choice) };
         let asked = CustomAllocation { webhook_url: webhook.url.clone(), ..asked };
         let request = self.request(asked, device, hubs);
-        let outcome = webhook.client.ask(&self.instance, &request).await;
-        let verdict = verdict(&self.instance, &request, outcome, 0);
+        let call = webhook.client.ask(&self.instance, &request).await;
+        let verdict = verdict(&self.instance, &request, call.outcome, 0);
         ensure!(matches!(verdict, Verdict::Assign(..)), "{verdict:?}");
         Ok(())
     }

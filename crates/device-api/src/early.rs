@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{Instance, RegistrationId};
-use net::{Refusal, RefusalObserver};
+use model::{Instance, RefusalReason, RegistrationId};
+use net::{Refusal, RefusalObserver, Refused};
 use provisioning::{Error, attest::x509, register::EarlyRefusal};
 use wire::device::DeviceAddress;
 
@@ -24,7 +24,8 @@ impl RefusalObserver for DeviceApi {
         };
         let reason = format!("{}: {}", refusal.reason.name(), refusal.detail);
         let (address, certificates) = (Some(refusal.peer.addr.ip()), Arc::clone(&refusal.peer.certificates));
-        let early = EarlyRefusal { registration_id, address, certificates, reason };
+        let early =
+            EarlyRefusal { registration_id, address, certificates, code: code(refusal.reason), reason };
         self.provisioning.buffer_early_refusal(&instance, early).await.unwrap_or_else(log);
     }
 }
@@ -55,10 +56,35 @@ impl DeviceApi {
             let Some(instance) = self.provisioning.instance(scope).await? else { return Ok(()) };
             let (registration_id, certificates) = (id.clone(), Arc::clone(&context.certificates));
             let (address, reason) = (context.from, error.to_string());
-            let early = EarlyRefusal { registration_id, address, certificates, reason };
+            let code = error.refusal_reason();
+            let early = EarlyRefusal { registration_id, address, certificates, code, reason };
             self.provisioning.buffer_early_refusal(&instance, early).await
         };
         noted.await.unwrap_or_else(log);
+    }
+}
+
+/// Returns the reason that operators see.
+fn code(refused: Refused) -> RefusalReason {
+    match refused {
+        Refused::AddressLimit
+        | Refused::NoPermit
+        | Refused::Evicted
+        | Refused::Unproven
+        | Refused::ProxyHeader => RefusalReason::ConnectionLimit,
+        Refused::HandshakeTimeout
+        | Refused::Left
+        | Refused::ClientAlert
+        | Refused::NotTls
+        | Refused::NoCommonVersion
+        | Refused::NoCommonSuite
+        | Refused::NoCommonSignature
+        | Refused::BadSignature => RefusalReason::Handshake,
+        Refused::ChainTooLong => RefusalReason::ChainTooLong,
+        Refused::WeakKey | Refused::BadCertificate => RefusalReason::BadCertificate,
+        Refused::Login | Refused::LoginTimeout => RefusalReason::Login,
+        Refused::Protocol | Refused::PacketTimeout | Refused::TooLarge => RefusalReason::Protocol,
+        Refused::BadRequest => RefusalReason::BadRequest,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use model::{IdScope, RegistrationId};
+use model::{IdScope, RefusalReason, RegistrationId};
 use net::Peer;
 use provisioning::{Error, RecordKind};
 use rustls_pki_types::CertificateDer;
@@ -64,6 +64,15 @@ impl CallError {
             | CallError::Cut(_)
             | CallError::NoRoute
             | CallError::Method(_) => true,
+        }
+    }
+
+    /// Returns the reason of a refused attempt.
+    pub(crate) fn refusal_reason(&self) -> RefusalReason {
+        match self {
+            CallError::BadToken(_) => RefusalReason::MalformedToken,
+            CallError::OtherDevice(_) => RefusalReason::Login,
+            _ => RefusalReason::BadRequest,
         }
     }
 

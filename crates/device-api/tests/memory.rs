@@ -17,7 +17,10 @@ use net::CancellationToken;
 use provisioning::{
     Ports, Provisioning,
     attest::Evidence,
-    ports::{AllocationWebhook, Change, Clock, Commit, Expect, RunnerId, Store, Unknown, WebhookOutcome},
+    ports::{
+        AllocationWebhook, Change, Clock, Commit, Expect, RunnerId, Store, Unknown, WebhookCall,
+        WebhookOutcome,
+    },
     register::{DefaultReprovision, RegisterOutcome, RegisterRequest},
 };
 use runner::Runner;
@@ -29,9 +32,9 @@ struct Down(Arc<AtomicUsize>);
 
 #[async_trait]
 impl AllocationWebhook for Down {
-    async fn ask(&self, _: &Instance, _: &WebhookRequest) -> WebhookOutcome {
+    async fn ask(&self, _: &Instance, _: &WebhookRequest) -> WebhookCall {
         self.0.fetch_add(1, Ordering::Relaxed);
-        WebhookOutcome::Retry("status code: 503".to_owned())
+        WebhookOutcome::Retry("status code: 503".to_owned()).into()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use http::Method;
-use model::{HubDeviceRef, RegistrationId, StatusKind};
+use model::{HubDeviceRef, RefusalReason, RegistrationId, StatusKind, Timestamp};
+use serde::Deserialize;
 use serde_json::Value;
 use wire::sas::encode_component;
 
@@ -11,6 +12,45 @@ use crate::{
     listing::Listing,
     operator::{OperatorError, Request, ServiceClient},
 };
+
+/// The number of attempts that a request examines.
+const ATTEMPTS_PER_PAGE: usize = 200;
+
+/// A search among refused attempts. An absent member is no condition.
+#[derive(Debug, Clone, Default)]
+pub struct AttemptSearch {
+    /// The registration ID.
+    pub registration_id: Option<RegistrationId>,
+    /// Not older than this.
+    pub since: Option<Timestamp>,
+    /// Not newer than this.
+    pub until: Option<Timestamp>,
+    /// The reason.
+    pub reason: Option<RefusalReason>,
+}
+
+impl AttemptSearch {
+    fn path(&self, after: Option<&str>) -> String {
+        let AttemptSearch { registration_id, since, until, reason } = self;
+        let given = [
+            registration_id.as_ref().map(|id| ("key", id.to_string())),
+            since.map(|since| ("since", since.to_string())),
+            until.map(|until| ("until", until.to_string())),
+            reason.map(|reason| ("reason", reason.name().to_owned())),
+            after.map(|after| ("after", after.to_owned())),
+        ];
+        let given = given.into_iter().flatten();
+        let given: String =
+            given.map(|(name, value)| format!("&{name}={}", encode_component(&value))).collect();
+        format!("/attempts?limit={ATTEMPTS_PER_PAGE}{given}")
+    }
+}
+
+#[derive(Deserialize)]
+struct AttemptPage {
+    attempts: Vec<Value>,
+    next: Option<String>,
+}
 
 impl ServiceClient {
     /// Lists the first `limit` registrations, or all of them; of one status, or of all statuses.
@@ -29,6 +69,27 @@ impl ServiceClient {
     /// Reads a registration with the decisions that led to it: `{…, explanation: [sentence], decisions: […]}`.
     pub async fn explain_registration(&mut self, id: &RegistrationId) -> Result<Value, OperatorError> {
         self.operator().send(Request::new(Method::GET, &path(id, "/explanation"))).await
+    }
+
+    /// Reads the refused attempts of all devices that meet a search, newest first, until `limit` are found.
+    pub async fn search_attempts(
+        &mut self,
+        search: &AttemptSearch,
+        limit: NonZeroUsize,
+    ) -> Result<Listing, OperatorError> {
+        let mut listing = Listing { items: Vec::new(), more: true };
+        let mut after = None;
+        while listing.more && listing.items.len() < limit.get() {
+            let path = search.path(after.as_deref());
+            let reply = self.operator().send(Request::new(Method::GET, &path)).await?;
+            let page: AttemptPage =
+                serde_json::from_value(reply).map_err(|error| OperatorError::Malformed(error.to_string()))?;
+            listing.items.extend(page.attempts);
+            (listing.more, after) = (page.next.is_some(), page.next);
+        }
+        listing.more |= listing.items.len() > limit.get();
+        listing.items.truncate(limit.get());
+        Ok(listing)
     }
 
     /// Cancels an unfinished assignment, and returns the registration afterwards.

@@ -22,7 +22,7 @@ use store::{
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
     engine::{
         AttemptRow, ConfigurationRow, ConfigurationRows, Engine, FoundRow, Listing, MAX_COUNTED, PageRows,
-        Reading, RowContent,
+        Reading, RowContent, attempt_number,
     },
     table::Table,
 };
@@ -47,13 +47,21 @@ struct Content {
     /// Number and document by ID scope.
     instances: BTreeMap<String, (i64, Vec<u8>)>,
     rows: BTreeMap<(i64, RowKey), Row>,
-    attempts: Vec<(i64, AttemptRow)>,
+    attempts: Vec<NumberedAttempt>,
     usage: BTreeMap<(i64, Day, OperationKind), u64>,
     /// With the number of the instance.
     log: Vec<(i64, LogEntry)>,
     /// With the end of each.
     leases: Vec<(Lease, Timestamp)>,
     last_token: u64,
+}
+
+/// A refused attempt.
+#[derive(Debug)]
+struct NumberedAttempt {
+    instance: i64,
+    number: i64,
+    row: AttemptRow,
 }
 
 impl Default for MemoryEngine {
@@ -108,11 +116,11 @@ impl Engine for MemoryEngine {
     async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError> {
         let content = self.content();
         let mut page = PageRows::new(listing.limit());
-        for (id, document) in content.listed(instance, &listing) {
+        for (id, number, document) in content.listed(instance, &listing) {
             if page.is_full() {
                 return Ok((page.into_rows(), true));
             }
-            page.push(FoundRow { id, document: Ok(document) });
+            page.push(FoundRow { id, number, document: Ok(document) });
         }
         Ok((page.into_rows(), false))
     }
@@ -152,16 +160,22 @@ impl Engine for MemoryEngine {
     }
 
     async fn keep_attempts(&self, instance: i64, rows: Vec<AttemptRow>) -> Result<(), StoreError> {
+        let now = attempt_number(self.clock.now());
         let attempts = &mut self.content().attempts;
         for row in rows {
-            let id = row.id.clone();
-            attempts.push((instance, row));
-            keep_newest(attempts, ATTEMPTS_OF_ONE, |(of, it)| *of == instance && it.id == id);
+            let (id, last) = (row.id.clone(), attempts.last().map_or(0, |last| last.number));
+            attempts.push(NumberedAttempt { instance, number: now.max(last + 1), row });
+            keep_newest(attempts, ATTEMPTS_OF_ONE, |it| it.instance == instance && it.row.id == id);
         }
         for known in [false, true] {
-            let is_of_kind = |(of, it): &(i64, AttemptRow)| *of == instance && it.is_known == known;
+            let is_of_kind = |it: &NumberedAttempt| it.instance == instance && it.row.is_known == known;
             keep_newest(attempts, ATTEMPTS_OF_A_KIND, is_of_kind);
         }
+        Ok(())
+    }
+
+    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.content().attempts.retain(|it| it.number >= attempt_number(before));
         Ok(())
     }
 
@@ -235,11 +249,15 @@ impl Content {
         Some(ConfigurationRow { instance, scope: scope.clone(), key, content })
     }
 
-    /// Returns ID and document of the rows of a listing, in its order.
-    fn listed(&self, instance: i64, listing: &Listing) -> Vec<(String, Vec<u8>)> {
-        if let Listing::Attempts(id) = listing {
-            let of_one = self.attempts.iter().filter(|(of, row)| *of == instance && row.id == *id);
-            return of_one.rev().map(|(_, row)| (row.id.clone(), row.document.clone())).collect();
+    /// Returns ID, number and document of the rows of a listing, in its order.
+    fn listed(&self, instance: i64, listing: &Listing) -> Vec<(String, Option<i64>, Vec<u8>)> {
+        if let Listing::Attempts(rows) = listing {
+            let is_listed = |it: &&NumberedAttempt| {
+                let is_meant = rows.id.as_ref().is_none_or(|id| it.row.id == *id);
+                it.instance == instance && is_meant && it.number < rows.below()
+            };
+            let found = self.attempts.iter().filter(is_listed).rev();
+            return found.map(|it| (it.row.id.clone(), Some(it.number), it.row.document.clone())).collect();
         }
         let after = listing.request().and_then(|page| page.after.as_ref());
         let mut found = Vec::new();
@@ -254,7 +272,7 @@ impl Content {
             }
         }
         found.sort();
-        found.into_iter().map(|(_, id, document)| (id, document)).collect()
+        found.into_iter().map(|(_, id, document)| (id, None, document)).collect()
     }
 
     fn owner(&self, device: &HubDeviceRef, except: (i64, &str)) -> Option<(i64, String)> {

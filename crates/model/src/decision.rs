@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AllocationPolicy, AllocationWeight, EnrollmentGroupId, EnrollmentRef, Failure, HubName, Latency,
-    LatencySource, ReprovisionAction, Substatus, Timestamp,
+    LatencySource, ReprovisionAction, Substatus, Timestamp, WebhookReply,
 };
 use stored::{StoredCandidate, StoredDecision, StoredOutcome};
 
@@ -36,6 +36,9 @@ pub struct Decision {
     /// The chosen hub; `None` while a webhook is asked, and if no hub could be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Chosen>,
+    /// The last reply of the webhook that was asked; `None` if none was, or if it did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookReply>,
     /// The outcome.
     #[serde(flatten)]
     pub outcome: DecisionOutcome,
@@ -253,6 +256,7 @@ mod tests {
             ],
             latencies_from: Some(LatencySource::Table("10.0.0.0/8".into())),
             chosen: Some(Chosen { hub: HubName::parse("far.hub").unwrap(), because: Because::Nearest }),
+            webhook: None,
             outcome: DecisionOutcome::Pending,
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnrollmentRef, KeySlot, RegistrationId, Timestamp};
+use crate::{EnrollmentRef, KeySlot, RefusalReason, RegistrationId, Timestamp};
 
 /// Explains whether a device is let in. Contains no secrets, and is bounded whatever the device presents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub enum Admission {
     Refused {
         /// The rule that the device breaks.
         reason: String,
+        /// Which rule that is; `None` in records of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<RefusalReason>,
     },
 }
 
@@ -79,4 +82,14 @@ pub struct Attempt {
     pub known: bool,
     /// Why it was refused.
     pub explanation: Explanation,
+}
+
+impl Attempt {
+    /// Returns the reason of the refusal, if it is known.
+    pub fn reason(&self) -> Option<RefusalReason> {
+        match &self.explanation.outcome {
+            Admission::Refused { code, .. } => *code,
+            Admission::Admitted(_) | Admission::Disabled(_) | Admission::Challenged => None,
+        }
+    }
 }

@@ -32,6 +32,7 @@ mod lease;
 mod link;
 mod peer_text;
 mod raw_json;
+mod refusal_reason;
 mod registration;
 mod registration_ids;
 mod revocation_list;
@@ -99,6 +100,7 @@ pub use lease::LeaseToken;
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, LinkDraft, LinkedHub};
 pub use peer_text::PeerText;
 pub use raw_json::RawJson;
+pub use refusal_reason::RefusalReason;
 pub use registration::{
     Assignment, AttestedBy, Challenge, EnrollmentRef, Failure, FailureReason, LastAttestation, Registration,
     Status, StatusKind, Substatus, TpmHandover,
@@ -112,4 +114,4 @@ pub use trust::Trust;
 pub use twin::{Carried, InitialTwin, Properties, TwinCollection};
 pub use twin_integers::with_exact_integers;
 pub use usage::{OperationKind, UsageRow};
-pub use webhook::{HubDeviceRef, Presented, WebhookAnswer, WebhookRequest};
+pub use webhook::{HubDeviceRef, Presented, WebhookAnswer, WebhookReply, WebhookRequest};

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Certificate, CustomAllocation, DeviceId, Enrollment, HubName, InitialTwin, RawJson, RegistrationId,
-    TpmAttestation,
+    Certificate, CustomAllocation, DeviceId, Enrollment, HubName, InitialTwin, PeerText, RawJson,
+    RegistrationId, Timestamp, TpmAttestation,
 };
 
 /// The request to a webhook, with everything that is sent, so that repeating it needs no enrollment.
@@ -45,6 +45,31 @@ pub enum Presented {
     X509(Certificate),
     /// A TPM with these public keys.
     Tpm(TpmAttestation),
+}
+
+/// What a webhook replied, for operators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookReply {
+    /// When.
+    pub at: Timestamp,
+    /// The HTTP status.
+    pub status: u16,
+    /// The begin of the body, escaped.
+    pub body: String,
+}
+
+impl WebhookReply {
+    /// The longest body that is kept, in bytes: enough for an answer without a twin, and for most messages of errors. Eight
+    /// decisions are kept of each registration.
+    const MAX_BODY_BYTES: usize = 1024;
+
+    /// Creates the record of a reply.
+    pub fn new(at: Timestamp, status: u16, body: &[u8]) -> WebhookReply {
+        // Only what can be kept is decoded.
+        let begin = &body[..body.len().min(Self::MAX_BODY_BYTES + 1)];
+        let body = PeerText::new(String::from_utf8_lossy(begin), Self::MAX_BODY_BYTES).into_string();
+        WebhookReply { at, status, body }
+    }
 }
 
 /// The answer of a webhook.

@@ -27,7 +27,7 @@ mod webhook;
 use async_trait::async_trait;
 use model::Timestamp;
 
-pub use attempts::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, Attempts};
+pub use attempts::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, AttemptQuery, Attempts};
 pub use cleanups::Cleanups;
 pub use commits::{Change, Commit, Commits, Expect, Guard, Guarded, Outcome};
 pub use enrollments::Enrollments;
@@ -43,7 +43,7 @@ pub use revocation_lists::RevocationListSource;
 pub use runs::{AssignmentRuns, RunStatus};
 pub use topology::{HubTopology, Unknown};
 pub use usage::Usage;
-pub use webhook::{AllocationWebhook, WebhookOutcome};
+pub use webhook::{AllocationWebhook, WebhookCall, WebhookOutcome};
 
 pub use crate::configuration::{InstanceUpdate, InstanceWriter};
 pub use crate::damage::{DamagedRecord, KnownDamage};

@@ -67,10 +67,14 @@ impl Runner {
         let verbs = || Arc::clone(&self.provisioning);
         let lists = RevocationListJob { provisioning: verbs(), source: ports.lists };
         let expiry = ExpiryJob { provisioning: verbs(), counts: self.expiring.clone() };
-        let change_log = ChangeLogJob { provisioning: verbs(), limits: ports.change_log };
+        let retention = RetentionJob {
+            provisioning: verbs(),
+            change_log: ports.change_log,
+            attempts_days: ports.attempts_days,
+        };
         self.with_job(Job::RevocationLists, lists)
             .with_job(Job::Expiry, expiry)
-            .with_job(Job::ChangeLog, change_log)
+            .with_job(Job::ChangeLog, retention)
     }
 
     fn with_job(mut self, job: Job, work: impl LeasedTask + 'static) -> Runner {

@@ -61,6 +61,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The retention of the change log.
     pub change_log: LogLimits,
+    /// The retention of refused attempts, in days.
+    pub attempts_days: u32,
     /// The limits of the runner.
     pub runner: RunnerLimits,
 }
@@ -154,7 +156,11 @@ impl App {
             topology: watch.topology(),
         };
 
-        let jobs = JobPorts { lists: Arc::new(RevocationListClient::default()), change_log: plan.change_log };
+        let jobs = JobPorts {
+            lists: Arc::new(RevocationListClient::default()),
+            change_log: plan.change_log,
+            attempts_days: plan.attempts_days,
+        };
         let id = RunnerId::random(&*entropy);
         let runner =
             Runner::with_limits(Arc::clone(&provisioning), store.clone(), id, plan.runner).with_jobs(jobs);
@@ -366,6 +372,7 @@ impl Plan {
             timing: config.device.timing(),
             limits: config.limits.limits(),
             change_log: config.change_log.limits(),
+            attempts_days: config.attempts.keep_days,
             runner: config.runner.limits(),
         })
     }

@@ -1,12 +1,16 @@
 //! Registrations, which devices create, and operators read and delete.
 
-use model::{EnrollmentGroupId, RegistrationId};
+use model::{EnrollmentGroupId, RefusalReason, RegistrationId, Timestamp};
+use provisioning::{ports::PageRequest, register::AttemptSearch};
 use wire::{
     device::registration_state,
-    service::{Collection, attempts_json},
+    service::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, attempts_json},
 };
 
 use crate::{reply, request::Call, route::Answer};
+
+const INSTANT: &str = "an instant such as 2026-11-23T08:00:00Z";
+const POSITION: &str = "the position that a reply ended with";
 
 /// Returns a registration.
 pub(crate) async fn read(call: &Call) -> Answer {
@@ -37,5 +41,31 @@ pub(crate) async fn query(call: &Call) -> Answer {
 pub(crate) async fn attempts(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let attempts = call.verbs().attempts(call.instance(), &id).await?;
-    Ok(reply::warned(reply::ok(&attempts_json(&attempts.items)), &attempts.damaged))
+    Ok(reply::warned(reply::ok(&attempts_json(&attempts.items, None)), &attempts.damaged))
+}
+
+/// `GET /attempts`: returns refused attempts of all devices that meet a search, latest first. A page may have few, or none, although
+/// more follow.
+pub(crate) async fn search_attempts(call: &Call) -> Answer {
+    let id = |text: &str| RegistrationId::parse(text).ok();
+    let instant = |text: &str| Timestamp::parse(text).ok();
+    let limit = call.parsed("limit", &format!("a number from 1 to {MAX_PAGE_ITEMS}"), |text| {
+        text.parse().ok().filter(|limit| (1..=MAX_PAGE_ITEMS).contains(limit))
+    })?;
+    let is_position = |text: &&str| text.parse::<i64>().is_ok_and(|number| number >= 0);
+    let after = call.parsed("after", POSITION, |text| Some(text).filter(is_position).map(str::to_owned))?;
+    let search = AttemptSearch {
+        registration_id: call.parsed("key", "a registration ID", id)?,
+        since: call.parsed("since", INSTANT, instant)?,
+        until: call.parsed("until", INSTANT, instant)?,
+        reason: call.parsed("reason", &reasons(), RefusalReason::from_name)?,
+        page: PageRequest { after, limit: limit.unwrap_or(DEFAULT_PAGE_ITEMS) },
+    };
+    let page = call.verbs().search_attempts(call.instance(), search).await?;
+    Ok(reply::warned(reply::ok(&attempts_json(&page.items, page.next.as_deref())), &page.damaged))
+}
+
+fn reasons() -> String {
+    let names: Vec<_> = RefusalReason::ALL.iter().map(|reason| reason.name()).collect();
+    format!("one of {}", names.join(", "))
 }

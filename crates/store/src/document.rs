@@ -64,7 +64,7 @@ impl Documents {
         rows: Vec<FoundRow>,
     ) -> (Vec<T>, Vec<DamagedRecord>) {
         let (mut items, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
-        for FoundRow { id, document } in rows {
+        for FoundRow { id, document, .. } in rows {
             let place = RowRef { table, scope, id: &id };
             let document = document.map_err(|reason| self.note(place, reason));
             match document.and_then(|sealed| self.open(place, &sealed)) {

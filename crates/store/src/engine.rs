@@ -66,6 +66,9 @@ pub trait Engine: Leases + 'static {
     /// Adds refused attempts, and deletes those beyond the bounds of the port, oldest first.
     async fn keep_attempts(&self, instance: i64, attempts: Vec<AttemptRow>) -> Result<(), StoreError>;
 
+    /// Deletes the attempts of all instances that were written before this time.
+    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError>;
+
     /// Returns part of the change log of an instance.
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError>;
 
@@ -94,8 +97,17 @@ pub struct Reading {
 pub struct FoundRow {
     /// Its lower-case ID.
     pub id: String,
+    /// The number that the listing continues after; `None` if it continues after the ID.
+    pub number: Option<i64>,
     /// Its document.
     pub document: Document,
+}
+
+impl FoundRow {
+    /// Returns what the next page of the listing continues after.
+    pub fn position(&self) -> String {
+        self.number.map_or_else(|| self.id.clone(), |number| number.to_string())
+    }
 }
 
 /// Rows of instances and their configurations, as they were at one moment.
@@ -161,8 +173,30 @@ pub enum Listing {
     Expiring(Timestamp, usize),
     /// Cleanups at a hub that are due at this time, the longest due first; at most this many.
     Due(HubName, Timestamp, usize),
-    /// The attempts of a lower-case registration ID, newest first.
-    Attempts(String),
+    /// Attempts, newest first.
+    Attempts(AttemptRows),
+}
+
+/// Which attempts a listing goes through. They are numbered by the microseconds since 1970 when they were written, or higher
+/// where several were written at once.
+#[derive(Debug, Clone)]
+pub struct AttemptRows {
+    /// Only those of this lower-case registration ID.
+    pub id: Option<String>,
+    /// Which page: it continues with numbers below the one that it names.
+    pub page: PageRequest,
+}
+
+impl AttemptRows {
+    /// Returns the number that the numbers of the page are below; none are if it is malformed.
+    pub fn below(&self) -> i64 {
+        self.page.after.as_ref().map_or(i64::MAX, |number| number.parse().unwrap_or(0))
+    }
+}
+
+/// Returns the number of attempts that are written at this time.
+pub fn attempt_number(at: Timestamp) -> i64 {
+    at.ticks() / 10
 }
 
 impl Listing {
@@ -183,7 +217,8 @@ impl Listing {
         match self {
             Listing::Individuals(page) | Listing::Cleanups(page) | Listing::Registrations(page) => Some(page),
             Listing::RegistrationsOf(_, page) | Listing::RegistrationsIn(_, page) => Some(page),
-            Listing::Expiring(..) | Listing::Due(..) | Listing::Attempts(_) => None,
+            Listing::Attempts(rows) => Some(&rows.page),
+            Listing::Expiring(..) | Listing::Due(..) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use model::StatusKind;
 use provisioning::ports::PageRequest;
 
-use crate::engine::Listing;
+use crate::engine::{AttemptRows, Listing};
 
 /// A parameter of the filter.
 pub(crate) enum ListingValue {
@@ -21,9 +21,20 @@ impl Listing {
             // The index holds only these, which the SQL must say for it to be used.
             Listing::RegistrationsIn(..) => "status = ?4 AND status <> 'assigned' AND id > ?3",
             Listing::Expiring(..) => "expires <= ?3",
-            Listing::Attempts(_) => "id = ?3",
+            Listing::Attempts(AttemptRows { id: None, .. }) => "number < ?3",
+            Listing::Attempts(_) => "number < ?3 AND id = ?4",
             Listing::Due(..) => "hub = ?4 AND due <= ?3",
         }
+    }
+
+    /// Returns the columns of the rows: ID, document, and the number of those that the listing continues after.
+    pub(crate) fn columns(&self) -> &'static str {
+        if self.is_numbered() { "id, document, number" } else { "id, document" }
+    }
+
+    /// Whether the listing continues after numbers.
+    pub(crate) fn is_numbered(&self) -> bool {
+        matches!(self, Listing::Attempts(_))
     }
 
     /// Returns the order of the rows.
@@ -49,7 +60,10 @@ impl Listing {
                 vec![after(page), ListingValue::Text(status.name().to_owned())]
             }
             Listing::Expiring(until, _) => vec![ListingValue::Number(until.unix_seconds())],
-            Listing::Attempts(id) => vec![ListingValue::Text(id.clone())],
+            Listing::Attempts(rows) => {
+                let below = ListingValue::Number(rows.below());
+                std::iter::once(below).chain(rows.id.clone().map(ListingValue::Text)).collect()
+            }
             Listing::Due(hub, now, _) => {
                 vec![ListingValue::Number(now.ticks()), ListingValue::Text(hub.to_string())]
             }

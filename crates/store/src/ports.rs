@@ -11,16 +11,16 @@ use provisioning::{
     RecordKind,
     configuration::Snapshot,
     ports::{
-        Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DamagedRecord, Enrollments, Instances,
-        KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
-        Page, PageRequest, Registrations, RunnerId, StoreError, Usage,
+        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DamagedRecord, Enrollments,
+        Instances, KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome,
+        Owner, Page, PageRequest, Registrations, RunnerId, StoreError, Usage,
     },
 };
 
 use crate::{
     SealedStore, broken,
     document::RowRef,
-    engine::{AttemptRow, Engine, Listing, MAX_PAGE},
+    engine::{AttemptRow, AttemptRows, Engine, Listing, MAX_PAGE},
     table::Table,
 };
 
@@ -172,12 +172,18 @@ impl<E: Engine> Attempts for SealedStore<E> {
         self.engine.keep_attempts(instance, rows).await
     }
 
-    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
-        let mut page = self.page(scope, Listing::Attempts(id.key().into_owned())).await?;
+    async fn attempts(&self, scope: &IdScope, query: AttemptQuery) -> Result<Page<Attempt>, StoreError> {
+        let rows =
+            AttemptRows { id: query.registration_id.map(|id| id.key().into_owned()), page: query.page };
+        let mut page = self.page(scope, Listing::Attempts(rows)).await?;
         // All attempts of an ID are one record here: one that was read does not mend another.
         page.damaged.iter().for_each(|damaged| self.documents.damage().note(&scope.key(), damaged));
         page.damaged.dedup();
         Ok(page)
+    }
+
+    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.engine.trim_attempts(before).await
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     batch::{Batch, RowKey},
     broken,
     document::{Documents, RowRef},
-    engine::{ConfigurationRows, Engine, Listing},
+    engine::{ConfigurationRows, Engine, FoundRow, Listing},
     snapshot::InstanceTable,
     table::Table,
 };
@@ -105,7 +105,7 @@ impl<E: Engine> SealedStore<E> {
         };
         let (table, continues) = (listing.table(), listing.request().is_some());
         let (rows, more) = self.engine.scan(instance, listing).await?;
-        let next = rows.last().filter(|_| more && continues).map(|row| row.id.clone());
+        let next = rows.last().filter(|_| more && continues).map(FoundRow::position);
         let (documents, scope) = (self.documents.clone(), scope.clone());
         let is_short = rows.len() <= SHORT_PAGE;
         let open = move || documents.open_page(table, &scope, rows);

@@ -303,7 +303,7 @@ pub fn attempts(device: &str) -> [(&'static str, Attempt); 3] {
         considered: considered.map(|(enrollment, fit)| ConsideredEnrollment { enrollment, fit }).into(),
         omitted: 3,
         unfit: vec!["CN=Factory: expired".to_owned()],
-        outcome: Admission::Refused { reason: reason() },
+        outcome: Admission::Refused { reason: reason(), code: None },
     };
     let attempt = Attempt {
         registration_id: registration_id(device),
@@ -318,7 +318,10 @@ pub fn attempts(device: &str) -> [(&'static str, Attempt); 3] {
         considered: Vec::new(),
         omitted: 0,
         unfit: Vec::new(),
-        outcome: Admission::Refused { reason: "no enrollment of this ID scope fits the device".to_owned() },
+        outcome: Admission::Refused {
+            reason: "no enrollment of this ID scope fits the device".to_owned(),
+            code: None,
+        },
     };
     let v6 = Some([0x2001, 0xDB8, 0, 0, 0, 0, 0, 7].into());
     [

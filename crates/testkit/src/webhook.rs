@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use model::{Instance, WebhookRequest};
-use provisioning::ports::{AllocationWebhook, WebhookOutcome};
+use provisioning::ports::{AllocationWebhook, WebhookCall, WebhookOutcome};
 
 /// A fake webhook, which returns the scripted outcomes in order, and is unavailable after the last one.
 #[derive(Debug, Default)]
@@ -39,9 +39,10 @@ impl FakeWebhook {
 
 #[async_trait]
 impl AllocationWebhook for FakeWebhook {
-    async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookOutcome {
+    async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookCall {
         let mut state = self.state();
         state.requests.push(request.clone());
-        state.outcomes.pop_front().unwrap_or_else(|| WebhookOutcome::Retry("no answer".to_owned()))
+        let outcome = state.outcomes.pop_front();
+        outcome.unwrap_or_else(|| WebhookOutcome::Retry("no answer".to_owned())).into()
     }
 }

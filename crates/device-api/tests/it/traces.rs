@@ -332,7 +332,7 @@ async fn attempts(world: &World, wanted: impl Fn(&[Attempt]) -> bool) -> Result<
 
 fn reason(attempt: &Attempt) -> &str {
     match &attempt.explanation.outcome {
-        Admission::Refused { reason } => reason,
+        Admission::Refused { reason, .. } => reason,
         other => panic!("{other:?}"),
     }
 }

@@ -13,9 +13,9 @@ use model::{
 use provisioning::{
     configuration::Snapshot,
     ports::{
-        Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, Enrollments, Instances, KnownDamage, Lease,
-        LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner, Page, PageRequest,
-        Registrations, RunnerId, Store, StoreError, Usage,
+        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, Enrollments, Instances,
+        KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
+        Page, PageRequest, Registrations, RunnerId, Store, StoreError, Usage,
     },
 };
 use tokio::time::Instant;
@@ -241,8 +241,12 @@ impl Attempts for SimulatedStore {
         self.reach(|| finish(self.handle.keep_attempts(scope, attempts))).await
     }
 
-    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
-        self.reach(|| finish(self.handle.attempts(scope, id))).await
+    async fn attempts(&self, scope: &IdScope, query: AttemptQuery) -> Result<Page<Attempt>, StoreError> {
+        self.reach(|| finish(self.handle.attempts(scope, query))).await
+    }
+
+    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.reach(|| finish(self.handle.trim_attempts(before))).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::{Instance, WebhookAnswer, WebhookRequest};
-use provisioning::ports::{AllocationWebhook, WebhookOutcome};
+use provisioning::ports::{AllocationWebhook, WebhookCall, WebhookOutcome};
 
 use crate::process::Process;
 
@@ -12,7 +12,7 @@ pub struct SimulatedWebhook(pub Arc<Process>);
 
 #[async_trait]
 impl AllocationWebhook for SimulatedWebhook {
-    async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookOutcome {
+    async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookCall {
         let world = &self.0.world;
         self.0.pass(1..=2000).await;
         let strikes = |in_thousand| world.weather.strikes(in_thousand, &world.dice);
@@ -27,7 +27,7 @@ impl AllocationWebhook for SimulatedWebhook {
         world.note(format_args!("webhook for {}: {outcome:?}", request.registration_id));
         world.count(|figures| figures.faults += u64::from(goes_wrong));
         self.0.pass(1..=200).await;
-        outcome
+        outcome.into()
     }
 }
 

@@ -13,12 +13,12 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use model::{Instance, SymmetricKey, WebhookRequest};
+use model::{Instance, SymmetricKey, Timestamp, WebhookReply, WebhookRequest};
 use net::client::{Call, ClientError, Deadlines, HttpsConnection, within};
 use provisioning::{
     Error,
     allocate::webhook_key,
-    ports::{AllocationWebhook, Clock, WebhookOutcome},
+    ports::{AllocationWebhook, Clock, WebhookCall, WebhookOutcome},
 };
 use rustls::ClientConfig;
 use wire::service::{parse_webhook_answer, webhook_request_json};
@@ -125,31 +125,39 @@ impl WebhookClient {
 
 #[async_trait]
 impl AllocationWebhook for WebhookClient {
-    async fn ask(&self, instance: &Instance, request: &WebhookRequest) -> WebhookOutcome {
+    async fn ask(&self, instance: &Instance, request: &WebhookRequest) -> WebhookCall {
         let url = &request.webhook.webhook_url;
         let Some(address) = Address::parse(url) else {
-            return WebhookOutcome::Failed("a webhookUrl that cannot be called".into());
+            return WebhookOutcome::Failed("a webhookUrl that cannot be called".into()).into();
         };
         let settings = self.settings();
         let Some(tls) = &settings.tls else {
-            return WebhookOutcome::Failed("no CA certificates that a webhook could be trusted by".into());
+            let reason = "no CA certificates that a webhook could be trusted by".into();
+            return WebhookOutcome::Failed(reason).into();
         };
         let Some(permit) = self.permits.acquire(&address).await else {
-            return WebhookOutcome::Retry("more requests under way than a webhook gets at once".into());
+            let reason = "more requests under way than a webhook gets at once".into();
+            return WebhookOutcome::Retry(reason).into();
         };
         let body = Bytes::from(webhook_request_json(request).to_string());
         let signatures = match self.signatures(&settings, (instance, url), &body) {
             Ok(signatures) => signatures,
-            Err(error) => return WebhookOutcome::Failed(error.to_string()),
+            Err(error) => return WebhookOutcome::Failed(error.to_string()).into(),
         };
         match self.post((&permit, settings.time_limit), (&address, tls), (body, signatures)).await {
-            Ok(response) => read(&response),
-            Err(ClientError::BodyTooLong { limit }) => {
-                WebhookOutcome::Failed(format!("an answer longer than {limit} bytes"))
+            Ok(response) => {
+                WebhookCall { outcome: read(&response), reply: Some(reply(&response, self.clock.now())) }
             }
-            Err(error) => WebhookOutcome::Retry(error.to_string()),
+            Err(ClientError::BodyTooLong { limit }) => {
+                WebhookOutcome::Failed(format!("an answer longer than {limit} bytes")).into()
+            }
+            Err(error) => WebhookOutcome::Retry(error.to_string()).into(),
         }
     }
+}
+
+fn reply(response: &Response<Bytes>, at: Timestamp) -> WebhookReply {
+    WebhookReply::new(at, response.status().as_u16(), response.body())
 }
 
 /// Interprets an answer: 401 means that our key was rejected, 429 and above that the request may be repeated, and any other

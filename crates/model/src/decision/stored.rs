@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     AllocationPolicy, AllocationWeight, EnrollmentGroupId, EnrollmentRef, Failure, HubName, Latency,
-    LatencySource, Timestamp,
+    LatencySource, Timestamp, WebhookReply,
 };
 
 /// A decision. It is written by [`Decision`] itself, with a [`StoredOutcome`].
@@ -23,6 +23,7 @@ pub(super) struct StoredDecision {
     candidates: Vec<Candidate>,
     latencies_from: Option<LatencySource>,
     chosen: Option<Chosen>,
+    webhook: Option<WebhookReply>,
     #[serde(default)]
     took_over: bool,
     outcome: StoredResult,
@@ -46,6 +47,7 @@ impl From<StoredDecision> for Decision {
             candidates: stored.candidates,
             latencies_from: stored.latencies_from,
             chosen: stored.chosen,
+            webhook: stored.webhook,
             outcome: match stored.outcome {
                 StoredResult::Pending => DecisionOutcome::Pending,
                 StoredResult::Assigned => ended(DecisionResult::Assigned),

@@ -16,11 +16,13 @@ pub mod log;
 pub mod registration;
 pub mod serve;
 mod service;
+mod since;
 pub mod store;
 mod table;
 mod target;
 pub mod usage;
 pub mod webhook;
+pub mod why;
 
 use ::fleet::OperatorError;
 use anyhow::Context;

@@ -77,6 +77,7 @@ async fn every_command_has_an_example() {
         &["registration", "delete"],
         &["registration", "attempts"],
         &["registration", "cleanups"],
+        &["why"],
         &["log"],
         &["usage"],
     ] {

@@ -181,6 +181,7 @@ impl Allocation {
             candidates,
             latencies_from,
             chosen,
+            webhook: None,
             outcome,
         }
     }

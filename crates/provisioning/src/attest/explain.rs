@@ -5,7 +5,7 @@ use std::{fmt::Display, sync::Arc};
 use certpath::Sha256Thumbprint;
 use model::{
     Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, KeySlot, KeyUse, PeerText,
-    ProvisioningStatus,
+    ProvisioningStatus, RefusalReason,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -34,14 +34,17 @@ pub(crate) fn explanation(trace: &AttestationTrace, evidence: &Evidence) -> Expl
 }
 
 /// Explains a refusal that was made before any enrollment was considered.
-pub(crate) fn early_explanation(certificates: &Arc<[CertificateDer<'static>]>, reason: &str) -> Explanation {
+pub(crate) fn early_explanation(
+    certificates: &Arc<[CertificateDer<'static>]>,
+    (code, reason): (RefusalReason, &str),
+) -> Explanation {
     let evidence = Evidence { certificates: Arc::clone(certificates), ..Evidence::default() };
     Explanation {
         presented: presented(&evidence),
         considered: Vec::new(),
         omitted: 0,
         unfit: Vec::new(),
-        outcome: Admission::Refused { reason: line(reason) },
+        outcome: Admission::Refused { reason: line(reason), code: Some(code) },
     }
 }
 
@@ -52,7 +55,7 @@ fn outcome(trace: &AttestationTrace) -> Admission {
             ProvisioningStatus::Disabled => Admission::Disabled(attested.enrollment()),
         },
         Ok(Proof::Challenge(_)) => Admission::Challenged,
-        Err(refusal) => Admission::Refused { reason: line(refusal) },
+        Err(refusal) => Admission::Refused { reason: line(refusal), code: Some(refusal.reason()) },
     }
 }
 
@@ -161,10 +164,10 @@ mod tests {
         let ca = Authority::root("Factory");
         let chain = ca.chain_of(&ca.device("dev-1"));
         let certificates: Arc<[_]> = chain.into_iter().map(CertificateDer::from).collect();
-        let explained = early_explanation(&certificates, "no\nlonger");
+        let explained = early_explanation(&certificates, (RefusalReason::Login, "no\nlonger"));
         let [leaf, root] = explained.presented.as_slice() else { panic!("{:?}", explained.presented) };
         assert!(leaf.starts_with("certificate 1, the leaf: CN=dev-1, issued by CN=Factory"), "{leaf}");
         assert!(root.starts_with("certificate 2: CN=Factory"), "{root}");
-        assert!(matches!(explained.outcome, Admission::Refused { reason } if !reason.contains('\n')));
+        assert!(matches!(explained.outcome, Admission::Refused { reason, .. } if !reason.contains('\n')));
     }
 }

@@ -7,6 +7,7 @@
 
 mod explain;
 mod ownership;
+mod reason;
 mod symmetric_key;
 pub mod tpm;
 mod trace;

@@ -4,6 +4,7 @@ use model::{
     AllocationRequest, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, DesiredDevice,
     DeviceSpec, Enrollment, Failure, FailureReason, HubName, IndividualAttestation, InitialTwin, Instance,
     Job, LogOperation, PendingStep, Presented, Registration, ReprovisionAction, Status, Tries, WebhookAnswer,
+    WebhookReply,
 };
 
 use super::{
@@ -20,7 +21,7 @@ use crate::{
         custom::{self, Verdict},
     },
     attest::{Attested, Evidence},
-    ports::{Change, Expect, WebhookOutcome},
+    ports::{Change, Expect, WebhookCall, WebhookOutcome},
     record,
 };
 
@@ -48,10 +49,9 @@ impl Provisioning {
             };
             return self.fail(run, failure).await;
         };
-        let verdict = match (
-            self.webhook.ask(&instance, &ask.request).await,
-            kept_hub(&instance, ask, &run.registration),
-        ) {
+        let WebhookCall { outcome, reply } = self.webhook.ask(&instance, &ask.request).await;
+        let run = &run.with_webhook_reply(reply);
+        let verdict = match (outcome, kept_hub(&instance, ask, &run.registration)) {
             (WebhookOutcome::Answer(answer), Some(hub)) => Verdict::Assign(hub, answer),
             (outcome, _) => custom::verdict(&instance, &ask.request, outcome, run.tries.count()),
         };
@@ -129,6 +129,17 @@ impl Provisioning {
         }
         let dispute = self.dispute(&run.scope, &before.registration_id, &hub_device).await?;
         Ok(dispute.map_or(RedirectOutcome::Superseded, RedirectOutcome::Taken))
+    }
+}
+
+impl AssignmentRun {
+    /// Returns the run with the reply of the webhook in its decision. The next commit of the run writes it.
+    fn with_webhook_reply(&self, reply: Option<WebhookReply>) -> AssignmentRun {
+        let mut run = self.clone();
+        if let Some(decision) = run.registration.decisions.latest_mut() {
+            decision.webhook = reply.or(decision.webhook.take());
+        }
+        run
     }
 }
 

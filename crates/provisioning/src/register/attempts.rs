@@ -12,13 +12,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use model::{Attempt, EnrollmentRef, Explanation, IdScope, Instance, Registration, RegistrationId};
+use model::{
+    Attempt, EnrollmentRef, Explanation, IdScope, Instance, RefusalReason, Registration, RegistrationId,
+    Timestamp,
+};
 use rustls_pki_types::CertificateDer;
 
 use crate::{
     Error, Provisioning,
     attest::{self, AttestationTrace, Evidence, Proof, Refusal, tpm::RegistrationRef},
-    ports::{ATTEMPTS_OF_ONE, Page, StoreError},
+    ports::{ATTEMPTS_OF_ONE, AttemptQuery, Page, PageRequest, StoreError},
     register::challenge::challenge_or_refuse,
 };
 
@@ -27,6 +30,9 @@ const MAX_WAITING: usize = 100;
 
 /// How many of these may be of unknown registration IDs.
 const MAX_UNKNOWN_WAITING: usize = MAX_WAITING / 2;
+
+/// By how much attempts may be out of order, in seconds: because clocks of nodes differ, or the store took no writes.
+const DISORDER_SECS: i64 = 3600;
 
 /// The refused attempts that are not written yet.
 #[derive(Debug, Default)]
@@ -73,11 +79,9 @@ impl RefusalBuffer {
         buffered.dropped += surplus as u64;
     }
 
-    /// Returns the attempts of a registration ID, newest first.
-    fn of(&self, scope: &IdScope, id: &RegistrationId) -> Vec<Attempt> {
-        let buffered = self.lock();
-        let of_instance = buffered.attempts.get(scope).into_iter().flatten();
-        of_instance.filter(|attempt| attempt.registration_id == *id).rev().cloned().collect()
+    /// Returns the attempts of an instance, newest first.
+    fn of(&self, scope: &IdScope) -> Vec<Attempt> {
+        self.lock().attempts.get(scope).into_iter().flatten().rev().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BufferedRefusals> {
@@ -104,8 +108,41 @@ pub struct EarlyRefusal {
     pub address: Option<IpAddr>,
     /// The certificates that it presented, if any.
     pub certificates: Arc<[CertificateDer<'static>]>,
-    /// Why it was refused. May quote the client, and contains no secret.
+    /// Why it was refused.
+    pub code: RefusalReason,
+    /// The details. May quote the client, and contains no secret.
     pub reason: String,
+}
+
+/// A search among refused attempts.
+#[derive(Debug, Clone)]
+pub struct AttemptSearch {
+    /// Only those of this registration ID.
+    pub registration_id: Option<RegistrationId>,
+    /// Not older than this.
+    pub since: Option<Timestamp>,
+    /// Not newer than this.
+    pub until: Option<Timestamp>,
+    /// Only those for this reason.
+    pub reason: Option<RefusalReason>,
+    /// Which part.
+    pub page: PageRequest,
+}
+
+impl AttemptSearch {
+    /// Whether this attempt is so old that none before it meets the search. Attempts are in the order in which several nodes wrote
+    /// them.
+    fn is_beyond(&self, oldest: Option<&Attempt>) -> bool {
+        let since = self.since.map(|since| since.plus_seconds(-DISORDER_SECS));
+        since.zip(oldest).is_some_and(|(since, oldest)| oldest.at < since)
+    }
+
+    fn admits(&self, attempt: &Attempt) -> bool {
+        self.registration_id.as_ref().is_none_or(|id| attempt.registration_id == *id)
+            && self.since.is_none_or(|since| attempt.at >= since)
+            && self.until.is_none_or(|until| attempt.at <= until)
+            && self.reason.is_none_or(|reason| attempt.reason() == Some(reason))
+    }
 }
 
 impl Provisioning {
@@ -167,7 +204,8 @@ impl Provisioning {
             return Ok(());
         }
         let known = self.is_known(scope, id).await?;
-        let explanation = || attest::early_explanation(&refusal.certificates, &refusal.reason);
+        let explanation =
+            || attest::early_explanation(&refusal.certificates, (refusal.code, &refusal.reason));
         let device = RefusedDevice { registration_id: id, address: refusal.address, known };
         self.buffer(scope, device, explanation);
         Ok(())
@@ -216,10 +254,38 @@ impl Provisioning {
 
     /// Returns the last refused attempts of a registration ID, newest first, also those that are still buffered.
     pub async fn attempts(&self, instance: &Instance, id: &RegistrationId) -> Result<Page<Attempt>, Error> {
-        let mut page = self.store.attempts(&instance.id_scope, id).await?;
-        page.items.splice(0..0, self.refused.of(&instance.id_scope, id));
+        let registration_id = Some(id.clone());
+        let page = PageRequest { after: None, limit: ATTEMPTS_OF_ONE };
+        let search = AttemptSearch { registration_id, since: None, until: None, reason: None, page };
+        let mut page = self.search_attempts(instance, search).await?;
         page.items.truncate(ATTEMPTS_OF_ONE);
+        Ok(Page { next: None, ..page })
+    }
+
+    /// Returns a page of the refused attempts that meet a search, newest first. One page examines as many attempts as it may
+    /// have, so that it may have few or none although more follow. The first one also has those that are still buffered.
+    pub async fn search_attempts(
+        &self,
+        instance: &Instance,
+        search: AttemptSearch,
+    ) -> Result<Page<Attempt>, Error> {
+        let scope = &instance.id_scope;
+        let is_first = search.page.after.is_none();
+        let buffered = if is_first { self.refused.of(scope) } else { Vec::new() };
+        let (registration_id, page) = (search.registration_id.clone(), search.page.clone());
+        let mut page = self.store.attempts(scope, AttemptQuery { registration_id, page }).await?;
+        if search.is_beyond(page.items.last()) {
+            page.next = None;
+        }
+        page.items.splice(0..0, buffered);
+        page.items.retain(|attempt| search.admits(attempt));
         Ok(page)
+    }
+
+    /// Deletes the attempts of all instances that are older than this number of days.
+    pub async fn trim_attempts(&self, days: u32) -> Result<(), Error> {
+        let before = self.clock.now().plus_seconds(-86_400 * i64::from(days));
+        Ok(self.store.trim_attempts(before).await?)
     }
 }
 
@@ -236,7 +302,7 @@ mod tests {
             considered: Vec::new(),
             omitted: 0,
             unfit: Vec::new(),
-            outcome: Admission::Refused { reason },
+            outcome: Admission::Refused { reason, code: None },
         };
         Attempt {
             registration_id: RegistrationId::parse("dev-1").unwrap(),
@@ -264,8 +330,6 @@ mod tests {
             buffer.accept(&IdScope::parse("0neB").unwrap(), MAX_UNKNOWN_WAITING),
             "another instance has a buffer of its own"
         );
-        let other = RegistrationId::parse("dev-2").unwrap();
-        assert_eq!(buffer.of(&scope, &other), []);
     }
 
     #[test]
@@ -280,8 +344,7 @@ mod tests {
         for (scope, attempts) in taken.attempts {
             buffer.put_back(&scope, attempts);
         }
-        let of = |scope| buffer.of(scope, &RegistrationId::parse("dev-1").unwrap());
-        let [first, second] = [of(&scopes[0]), of(&scopes[1])];
+        let [first, second] = [buffer.of(&scopes[0]), buffer.of(&scopes[1])];
         assert_eq!((first.len(), second.len()), (MAX_WAITING, MAX_WAITING));
         assert_eq!((first[0].at.unix_seconds(), first[MAX_WAITING - 1].at.unix_seconds()), (100, 1));
         assert_eq!(buffer.lock().dropped, 1);

@@ -49,7 +49,7 @@ impl Registrant<'_> {
     fn redecided(&self, now: Timestamp) -> Option<Decision> {
         let moved_from = Some(self.attested.moved_from()?.clone());
         let last = self.previous?.decisions.latest()?.clone();
-        Some(Decision { at: now, enrollment: self.attested.enrollment(), moved_from, ..last })
+        Some(Decision { at: now, enrollment: self.attested.enrollment(), moved_from, webhook: None, ..last })
     }
 
     /// Returns the decision about a device that moves to a disabled enrollment, so that the move is recorded.

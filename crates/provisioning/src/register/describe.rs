@@ -235,6 +235,7 @@ mod tests {
             latencies_from: None,
             chosen: chosen.map(|because| Chosen { hub: hub("a.hub"), because }),
             returning: None,
+            webhook: None,
             outcome: result.map(end).unwrap_or_default(),
         }
     }

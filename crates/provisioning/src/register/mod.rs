@@ -36,8 +36,8 @@ use model::{
     Registration, RegistrationId, Status, Tries,
 };
 
-pub use attempts::EarlyRefusal;
 pub(crate) use attempts::RefusalBuffer;
+pub use attempts::{AttemptSearch, EarlyRefusal};
 pub use cleanup::CleanupOutcome;
 pub use describe::describe;
 pub use execute::Confirmation;

@@ -36,6 +36,7 @@ impl Provisioning {
 
     /// Asks a webhook, after `retries` failed tries, and evaluates its answer.
     pub async fn ask_webhook(&self, instance: &Instance, request: &WebhookRequest, retries: u32) -> Verdict {
-        custom::verdict(instance, request, self.webhook.ask(instance, request).await, retries)
+        let call = self.webhook.ask(instance, request).await;
+        custom::verdict(instance, request, call.outcome, retries)
     }
 }

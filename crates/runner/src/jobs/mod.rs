@@ -2,10 +2,10 @@
 //!
 //! Most of them one runner does for all processes, under a lease; the buffer of refused attempts is of each process.
 
-mod change_log;
 mod cleanups;
 mod expiry;
 mod refusals;
+mod retention;
 mod revocation_lists;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -17,11 +17,11 @@ use provisioning::ports::{LogLimits, RevocationListSource};
 use tokio::time::sleep;
 
 use crate::lease::LeaseHandle;
-pub(crate) use change_log::ChangeLogJob;
 pub(crate) use cleanups::CleanupJob;
 pub(crate) use expiry::ExpiryJob;
 pub use expiry::{ExpiringCount, ExpiringCounts};
 pub(crate) use refusals::flush_refusals;
+pub(crate) use retention::RetentionJob;
 pub(crate) use revocation_lists::RevocationListJob;
 
 /// The pause after a job ended in a panic.
@@ -33,6 +33,8 @@ pub struct JobPorts {
     pub lists: Arc<dyn RevocationListSource>,
     /// How much of the change log is kept.
     pub change_log: LogLimits,
+    /// How long refused attempts are kept, in days.
+    pub attempts_days: u32,
 }
 
 /// Work that one runner does for all processes.

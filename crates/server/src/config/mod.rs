@@ -89,6 +89,9 @@ pub struct Config {
     /// The retention of the change log.
     #[serde(default)]
     pub change_log: ChangeLogConfig,
+    /// The retention of refused attempts.
+    #[serde(default)]
+    pub attempts: AttemptsConfig,
     /// The runner.
     #[serde(default)]
     pub runner: RunnerConfig,
@@ -138,6 +141,21 @@ impl ChangeLogConfig {
     /// Returns the limits of the change log.
     pub(crate) fn limits(self) -> LogLimits {
         LogLimits { days: self.keep_days, rows: self.keep_rows.into() }
+    }
+}
+
+/// The retention of refused attempts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttemptsConfig {
+    /// The age in days: 1 to 3650.
+    #[serde(deserialize_with = "listen::within::<1, 3650, _>")]
+    pub keep_days: u32,
+}
+
+impl Default for AttemptsConfig {
+    fn default() -> Self {
+        AttemptsConfig { keep_days: 30 }
     }
 }
 
@@ -381,6 +399,7 @@ mod tests {
             ),
             ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
             ("# takeover_secs = 20", "takeover_secs = 9", "10 to 600"),
+            ("[attempts]\n# 1 to 3650\n# keep_days = 30", "[attempts]\nkeep_days = 0", "1 to 3650"),
             ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];
         for (right, wrong, expected) in cases {

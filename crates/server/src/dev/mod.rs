@@ -28,7 +28,7 @@ pub use ports::PortChoice;
 
 use crate::{
     app::{App, HubPlan, Plan},
-    config::{ChangeLogConfig, LatencyConfig},
+    config::{AttemptsConfig, ChangeLogConfig, LatencyConfig},
     ports::SystemClock,
     reconcile::by_configuration,
     server_certificates::ServerCertificates,
@@ -108,6 +108,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         webhook: webhook_settings(&certificates.ca_file)?,
         timing: Timing::default(),
         change_log: ChangeLogConfig::default().limits(),
+        attempts_days: AttemptsConfig::default().keep_days,
         runner: RunnerLimits::default(),
         limits: Limits::default(),
     })

@@ -2,7 +2,7 @@
 
 use std::future::ready;
 
-use model::{EnrollmentGroup, IndividualEnrollment, LogKind, Right, StatusKind};
+use model::{EnrollmentGroup, IndividualEnrollment, LogKind, RefusalReason, Right, StatusKind};
 use wire::service::MAX_PAGE_ITEMS;
 
 use crate::{
@@ -145,6 +145,43 @@ pub(super) static ROUTES: &[Route] = &[
         |call| Box::pin(registrations::attempts(call)),
     )
     .summary("Returns the last refused attempts to register under a registration ID, latest first")
+    .replies("Attempts"),
+    get("/attempts", "Attempt_List", SEE, |call| {
+        Box::pin(registrations::search_attempts(call))
+    })
+    .summary("Returns refused attempts to register, of all devices, latest first")
+    .query(&[
+        QueryParameter {
+            name: "after",
+            kind: ParameterKind::Pattern("^[0-9]{1,18}$"),
+            description: "Only attempts after this position, which an earlier reply ended with.",
+        },
+        QueryParameter {
+            name: "since",
+            kind: ParameterKind::Time,
+            description: "Only attempts that are not older.",
+        },
+        QueryParameter {
+            name: "until",
+            kind: ParameterKind::Time,
+            description: "Only attempts that are not newer.",
+        },
+        QueryParameter {
+            name: "reason",
+            kind: ParameterKind::OneOf(|| RefusalReason::ALL.iter().map(|reason| reason.name()).collect()),
+            description: "Only attempts that were refused for this reason.",
+        },
+        QueryParameter {
+            name: "key",
+            kind: ParameterKind::Pattern("^[A-Za-z0-9-](?:[A-Za-z0-9._:-]{0,126}[A-Za-z0-9-])?$"),
+            description: "Only attempts of the device with this registration ID.",
+        },
+        QueryParameter {
+            name: "limit",
+            kind: ParameterKind::UpTo(MAX_PAGE_ITEMS),
+            description: "The maximum number of attempts that are examined; 100 if absent.",
+        },
+    ])
     .replies("Attempts"),
     post("/attestation/explain", "Attestation_Explain", READ, |call| {
         Box::pin(explain::explain(call))

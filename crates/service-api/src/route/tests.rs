@@ -62,6 +62,7 @@ fn routes_of_devices_in_the_spellings_of_clients() {
 #[test]
 fn routes_of_the_instance_in_the_spellings_of_clients() {
     check(Method::GET, "/log", Ok(("ChangeLog_Get", "")));
+    check(Method::GET, "/attempts", Ok(("Attempt_List", "")));
     check(Method::GET, "/usage", Ok(("Usage_Get", "")));
     check(Method::GET, "/certificates/", Ok(("DpsCertificate_List", "")));
     check(Method::GET, "/certificates/Root%20CA", Ok(("DpsCertificate_Get", "Root CA")));

@@ -31,7 +31,7 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
         | ("POST", "/registrations/{registrationId}/cancel" | "/cleanups/confirm") => {
             &["RegistrationStatusWrite"]
         }
-        (_, path) if path.starts_with("/registrations") || path == "/cleanups" => {
+        (_, path) if path.starts_with("/registrations") || ["/attempts", "/cleanups"].contains(&path) => {
             &["RegistrationStatusRead", "RegistrationStatusWrite"]
         }
         ("GET", _) => READ,

@@ -43,7 +43,7 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         }
         (_, pattern) if pattern.contains("{registrationId}") => ("dev-1", Value::Null),
         ("POST", "/attestation/explain") => ("", json!({"registrationId": "dev-1"})),
-        ("GET", "/log" | "/usage") | ("POST", "/webhookKey") => ("", Value::Null),
+        ("GET", "/attempts" | "/log" | "/usage") | ("POST", "/webhookKey") => ("", Value::Null),
         _ => panic!("{method} {pattern} has no isolation case"),
     };
     (with_id(pattern, id), body)
@@ -134,7 +134,7 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
             ("GET", "/allocationPolicy" | "/latency") => assert_eq!(reply.status, 200, "{reply:?}"),
             (_, "/webhookKey") => assert_eq!(reply.ok()["idScope"], "two"),
             (_, "/attestation/explain") => assert_eq!(reply.ok()["considered"], json!([])),
-            (_, "/registrations/{registrationId}/attempts") => {
+            (_, "/registrations/{registrationId}/attempts" | "/attempts") => {
                 assert_eq!(reply.ok(), json!({"attempts": []}))
             }
             _ => assert_eq!(reply.status, 404, "{reply:?}"),

@@ -29,7 +29,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use model::{Day, HubDeviceRef, UsageRow};
+use model::{Day, HubDeviceRef, Timestamp, UsageRow};
 use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError};
 use tokio_postgres::Row;
 
@@ -41,7 +41,9 @@ pub use self::{
 use crate::{
     batch::Batch,
     broken,
-    engine::{AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, MAX_COUNTED, Reading},
+    engine::{
+        AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, MAX_COUNTED, Reading, attempt_number,
+    },
     postgres::{
         lane::LaneQueue,
         queries::Queries,
@@ -127,6 +129,11 @@ impl Engine for Postgres {
 
     async fn keep_attempts(&self, instance: i64, rows: Vec<AttemptRow>) -> Result<(), StoreError> {
         attempts::keep(&self.queries, number(instance), &rows).await
+    }
+
+    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
+        let sql = "DELETE FROM attempts WHERE number < $1";
+        self.queries.query(sql, &[&attempt_number(before)]).await.map(drop)
     }
 
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {

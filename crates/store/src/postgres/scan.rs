@@ -17,10 +17,10 @@ pub(super) async fn scan(
     instance: i32,
     listing: &Listing,
 ) -> Result<(Vec<FoundRow>, bool), StoreError> {
-    let (table, filter, order) = (listing.table().name(), listing.filter(), listing.order());
-    let sql = format!(
-        "SELECT id, document FROM {table} WHERE instance = ?1 AND {filter} ORDER BY {order} LIMIT ?2"
-    );
+    let (table, columns) = (listing.table().name(), listing.columns());
+    let (filter, order) = (listing.filter(), listing.order());
+    let sql =
+        format!("SELECT {columns} FROM {table} WHERE instance = ?1 AND {filter} ORDER BY {order} LIMIT ?2");
     let limit = listing.limit() as i64 + 1;
     let values = listing.values();
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&instance, &limit];
@@ -31,16 +31,17 @@ pub(super) async fn scan(
         }
     }));
     let rows = queries.query(&sql.replace('?', "$"), &parameters).await?;
-    page(&rows, listing.limit()).map_err(broken)
+    page(&rows, listing).map_err(broken)
 }
 
-fn page(rows: &[Row], limit: usize) -> Result<(Vec<FoundRow>, bool), Error> {
-    let mut page = PageRows::new(limit);
+fn page(rows: &[Row], listing: &Listing) -> Result<(Vec<FoundRow>, bool), Error> {
+    let mut page = PageRows::new(listing.limit());
     for row in rows {
         if page.is_full() {
             return Ok((page.into_rows(), true));
         }
-        page.push(FoundRow { id: row.try_get(0)?, document: Ok(row.try_get(1)?) });
+        let number = if listing.is_numbered() { Some(row.try_get(2)?) } else { None };
+        page.push(FoundRow { id: row.try_get(0)?, number, document: Ok(row.try_get(1)?) });
     }
     Ok((page.into_rows(), false))
 }

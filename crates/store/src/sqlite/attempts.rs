@@ -1,11 +1,16 @@
 //! Attempts that were refused: a few of each registration ID, a bounded number in all, newest win.
 
 use durable::rusqlite::{self, Connection};
-use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE};
+use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, Clock};
 
-use crate::engine::AttemptRow;
+use crate::{
+    SystemClock,
+    engine::{AttemptRow, attempt_number},
+};
 
-const INSERT: &str = "INSERT INTO attempts (instance, id, known, document) VALUES (?1, ?2, ?3, ?4)";
+/// Numbers rise, also where the clock was set back.
+const INSERT: &str = "INSERT INTO attempts (number, instance, id, known, document)
+    SELECT max(?5, ifnull(max(number), 0) + 1), ?1, ?2, ?3, ?4 FROM attempts";
 
 const DELETE_OF_ONE: &str = "DELETE FROM attempts WHERE instance = ?1 AND id = ?2 AND number <=
     (SELECT number FROM attempts WHERE instance = ?1 AND id = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
@@ -13,10 +18,16 @@ const DELETE_OF_ONE: &str = "DELETE FROM attempts WHERE instance = ?1 AND id = ?
 const DELETE_OF_A_KIND: &str = "DELETE FROM attempts WHERE instance = ?1 AND known = ?2 AND number <=
     (SELECT number FROM attempts WHERE instance = ?1 AND known = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
 
+/// Deletes attempts with lower numbers.
+pub(super) fn trim(connection: &Connection, below: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM attempts WHERE number < ?1")?.execute([below]).map(drop)
+}
+
 /// Adds attempts, and deletes those beyond the bounds.
 pub(super) fn keep(connection: &Connection, instance: i64, attempts: &[AttemptRow]) -> rusqlite::Result<()> {
+    let now = attempt_number(SystemClock.now());
     for AttemptRow { id, is_known, document } in attempts {
-        connection.prepare_cached(INSERT)?.execute((instance, id, is_known, document))?;
+        connection.prepare_cached(INSERT)?.execute((instance, id, is_known, document, now))?;
         connection.prepare_cached(DELETE_OF_ONE)?.execute((instance, id, ATTEMPTS_OF_ONE as i64))?;
     }
     for is_known in [false, true] {

@@ -24,7 +24,7 @@ use durable::{
     Database, WriteError,
     rusqlite::{self, Connection, ErrorCode, OptionalExtension},
 };
-use model::{Day, HubDeviceRef, UsageRow};
+use model::{Day, HubDeviceRef, Timestamp, UsageRow};
 use provisioning::{
     RecordKind,
     ports::{DamagedRecord, LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError},
@@ -38,7 +38,10 @@ pub use self::{
 use crate::{
     batch::Batch,
     broken,
-    engine::{AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED, Reading},
+    engine::{
+        AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED, Reading,
+        attempt_number,
+    },
     sqlite::{broken_rows::damage_in, leases::ProcessLeases},
     table::Table,
 };
@@ -151,6 +154,10 @@ impl Engine for Sqlite {
 
     async fn keep_attempts(&self, instance: i64, rows: Vec<AttemptRow>) -> Result<(), StoreError> {
         self.write(move |connection| attempts::keep(connection, instance, &rows)).await
+    }
+
+    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.write(move |connection| attempts::trim(connection, attempt_number(before))).await
     }
 
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {

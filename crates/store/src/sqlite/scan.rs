@@ -57,7 +57,7 @@ fn rows(
     listing: &Listing,
 ) -> rusqlite::Result<(Vec<FoundRow>, bool)> {
     let query = Query(listing);
-    let sql = query.sql("id, document", listing.filter(), listing.order());
+    let sql = query.sql(listing.columns(), listing.filter(), listing.order());
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(query.values(instance)))?;
     let mut page = PageRows::new(listing.limit());
@@ -65,7 +65,8 @@ fn rows(
         if page.is_full() {
             return Ok((page.into_rows(), true));
         }
-        page.push(FoundRow { id: row.get(0)?, document: Ok(row.get(1)?) });
+        let number = if listing.is_numbered() { Some(row.get(2)?) } else { None };
+        page.push(FoundRow { id: row.get(0)?, number, document: Ok(row.get(1)?) });
     }
     Ok((page.into_rows(), false))
 }
@@ -163,16 +164,18 @@ impl Query<'_> {
         };
         let sql = format!("SELECT id, document FROM {} WHERE rowid = ?1{only}", self.0.table().name());
         let named = || id.clone().unwrap_or_else(|| format!("row {number}"));
+        // The number of an attempt is that of its row.
+        let found = |id, document| FoundRow { id, number: self.0.is_numbered().then_some(number), document };
         let read = connection.prepare_cached(&sql)?.query_row([number], |row| Ok((row.get(0)?, row.get(1)?)));
         match read.optional() {
-            Ok(Some((id, document))) => Ok(Some(FoundRow { id, document: Ok(document) })),
+            Ok(Some((id, document))) => Ok(Some(found(id, Ok(document)))),
             Ok(None) if only.is_empty() => {
                 let reason = "the index has it, the table does not".to_owned();
-                Ok(Some(FoundRow { id: named(), document: Err(reason) }))
+                Ok(Some(found(named(), Err(reason))))
             }
             Ok(None) => Ok(None),
             Err(error) => match damage_in(&error) {
-                Some(reason) => Ok(Some(FoundRow { id: named(), document: Err(reason) })),
+                Some(reason) => Ok(Some(found(named(), Err(reason)))),
                 None => Err(error),
             },
         }

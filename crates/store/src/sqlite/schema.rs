@@ -12,7 +12,7 @@
 use durable::Schema;
 
 pub(crate) const SCHEMA: Schema =
-    Schema { application: "muster-store", version: 4, migrations: &[FIRST, SECOND, THIRD, FOURTH] };
+    Schema { application: "muster-store", version: 5, migrations: &[FIRST, SECOND, THIRD, FOURTH, FIFTH] };
 
 const FIRST: &str = "
     CREATE TABLE instances (
@@ -182,7 +182,6 @@ const THIRD: &str = "
     INSERT INTO log_state VALUES (1, random() & 9223372036854775807, 0);
 ";
 
-/// Not released yet: SQL is added to it. `tests/it/migration.rs` brings databases of versions 1 to 3 here.
 const FOURTH: &str = "
     -- SQL of version 4, in the order in which it was added.
 
@@ -193,4 +192,13 @@ const FOURTH: &str = "
         holder TEXT NOT NULL,
         until  INTEGER NOT NULL
     ) STRICT;
+";
+
+/// Not released yet: SQL is added to it. `tests/it/migration.rs` brings databases of versions 1 to 4 here.
+const FIFTH: &str = "
+    -- SQL of version 5, in the order in which it was added.
+
+    -- Attempts are numbered by the microseconds since 1970 when they were written, or higher where several were written at
+    -- once. Those of earlier versions count as written now.
+    UPDATE attempts SET number = number + CAST(strftime('%s', 'now') AS INTEGER) * 1000000;
 ";

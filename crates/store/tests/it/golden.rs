@@ -8,11 +8,11 @@ use std::{fs, num::NonZeroU32, path::Path};
 
 use certpath::{Crl, CrlMaxAge};
 use model::{
-    AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold, CrlAddress,
-    CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, EnrollmentGroup, EnrollmentRef,
-    EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation, HoldReason, Instance, KeySlot,
-    KeyUse, LastAttestation, ListId, PolicyOf, RegistrationIds, RegistrationOwnership, Residue,
-    RevocationList, Status, Timestamp, TpmHandover,
+    Admission, AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold,
+    CrlAddress, CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, EnrollmentGroup,
+    EnrollmentRef, EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation, HoldReason,
+    Instance, KeySlot, KeyUse, LastAttestation, ListId, PolicyOf, RefusalReason, RegistrationIds,
+    RegistrationOwnership, Residue, RevocationList, Status, Timestamp, TpmHandover, WebhookReply,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -127,6 +127,10 @@ fn registrations_are_stored_as_ever() {
     record.decisions.push(Decision { chosen: Some(chosen), moved_from: None, ..moved() });
     check("registration_at_the_only_hub_at", &record);
     reads("registration_at_the_only_hub", &record);
+    let mut record = sample::registration("Dev-1");
+    let reply = WebhookReply::new(Timestamp::from_unix_seconds(1_800_000_000), 503, b"<p>\x1b[0mlater");
+    record.decisions.push(Decision { webhook: Some(reply), moved_from: None, ..moved() });
+    check("registration_asked_a_webhook", &record);
     let mut record = sample::registration_of("Dev-1", "Line-1");
     record.payload = Some(model::RawJson::from(&json!({"z": 1, "a": [true, null]})));
     check("registration_of_group_with_payload", &record);
@@ -149,6 +153,7 @@ fn moved() -> Decision {
         candidates: Vec::new(),
         latencies_from: None,
         chosen: None,
+        webhook: None,
         outcome: assigned(false),
     }
 }
@@ -169,8 +174,12 @@ fn cleanups_are_stored_as_ever() {
 
 #[test]
 fn refused_attempts_are_stored_as_ever() {
-    for (name, attempt) in sample::attempts("Dev-1") {
+    for (name, mut attempt) in sample::attempts("Dev-1") {
         check(&format!("attempt_{name}"), &attempt);
+        if let Admission::Refused { code, .. } = &mut attempt.explanation.outcome {
+            *code = Some(RefusalReason::WrongKey);
+            check(&format!("attempt_{name}_by_code"), &attempt);
+        }
     }
 }
 

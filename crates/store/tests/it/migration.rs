@@ -7,8 +7,8 @@ use certpath::Crl;
 use durable::{Sealer, rusqlite::Connection};
 use model::{CaReference, Day, IdScope, Instance, ListId, RevocationList, StatusKind};
 use provisioning::ports::{
-    Attempts, Change, Cleanups, Commit, Commits, Enrollments, Expect, Instances, Outcome, PageRequest,
-    Registrations, Usage,
+    AttemptQuery, Attempts, Change, Cleanups, Commit, Commits, Enrollments, Expect, Instances, Outcome,
+    PageRequest, Registrations, Usage,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use testkit::sample;
 
 /// The newest version of the tables.
-const NEWEST: u32 = 4;
+const NEWEST: u32 = 5;
 
 #[tokio::test]
 async fn a_database_of_version_1_keeps_every_record() {
@@ -32,6 +32,11 @@ async fn a_database_of_version_2_keeps_every_record() {
 #[tokio::test]
 async fn a_database_of_version_3_keeps_every_record() {
     keeps_every_record("v3", 3).await;
+}
+
+#[tokio::test]
+async fn a_database_of_version_4_keeps_every_record() {
+    keeps_every_record("v4", 4).await;
 }
 
 /// Everything that was in the file before it was migrated is there afterwards. Members may have been added since.
@@ -105,7 +110,8 @@ async fn of_instance(store: &EmbeddedStore, instance: &Instance) -> Value {
     let ids: Vec<_> = ids.chain(registrations.iter().map(|it| &it.registration_id)).cloned().collect();
     let mut attempts = Map::new();
     for id in ids {
-        let of_one = store.attempts(scope, &id).await.unwrap().items;
+        let query = AttemptQuery { registration_id: Some(id.clone()), page: all() };
+        let of_one = store.attempts(scope, query).await.unwrap().items;
         attempts.insert(id.to_string(), json!(of_one));
     }
     let configuration = store.configuration(scope).await.unwrap();

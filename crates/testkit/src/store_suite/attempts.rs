@@ -1,7 +1,7 @@
 //! Refused attempts to register.
 
-use model::{Admission, Attempt, Explanation, Timestamp};
-use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE};
+use model::{Admission, Attempt, Explanation, RefusalReason, Timestamp};
+use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, AttemptQuery, Page, PageRequest};
 
 use super::world::World;
 use crate::sample;
@@ -18,7 +18,10 @@ fn attempt(id: &str, number: usize) -> Attempt {
             considered: Vec::new(),
             omitted: 0,
             unfit: Vec::new(),
-            outcome: Admission::Refused { reason: "no enrollment of this ID scope fits the device".into() },
+            outcome: Admission::Refused {
+                reason: "no enrollment of this ID scope fits the device".into(),
+                code: Some(RefusalReason::NoEnrollment),
+            },
         },
     }
 }
@@ -28,9 +31,16 @@ fn known_attempt(id: &str, number: usize) -> Attempt {
     Attempt { known: true, ..attempt(id, number) }
 }
 
+/// Reads attempts of a registration ID, or of all, that follow a number.
+async fn read(world: &World, id: Option<&str>, after: Option<String>, limit: usize) -> Page<Attempt> {
+    let registration_id = id.map(sample::registration_id);
+    let query = AttemptQuery { registration_id, page: PageRequest { after, limit } };
+    world.store.attempts(&world.scope, query).await.unwrap()
+}
+
 /// Reads the times of the attempts of a registration ID.
 async fn times(world: &World, id: &str) -> Vec<i64> {
-    let attempts = world.store.attempts(&world.scope, &sample::registration_id(id)).await.unwrap().items;
+    let attempts = read(world, Some(id), None, 1000).await.items;
     attempts.iter().map(|attempt| attempt.at.unix_seconds()).collect()
 }
 
@@ -44,8 +54,7 @@ pub(super) async fn records(world: World) {
     keep(&world, vec![]).await;
     let world = world.reopen().await;
     assert_eq!((times(&world, "dev").await, times(&world, "Other").await), (vec![3, 1], vec![2]));
-    let read = world.store.attempts(&world.scope, &sample::registration_id("other")).await.unwrap().items;
-    assert_eq!(read, [attempt("other", 2)]);
+    assert_eq!(read(&world, Some("other"), None, 1000).await.items, [attempt("other", 2)]);
 
     world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let two = world.beside("two");
@@ -74,4 +83,32 @@ pub(super) async fn newest_of_all(world: World) {
     keep(&world, unknown(ATTEMPTS_OF_A_KIND - 1..ATTEMPTS_OF_A_KIND)).await;
     assert_eq!((times(&world, "second").await, times(&world, "s0").await), (vec![], vec![0]));
     assert_eq!(times(&world, "known").await, [0]);
+}
+
+/// Attempts of all registration IDs are read in pages, newest first, also those of one.
+pub(super) async fn pages(world: World) {
+    keep(&world, (1..=4).map(|number| attempt(&format!("s{}", number % 2), number)).collect()).await;
+    keep(&world, vec![known_attempt("known", 5)]).await;
+    for (id, expected) in [(None, vec![5, 4, 3, 2, 1]), (Some("S1"), vec![3, 1])] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = read(&world, id, after.take(), 2).await;
+            found.extend(page.items.iter().map(|attempt| attempt.at.unix_seconds()));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(found, expected, "{id:?}");
+    }
+}
+
+/// Attempts are deleted by the time when they were written.
+pub(super) async fn trimmed(world: World) {
+    keep(&world, vec![attempt("dev", 1)]).await;
+    let [past, future] = [1_500_000_000, 10_000_000_000].map(Timestamp::from_unix_seconds);
+    world.store.trim_attempts(past).await.unwrap();
+    assert_eq!(times(&world, "dev").await, [1]);
+    world.store.trim_attempts(future).await.unwrap();
+    assert_eq!(times(&world, "dev").await, [0; 0]);
 }

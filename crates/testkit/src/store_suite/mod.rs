@@ -127,6 +127,8 @@ const CASES: &[(&str, Case)] = &[
     ("attempts are read in their instance only", |w| Box::pin(attempts::records(w))),
     ("the newest attempts of a registration ID are kept", |w| Box::pin(attempts::newest_of_one(w))),
     ("the newest attempts of an instance are kept", |w| Box::pin(attempts::newest_of_all(w))),
+    ("attempts are read in pages", |w| Box::pin(attempts::pages(w))),
+    ("attempts are deleted by their age", |w| Box::pin(attempts::trimmed(w))),
     ("the deletion of an individual enrollment keeps its registration", |w| {
         Box::pin(deletion::of_individual(w))
     }),

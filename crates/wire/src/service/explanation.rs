@@ -2,11 +2,14 @@
 
 use model::{
     Admission, Attempt, Certificate, ConsideredEnrollment, EndorsementKey, EnrollmentRef, Explanation, Fit,
-    IdScope, KeySlot, RegistrationId, SignedClaim, StorageRootKey,
+    IdScope, KeySlot, RefusalReason, RegistrationId, SignedClaim, StorageRootKey,
 };
 use serde_json::Value;
 
-use super::members::{self, BodyError, Members, Object};
+use super::{
+    advice::refusal_advice,
+    members::{self, BodyError, Members, Object},
+};
 use crate::sas;
 
 /// A device as an operator describes it.
@@ -45,13 +48,13 @@ fn tpm_keys(tpm: &Members<'_>) -> Result<(EndorsementKey, Option<StorageRootKey>
     Ok((tpm.required("endorsementKey", endorsement_key)?, storage_root_key))
 }
 
-/// Writes `{"outcome", "enrollment"?, "reason"?, "presented", "considered", "omitted", "unfitCertificates"}`.
+/// Writes `{"outcome", "enrollment"?, "reason"?, "reasonCode"?, "advice"?, "presented", "considered", "omitted", "unfitCertificates"}`.
 pub fn explanation_json(explanation: &Explanation) -> Value {
     object(explanation).into_value()
 }
 
-/// Writes `{"attempts": [{"registrationId", "dateTimeUtc", "address"?, …explanation}]}`.
-pub fn attempts_json(attempts: &[Attempt]) -> Value {
+/// Writes `{"attempts": [{"registrationId", "dateTimeUtc", "address"?, …explanation}], "next"?}`.
+pub fn attempts_json(attempts: &[Attempt], next: Option<&str>) -> Value {
     let attempt = |attempt: &Attempt| {
         let mut json = object(&attempt.explanation);
         json.put("registrationId", attempt.registration_id.as_str())
@@ -60,7 +63,7 @@ pub fn attempts_json(attempts: &[Attempt]) -> Value {
         json.into_value()
     };
     let mut json = Object::default();
-    json.put("attempts", attempts.iter().map(attempt).collect::<Vec<_>>());
+    json.put("attempts", attempts.iter().map(attempt).collect::<Vec<_>>()).put_some("next", next);
     json.into_value()
 }
 
@@ -74,7 +77,11 @@ fn object(explanation: &Explanation) -> Object {
             json.put("outcome", "disabled").put("enrollment", enrollment_json(enrollment))
         }
         Admission::Challenged => json.put("outcome", "challenged"),
-        Admission::Refused { reason } => json.put("outcome", "refused").put("reason", reason.as_str()),
+        Admission::Refused { reason, code } => json
+            .put("outcome", "refused")
+            .put("reason", reason.as_str())
+            .put_some("reasonCode", code.map(RefusalReason::name))
+            .put_some("advice", code.map(refusal_advice)),
     };
     json.put("presented", explanation.presented.clone())
         .put("considered", explanation.considered.iter().map(considered_json).collect::<Vec<_>>())

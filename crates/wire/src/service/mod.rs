@@ -4,6 +4,7 @@
 //! are ignored, null and the empty string mean absent. Writing is exact: absent members are omitted, and words are
 //! spelled like the hosted service's, because some clients compare them byte by byte.
 
+mod advice;
 mod attestation;
 mod bulk;
 mod ca_certificate;
@@ -27,6 +28,7 @@ mod usage;
 mod version;
 mod webhook;
 
+pub use advice::{failure_advice, refusal_advice};
 pub use attestation::{Secrets, group_mechanism_json, individual_mechanism_json};
 pub use bulk::{
     BulkError, BulkItems, UnreadableItem, bulk_result_json, parse_group_bulk, parse_individual_bulk,

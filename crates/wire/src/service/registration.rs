@@ -2,11 +2,11 @@
 
 use model::{
     Cleanup, CleanupHold, Decision, DecisionResult, Instance, KeyStanding, PendingStep, Registration, Status,
-    Tries,
+    Tries, WebhookReply,
 };
 use serde_json::{Map, Value, json};
 
-use super::keys::key_standing_json;
+use super::{advice::failure_advice, keys::key_standing_json};
 use crate::device::{failure_code, registration_state};
 
 /// Writes a registration for a listing: its state, the key of the enrollment that the device used (`attestationKey`),
@@ -69,6 +69,9 @@ pub fn explained_registration_json(
     if !cleanups.is_empty() {
         shown["cleanups"] = Value::Array(cleanups);
     }
+    if let Status::Failed { failure, .. } = &registration.status {
+        shown["advice"] = json!(failure_advice(failure.reason));
+    }
     shown["explanation"] = json!(sentences);
     shown["decisions"] = registration.decisions.iter().rev().map(decision_json).collect();
     shown
@@ -106,8 +109,14 @@ fn decision_json(decision: &Decision) -> Value {
         "outcome": outcome,
         "errorCode": failure.map(|failure| failure_code(failure.reason)),
         "errorMessage": failure.map(|failure| &failure.message),
+        "advice": failure.map(|failure| failure_advice(failure.reason)),
+        "webhookReply": decision.webhook.as_ref().map(webhook_reply_json),
         "endedDateTimeUtc": end.map(|end| end.at.to_string()),
     })
+}
+
+fn webhook_reply_json(reply: &WebhookReply) -> Value {
+    json!({"dateTimeUtc": reply.at.to_string(), "status": reply.status, "body": reply.body})
 }
 
 fn tries_json(tries: &Tries) -> Map<String, Value> {

@@ -109,7 +109,7 @@ impl Server {
     }
 
     pub async fn ask(&self, settings: WebhookSettings) -> WebhookOutcome {
-        client(settings).ask(&instance("0neA"), &self.request()).await
+        client(settings).ask(&instance("0neA"), &self.request()).await.outcome
     }
 }
 

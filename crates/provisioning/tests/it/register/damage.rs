@@ -9,8 +9,8 @@ use provisioning::{
     Error, RecordKind,
     attest::Evidence,
     ports::{
-        Attempts, Change, Cleanups, Damage as _, DamagedRecord, Enrollments, Instances, PageRequest,
-        Registrations, StoreError,
+        AttemptQuery, Attempts, Change, Cleanups, Damage as _, DamagedRecord, Enrollments, Instances,
+        PageRequest, Registrations, StoreError,
     },
     register::RegisterOutcome,
 };
@@ -241,7 +241,9 @@ impl Scene {
                 (page.items.iter().map(|it| it.residue.hub_device.key().into_owned()).collect(), page.damaged)
             }
             "attempts" => {
-                let page = store.attempts(&scope, &sample::registration_id("own-1")).await.unwrap();
+                let registration_id = Some(sample::registration_id("own-1"));
+                let query = AttemptQuery { registration_id, page: all };
+                let page = store.attempts(&scope, query).await.unwrap();
                 assert_eq!(page.items.len(), 2, "one of three is damaged");
                 (Vec::new(), page.damaged)
             }

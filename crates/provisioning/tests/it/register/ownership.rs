@@ -155,7 +155,7 @@ async fn first_come_refuses_a_move_between_groups() {
     let device = DeviceDescription { scope: None, registration_id, evidence: of_group(30) };
     let explained = world.provisioning.explain(&*world.instance(SCOPE).await, &device).await.unwrap();
     assert_eq!(explained.considered.len(), 2, "{explained:?}");
-    let model::Admission::Refused { reason } = explained.outcome else { panic!("{explained:?}") };
+    let model::Admission::Refused { reason, .. } = explained.outcome else { panic!("{explained:?}") };
     assert!(reason.contains("the enrollment group a"), "{reason}");
 }
 

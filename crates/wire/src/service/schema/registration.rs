@@ -1,5 +1,6 @@
 //! Schemas of registrations, of the decisions that led to them, of cleanups, and of explanations.
 
+use model::RefusalReason;
 use serde_json::{Value, json};
 
 use super::{
@@ -80,6 +81,7 @@ fn tries() -> Value {
 fn explained() -> Value {
     let members = json!({
         "cleanups": array(reference("Cleanup")),
+        "advice": described(text(), "What to do next, if the registration failed."),
         "explanation": described(array(text()), "The decisions as sentences, latest first."),
         "decisions": array(reference("Decision")),
     });
@@ -96,6 +98,8 @@ fn decision() -> Value {
         object(&["table"], json!({"table": text()})),
         object(&["region"], json!({"region": text()})),
     ]});
+    let reply = json!({"dateTimeUtc": time(), "status": count(), "body": text()});
+    let webhook_reply = object(&["dateTimeUtc", "status", "body"], reply);
     let because = ["hash", "nearest", "nearEnough", "named", "onlyHub", "webhook", "stays"];
     let members = json!({
         "dateTimeUtc": time(),
@@ -113,6 +117,8 @@ fn decision() -> Value {
         "outcome": words(["pending", "assigned", "failed", "cancelled"]),
         "errorCode": nullable(json!({"type": "integer"})),
         "errorMessage": nullable(text()),
+        "advice": nullable(text()),
+        "webhookReply": nullable(webhook_reply),
         "endedDateTimeUtc": nullable(time()),
     });
     let names: Vec<&str> = members.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
@@ -177,6 +183,8 @@ fn explanation() -> Value {
         "outcome": words(["admitted", "disabled", "challenged", "refused"]),
         "enrollment": reference("EnrollmentReference"),
         "reason": text(),
+        "reasonCode": words(RefusalReason::ALL.iter().map(|reason| reason.name())),
+        "advice": described(text(), "What to do next."),
         "presented": array(text()),
         "considered": array(considered),
         "omitted": described(count(), "Further enrollments that were considered."),
@@ -188,5 +196,6 @@ fn explanation() -> Value {
 fn attempts() -> Value {
     let members = json!({"registrationId": text(), "dateTimeUtc": time(), "address": text()});
     let attempt = extended("Explanation", &["registrationId", "dateTimeUtc"], members);
-    object(&["attempts"], json!({"attempts": array(attempt)}))
+    let next = described(text(), "The position after the page; absent on the last one.");
+    object(&["attempts"], json!({"attempts": array(attempt), "next": next}))
 }

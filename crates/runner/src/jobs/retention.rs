@@ -1,0 +1,46 @@
+//! Deletes entries of the change log, and refused attempts, that need not be kept.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use model::LeaseToken;
+use provisioning::{Error, Provisioning, ports::LogLimits};
+use tokio::time::sleep;
+
+use super::LeasedTask;
+
+/// Between two searches for old entries.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Between two portions, so that other writes come in between.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Trims the change log and the refused attempts. It may be repeated, and so needs no fence.
+pub(crate) struct RetentionJob {
+    pub(crate) provisioning: Arc<Provisioning>,
+    pub(crate) change_log: LogLimits,
+    pub(crate) attempts_days: u32,
+}
+
+impl RetentionJob {
+    /// Deletes a portion, and returns whether there is more.
+    async fn trim(&self) -> Result<bool, Error> {
+        self.provisioning.trim_attempts(self.attempts_days).await?;
+        self.provisioning.trim_log(self.change_log).await
+    }
+}
+
+#[async_trait]
+impl LeasedTask for RetentionJob {
+    async fn run(&self, _fence: LeaseToken) {
+        let mut failing = false;
+        loop {
+            let trimmed = self.trim().await;
+            if let (Err(error), false) = (&trimmed, failing) {
+                tracing::warn!(%error, "old entries of the change log, or old attempts, could not be deleted");
+            }
+            failing = trimmed.is_err();
+            sleep(if trimmed.unwrap_or(false) { PAUSE } else { INTERVAL }).await;
+        }
+    }
+}
