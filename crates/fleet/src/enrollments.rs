@@ -47,7 +47,15 @@ impl EnrollmentKind {
         }
     }
 
-    fn collection(self) -> &'static str {
+    /// Returns the name of the JSON member that holds several.
+    pub(crate) fn list_member(self) -> &'static str {
+        match self {
+            EnrollmentKind::Individual => "enrollments",
+            EnrollmentKind::Group => "enrollmentGroups",
+        }
+    }
+
+    pub(crate) fn collection(self) -> &'static str {
         match self {
             EnrollmentKind::Individual => "/enrollments",
             EnrollmentKind::Group => "/enrollmentGroups",

@@ -32,14 +32,23 @@ impl ServiceClient {
         let mut continuation = None;
         while listing.more && listing.items.len() < limit {
             let size = PAGE_ITEMS.min(limit - listing.items.len());
-            let page = self.page(&request, size, continuation.as_deref()).await?;
+            let page = self.page_of(&request, size, continuation.as_deref()).await?;
             listing.items.extend(page.items);
             (listing.more, continuation) = (page.continuation.is_some(), page.continuation);
         }
         Ok(listing)
     }
 
-    async fn page(
+    /// Reads a page of the usual size.
+    pub(crate) async fn page(
+        &mut self,
+        request: &Request<'_>,
+        continuation: Option<&str>,
+    ) -> Result<Page, OperatorError> {
+        self.page_of(request, PAGE_ITEMS, continuation).await
+    }
+
+    async fn page_of(
         &mut self,
         request: &Request<'_>,
         limit: usize,
@@ -59,8 +68,11 @@ impl ServiceClient {
     }
 }
 
-struct Page {
-    items: Vec<Value>,
+/// A page of a collection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The items in the form of the service API.
+    pub items: Vec<Value>,
     /// The token of the next page, if there is one.
-    continuation: Option<String>,
+    pub continuation: Option<String>,
 }

@@ -30,9 +30,15 @@ impl Progress {
 
     /// Counts one step.
     pub fn step(&mut self) {
-        self.done += 1;
-        self.bar.inc(1);
-        if self.bar.is_hidden() && is_worth_a_line(self.done, self.total) {
+        self.advance(1);
+    }
+
+    /// Counts several steps.
+    pub fn advance(&mut self, steps: u64) {
+        let before = self.done;
+        self.done += steps;
+        self.bar.inc(steps);
+        if self.bar.is_hidden() && is_worth_a_line(before, self.done, self.total) {
             // Standard error may be closed.
             let _ = writeln!(io::stderr(), "{}: {} of {}", self.label, self.done, self.total);
         }
@@ -44,9 +50,10 @@ impl Progress {
     }
 }
 
-/// Returns whether the step gets a line: the last one does, and one in each tenth of the total.
-fn is_worth_a_line(done: u64, total: u64) -> bool {
-    done == total || done.is_multiple_of((total / LINES).max(1))
+/// Returns whether steps get a line: the last one does, and one in each tenth of the total.
+fn is_worth_a_line(before: u64, done: u64, total: u64) -> bool {
+    let tenth = (total / LINES).max(1);
+    before < done && (done == total || done / tenth > before / tenth)
 }
 
 #[cfg(test)]
@@ -56,7 +63,11 @@ mod tests {
     #[test]
     fn about_ten_lines_are_written_for_any_total() {
         for (total, lines) in [(1, 1), (3, 3), (10, 10), (1000, 10), (1005, 11)] {
-            assert_eq!((1..=total).filter(|done| is_worth_a_line(*done, total)).count(), lines, "{total}");
+            assert_eq!(
+                (1..=total).filter(|done| is_worth_a_line(done - 1, *done, total)).count(),
+                lines,
+                "{total}"
+            );
         }
     }
 }

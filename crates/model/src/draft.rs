@@ -117,3 +117,14 @@ pub enum BulkItem<D, I> {
     /// Delete a record.
     Delete(I),
 }
+
+/// What an operator asks of an import of enrollments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportRule {
+    /// Replaces enrollments that exist with other settings, instead of refusing those items.
+    pub replaces: bool,
+    /// Generates the symmetric keys of new enrollments that have none, instead of refusing those items.
+    pub generates_keys: bool,
+    /// Changes nothing.
+    pub is_dry_run: bool,
+}

@@ -75,7 +75,7 @@ pub use device_spec::{
     TwinSpec,
 };
 pub use draft::{
-    BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch,
+    BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch, ImportRule,
     IndividualAttestationDraft, IndividualDraft, KeysDraft, RegistrationIdsDraft,
 };
 pub use enrollment::{

@@ -14,6 +14,6 @@ mod runner;
 mod shares;
 
 pub use assignments::{AssignmentRunner, RunLimits};
-pub use jobs::{ExpiringCount, ExpiringCounts, JobPorts};
+pub use jobs::{ExpiringCount, ExpiringCounts, JobPorts, Retention};
 pub use lease::LeaseTimes;
 pub use runner::{Runner, RunnerLimits};

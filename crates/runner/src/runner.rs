@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AssignmentRunner, ExpiringCounts, JobPorts, RunLimits,
-    jobs::{ChangeLogJob, CleanupJob, ExpiryJob, LeasedJob, LeasedTask, RevocationListJob, flush_refusals},
+    jobs::{CleanupJob, ExpiryJob, LeasedJob, LeasedTask, RetentionJob, RevocationListJob, flush_refusals},
     lease::{LeaseKeeper, LeaseTimes},
     reconciler::Reconciler,
 };
@@ -67,11 +67,7 @@ impl Runner {
         let verbs = || Arc::clone(&self.provisioning);
         let lists = RevocationListJob { provisioning: verbs(), source: ports.lists };
         let expiry = ExpiryJob { provisioning: verbs(), counts: self.expiring.clone() };
-        let retention = RetentionJob {
-            provisioning: verbs(),
-            change_log: ports.change_log,
-            attempts_days: ports.attempts_days,
-        };
+        let retention = RetentionJob { provisioning: verbs(), retention: ports.retention };
         self.with_job(Job::RevocationLists, lists)
             .with_job(Job::Expiry, expiry)
             .with_job(Job::ChangeLog, retention)

@@ -14,9 +14,9 @@ use model::{HubName, Instance, SymmetricKey};
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, Transport, tls};
 use provisioning::{
     Provisioning,
-    ports::{AssignmentRuns, Clock, Entropy, Hubs, LogLimits, RunnerId, Store},
+    ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
 };
-use runner::{JobPorts, Runner, RunnerLimits};
+use runner::{JobPorts, Retention, Runner, RunnerLimits};
 use service_api::ServiceApi;
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -59,10 +59,8 @@ pub struct Plan {
     pub timing: Timing,
     /// The limits of connections.
     pub limits: Limits,
-    /// The retention of the change log.
-    pub change_log: LogLimits,
-    /// The retention of refused attempts, in days.
-    pub attempts_days: u32,
+    /// How much is kept of the change log, and of refused attempts.
+    pub retention: Retention,
     /// The limits of the runner.
     pub runner: RunnerLimits,
 }
@@ -156,11 +154,7 @@ impl App {
             topology: watch.topology(),
         };
 
-        let jobs = JobPorts {
-            lists: Arc::new(RevocationListClient::default()),
-            change_log: plan.change_log,
-            attempts_days: plan.attempts_days,
-        };
+        let jobs = JobPorts { lists: Arc::new(RevocationListClient::default()), retention: plan.retention };
         let id = RunnerId::random(&*entropy);
         let runner =
             Runner::with_limits(Arc::clone(&provisioning), store.clone(), id, plan.runner).with_jobs(jobs);
@@ -371,8 +365,10 @@ impl Plan {
             webhook: config.webhook.settings()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
-            change_log: config.change_log.limits(),
-            attempts_days: config.attempts.keep_days,
+            retention: Retention {
+                change_log: config.change_log.limits(),
+                attempts_days: config.attempts.keep_days,
+            },
             runner: config.runner.limits(),
         })
     }

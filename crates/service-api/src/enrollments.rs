@@ -3,11 +3,11 @@
 use model::{IndividualEnrollment, RegistrationId};
 use provisioning::{
     Error,
-    enroll::{KeysReplaced, MAX_BULK_ITEMS, Written},
+    enroll::{ImportOutcome, KeysReplaced, MAX_BULK_ITEMS, MAX_IMPORT_ITEMS, Written},
 };
 use wire::service::{
-    BulkError, Secrets, StateShown, UnreadableItem, UnreadableMember, bulk_result_json, individual_json,
-    parse_key_selection,
+    BulkError, ImportBody, ImportCounts, Secrets, StateShown, UnreadableItem, UnreadableMember,
+    bulk_result_json, import_result_json, individual_json, parse_key_selection,
 };
 
 use crate::{
@@ -123,6 +123,52 @@ pub(crate) async fn bulk<R: Resource>(call: &Call) -> Answer {
     errors.sort_by_key(|(index, _)| *index);
     let errors: Vec<BulkError> = errors.into_iter().map(|(_, error)| error).collect();
     Ok(reply::warned(reply::ok(&bulk_result_json(R::ID_NAME, &errors)), &warnings))
+}
+
+/// Imports enrollments: those that are as their JSON says stay, so that an import can be repeated. Not part of the hosted
+/// service's API.
+pub(crate) async fn import<R: Resource>(call: &Call) -> Answer {
+    let ImportBody { items, rule } = R::parse_import(call.body())?;
+    if !(1..=MAX_IMPORT_ITEMS).contains(&items.len()) {
+        let count = items.len();
+        return Err(Failure::Argument(format!("an import takes 1 to {MAX_IMPORT_ITEMS} items, not {count}")));
+    }
+    let (mut indexes, mut drafts, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(draft) => {
+                indexes.push(index);
+                drafts.push(draft);
+            }
+            Err(unreadable) => errors.push((index, unreadable_item(unreadable))),
+        }
+    }
+    let mut counts = ImportCounts::default();
+    if !drafts.is_empty() {
+        let (instance, by) = (call.instance(), call.actor());
+        let outcomes = call.verbs().import_enrollments::<R>(instance, by, drafts, rule).await?;
+        for (index, (id, outcome)) in indexes.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(ImportOutcome::Created) => counts.created += 1,
+                Ok(ImportOutcome::Replaced) => counts.replaced += 1,
+                Ok(ImportOutcome::Unchanged) => counts.unchanged += 1,
+                Err(error) => {
+                    let (code, message) = code_and_message(&error);
+                    errors.push((index, BulkError { id: id.to_string(), code, message }));
+                }
+            }
+        }
+    }
+    errors.sort_by_key(|(index, _)| *index);
+    Ok(reply::ok(&import_result_json(R::ID_NAME, counts, &errors)))
+}
+
+/// Lists enrollments with their keys and certificates, as an import takes them. Not part of the hosted service's API.
+pub(crate) async fn export<R: Resource>(call: &Call) -> Answer {
+    let request = call.page(R::COLLECTION)?;
+    let limit = request.limit;
+    let page = call.verbs().query_enrollments::<R>(call.instance(), request).await?;
+    Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(Secrets::Exported)))
 }
 
 /// Returns the warnings about an enrollment that an item of a bulk operation wrote, as one entry with its ID, so that the

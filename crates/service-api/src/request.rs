@@ -22,6 +22,9 @@ use crate::{
 /// The maximum length of a request body with a revocation list: the longest list in base64, with line breaks.
 pub const MAX_LIST_BODY_BYTES: usize = Crl::MAX_BYTES / 2 * 3;
 
+/// The maximum length of the body of an import: a hundred enrollments of 10 KB.
+pub(crate) const MAX_IMPORT_BODY_BYTES: usize = 1024 * 1024;
+
 /// The number of bytes beyond the limit that are read and discarded, so that the client receives the reply instead of a
 /// broken connection.
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;

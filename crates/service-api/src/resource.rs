@@ -6,7 +6,7 @@ use model::{
 };
 use provisioning::enroll::Enrollment;
 use serde_json::Value;
-use wire::service::{self, BodyError, BulkItems, Collection, Secrets, StateShown};
+use wire::service::{self, BodyError, BulkItems, Collection, ImportBody, Secrets, StateShown};
 
 /// A kind of enrollments, as JSON.
 pub(crate) trait Resource: Enrollment {
@@ -18,6 +18,7 @@ pub(crate) trait Resource: Enrollment {
     fn parse_id(text: &str) -> Result<Self::Id, IdError>;
     fn parse_draft(body: &[u8]) -> Result<Self::Draft, BodyError>;
     fn parse_bulk(body: &[u8]) -> Result<BulkItems<Self::Draft, Self::Id>, BodyError>;
+    fn parse_import(body: &[u8]) -> Result<ImportBody<Self::Draft>, BodyError>;
     fn json(&self, secrets: Secrets) -> Value;
     fn mechanism_json(&self) -> Value;
 }
@@ -36,6 +37,10 @@ impl Resource for IndividualEnrollment {
 
     fn parse_bulk(body: &[u8]) -> Result<BulkItems<IndividualDraft, RegistrationId>, BodyError> {
         service::parse_individual_bulk(body)
+    }
+
+    fn parse_import(body: &[u8]) -> Result<ImportBody<IndividualDraft>, BodyError> {
+        service::parse_individual_import(body)
     }
 
     fn json(&self, secrets: Secrets) -> Value {
@@ -61,6 +66,10 @@ impl Resource for EnrollmentGroup {
 
     fn parse_bulk(body: &[u8]) -> Result<BulkItems<GroupDraft, EnrollmentGroupId>, BodyError> {
         service::parse_group_bulk(body)
+    }
+
+    fn parse_import(body: &[u8]) -> Result<ImportBody<GroupDraft>, BodyError> {
+        service::parse_group_import(body)
     }
 
     fn json(&self, secrets: Secrets) -> Value {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use model::{Instance, WebhookRequest};
+use model::{Instance, Timestamp, WebhookReply, WebhookRequest};
 use provisioning::ports::{AllocationWebhook, WebhookCall, WebhookOutcome};
 
 /// A fake webhook, which returns the scripted outcomes in order, and is unavailable after the last one.
@@ -42,7 +42,12 @@ impl AllocationWebhook for FakeWebhook {
     async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookCall {
         let mut state = self.state();
         state.requests.push(request.clone());
-        let outcome = state.outcomes.pop_front();
-        outcome.unwrap_or_else(|| WebhookOutcome::Retry("no answer".to_owned())).into()
+        match state.outcomes.pop_front() {
+            Some(outcome) => {
+                let reply = WebhookReply::new(Timestamp::from_unix_seconds(0), 200, b"scripted");
+                WebhookCall { outcome, reply: Some(reply) }
+            }
+            None => WebhookOutcome::Retry("no answer".to_owned()).into(),
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! `muster enrollment`.
 
 mod create;
+mod export;
+mod import;
 mod keep;
 mod keys;
+mod passphrase;
 mod settings;
 mod update;
 
@@ -30,6 +33,8 @@ enum EnrollmentCommand {
     Disable(update::DisableArgs),
     Delete(keep::DeleteArgs),
     RotateKeys(keys::RotateKeysArgs),
+    Import(import::ImportArgs),
+    Export(export::ExportArgs),
 }
 
 /// Runs the command.
@@ -43,6 +48,8 @@ pub async fn run(args: EnrollmentArgs) -> anyhow::Result<ExitCode> {
         EnrollmentCommand::Disable(args) => update::disable(args).await,
         EnrollmentCommand::Delete(args) => keep::delete(args).await,
         EnrollmentCommand::RotateKeys(args) => keys::run(args).await,
+        EnrollmentCommand::Import(args) => import::run(args).await,
+        EnrollmentCommand::Export(args) => export::run(args).await,
     }
 }
 

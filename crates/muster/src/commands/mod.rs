@@ -14,6 +14,7 @@ mod listing;
 mod location;
 pub mod log;
 pub mod registration;
+mod sealed;
 pub mod serve;
 mod service;
 mod since;

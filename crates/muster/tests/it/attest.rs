@@ -153,6 +153,13 @@ async fn refused_attempts_are_stored_for_the_operator() {
     assert!(attempts.contains("refuses: the SAS token's signature fits neither key"), "{attempts}");
     let explained = explain(&world, &["--registration-id", "device-1"]).await;
     assert!(explained.stdout.contains("from 127.0.0.1: refused: the SAS token's signature"), "{explained:?}");
+    let found = world.muster(&["registration", "attempts"], &["--reason", "wrongKey", "--since", "1h"]).await;
+    assert!(found.stdout.contains("device-1") && found.stdout.contains("127.0.0.1"), "{found:?}");
+    let none = world.muster(&["registration", "attempts"], &["--reason", "revoked"]).await;
+    assert_eq!((none.code, none.stdout.trim()), (0, "no refused attempt is stored"));
+    let why = world.muster(&["why", "device-1"], &[]).await;
+    assert!(why.stdout.contains("attempt       refused from 127.0.0.1: wrongKey: "), "{why:?}");
+    assert!(why.last_line().starts_with("next: Compare the key of the device"), "{why:?}");
     let none = world.muster(&["registration", "attempts", "device-2"], &[]).await;
     assert_eq!((none.code, none.stdout.trim()), (0, "no refused attempt of device-2 is stored"));
     world.stop().await;

@@ -45,6 +45,8 @@ async fn every_command_has_an_example() {
         &["enrollment", "disable"],
         &["enrollment", "delete"],
         &["enrollment", "rotate-keys"],
+        &["enrollment", "import"],
+        &["enrollment", "export"],
         &["certificate", "upload"],
         &["certificate", "list"],
         &["certificate", "show"],

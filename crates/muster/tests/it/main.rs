@@ -14,6 +14,7 @@ mod fleet;
 mod full_disk;
 mod help;
 mod hostile_text;
+mod import;
 mod linked_hub;
 mod log;
 mod metrics;

@@ -38,6 +38,7 @@ pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item
         .env_remove("MUSTER_ENROLLMENT_GROUP_KEY")
         .env_remove("MUSTER_DEVICE_KEY")
         .env_remove("MUSTER_SAS_TOKEN")
+        .env_remove("MUSTER_PASSPHRASE")
         .kill_on_drop(true)
         .output()
         .await

@@ -46,6 +46,9 @@ pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
     /// Returns its version and dates.
     fn record(&self) -> &Record;
 
+    /// Returns the enrollment with this version and these dates.
+    fn with_record(self, record: Record) -> Self;
+
     /// Returns the symmetric keys that its devices attest by.
     fn symmetric_keys(&self) -> Option<&SymmetricKeyPair>;
 
@@ -100,6 +103,10 @@ impl Enrollment for IndividualEnrollment {
 
     fn record(&self) -> &Record {
         &self.record
+    }
+
+    fn with_record(self, record: Record) -> Self {
+        Self { record, ..self }
     }
 
     fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
@@ -172,6 +179,10 @@ impl Enrollment for EnrollmentGroup {
 
     fn record(&self) -> &Record {
         &self.record
+    }
+
+    fn with_record(self, record: Record) -> Self {
+        Self { record, ..self }
     }
 
     fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {

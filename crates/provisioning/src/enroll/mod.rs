@@ -6,6 +6,7 @@
 mod bulk;
 mod change;
 mod deletion;
+mod import;
 mod instance;
 mod keys;
 mod kind;
@@ -17,6 +18,7 @@ mod warnings;
 pub use bulk::{ChangedItem, MAX_BULK_ITEMS};
 pub use change::Written;
 pub use deletion::{EnrollmentChanges, ends_with_individual};
+pub use import::{ImportOutcome, ImportedItem, MAX_IMPORT_ITEMS};
 pub use instance::MAX_USAGE_DAYS;
 pub use keys::{KeysReplaced, UnchangedKeys};
 pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};

@@ -31,9 +31,16 @@ const AFTER_PANIC: Duration = Duration::from_secs(30);
 pub struct JobPorts {
     /// Fetches revocation lists.
     pub lists: Arc<dyn RevocationListSource>,
-    /// How much of the change log is kept.
+    /// How much is kept of what grows.
+    pub retention: Retention,
+}
+
+/// How much is kept of what grows without operators: the change log, and refused attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// How much of the change log.
     pub change_log: LogLimits,
-    /// How long refused attempts are kept, in days.
+    /// How long attempts, in days.
     pub attempts_days: u32,
 }
 

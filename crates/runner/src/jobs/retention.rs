@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use model::LeaseToken;
-use provisioning::{Error, Provisioning, ports::LogLimits};
+use provisioning::{Error, Provisioning};
 use tokio::time::sleep;
 
-use super::LeasedTask;
+use super::{LeasedTask, Retention};
 
 /// Between two searches for old entries.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -18,15 +18,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Trims the change log and the refused attempts. It may be repeated, and so needs no fence.
 pub(crate) struct RetentionJob {
     pub(crate) provisioning: Arc<Provisioning>,
-    pub(crate) change_log: LogLimits,
-    pub(crate) attempts_days: u32,
+    pub(crate) retention: Retention,
 }
 
 impl RetentionJob {
     /// Deletes a portion, and returns whether there is more.
     async fn trim(&self) -> Result<bool, Error> {
-        self.provisioning.trim_attempts(self.attempts_days).await?;
-        self.provisioning.trim_log(self.change_log).await
+        self.provisioning.trim_attempts(self.retention.attempts_days).await?;
+        self.provisioning.trim_log(self.retention.change_log).await
     }
 }
 

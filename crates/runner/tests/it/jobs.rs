@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use model::{CaCertificateDraft, CrlAddress, CrlAddresses, IfMatch, LogEntry};
+use model::{CaCertificateDraft, CrlAddress, CrlAddresses, IfMatch, LogEntry, RefusalReason};
 use provisioning::{
     ports::{Change, ChangeLog, Clock, Commit, Commits, Expect, LogLimits, LogQuery},
     register::EarlyRefusal,
@@ -176,6 +176,7 @@ async fn a_refusal_at_one_process_shows_at_another() {
         registration_id: id.clone(),
         address: None,
         certificates: [].into(),
+        code: RefusalReason::NoCertificate,
         reason: "no certificate".into(),
     };
     one.provisioning.buffer_early_refusal(&instance, refusal).await.unwrap();

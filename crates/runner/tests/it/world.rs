@@ -22,7 +22,7 @@ use provisioning::{
         Leases, LogLimits, Registrations, RunnerId, StoreError, Unknown, Usage,
     },
 };
-use runner::{JobPorts, Runner, RunnerLimits};
+use runner::{JobPorts, Retention, Runner, RunnerLimits};
 use store::{EmbeddedStore, SystemClock};
 use tempfile::TempDir;
 use testkit::{
@@ -157,8 +157,8 @@ impl World {
         let store = self.store.beside().unwrap();
         let leases = Arc::new(ProcessLeases { store, is_cut_off: AtomicBool::new(false) });
         let provisioning = self.verbs(number);
-        let (lists, change_log) = (self.lists.clone(), self.change_log);
-        let jobs = JobPorts { lists, change_log, attempts_days: 30 };
+        let retention = Retention { change_log: self.change_log, attempts_days: 30 };
+        let jobs = JobPorts { lists: self.lists.clone(), retention };
         let id = RunnerId::random(&SeededEntropy::new(number));
         let runner = Runner::with_limits(Arc::clone(&provisioning), leases.clone(), id, limits);
         let runner = Arc::new(runner.with_jobs(jobs));

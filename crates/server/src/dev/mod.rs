@@ -20,7 +20,7 @@ use model::{
 };
 use net::{CancellationToken, Limits};
 use provisioning::ports::{Change, Clock, Commit, Expect};
-use runner::RunnerLimits;
+use runner::{Retention, RunnerLimits};
 use tokio::task::JoinHandle;
 
 pub use info::{DevHub, DevInfo, DevPorts, SampleGroup};
@@ -107,8 +107,10 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         latency: LatencyConfig::default().sources()?,
         webhook: webhook_settings(&certificates.ca_file)?,
         timing: Timing::default(),
-        change_log: ChangeLogConfig::default().limits(),
-        attempts_days: AttemptsConfig::default().keep_days,
+        retention: Retention {
+            change_log: ChangeLogConfig::default().limits(),
+            attempts_days: AttemptsConfig::default().keep_days,
+        },
         runner: RunnerLimits::default(),
         limits: Limits::default(),
     })

@@ -7,7 +7,8 @@ use wire::service::MAX_PAGE_ITEMS;
 
 use crate::{
     assignments, certificates, change_log, enrollments, explain, latency, links, registrations,
-    request::MAX_LIST_BODY_BYTES, revocation, usage,
+    request::{MAX_IMPORT_BODY_BYTES, MAX_LIST_BODY_BYTES},
+    revocation, usage,
 };
 
 use super::{Handler, ParameterKind, QueryParameter, Route, Verb};
@@ -73,6 +74,18 @@ pub(super) static ROUTES: &[Route] = &[
     .summary("Creates, replaces or deletes up to ten individual enrollments")
     .takes("BulkEnrollmentOperation")
     .replies("BulkEnrollmentOperationResult"),
+    post("/enrollments/import", "IndividualEnrollment_Import", WRITE, |call| {
+        Box::pin(enrollments::import::<IndividualEnrollment>(call))
+    })
+    .summary("Has up to a hundred individual enrollments become what their JSON says, and leaves those that are so already")
+    .takes("EnrollmentImport")
+    .replies("EnrollmentImportResult")
+    .max_body_bytes(MAX_IMPORT_BODY_BYTES),
+    post("/enrollments/export", "IndividualEnrollment_Export", WRITE, |call| {
+        Box::pin(enrollments::export::<IndividualEnrollment>(call))
+    })
+    .summary("Lists individual enrollments with their keys and certificates, as an import takes them")
+    .replies_pages_of("IndividualEnrollment"),
     get("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_Get", READ, |call| {
         Box::pin(enrollments::read::<EnrollmentGroup>(call))
     })
@@ -121,6 +134,18 @@ pub(super) static ROUTES: &[Route] = &[
     .summary("Creates, replaces or deletes up to ten enrollment groups")
     .takes("BulkEnrollmentGroupOperation")
     .replies("BulkEnrollmentGroupOperationResult"),
+    post("/enrollmentGroups/import", "EnrollmentGroup_Import", WRITE, |call| {
+        Box::pin(enrollments::import::<EnrollmentGroup>(call))
+    })
+    .summary("Has up to a hundred enrollment groups become what their JSON says, and leaves those that are so already")
+    .takes("EnrollmentGroupImport")
+    .replies("EnrollmentGroupImportResult")
+    .max_body_bytes(MAX_IMPORT_BODY_BYTES),
+    post("/enrollmentGroups/export", "EnrollmentGroup_Export", WRITE, |call| {
+        Box::pin(enrollments::export::<EnrollmentGroup>(call))
+    })
+    .summary("Lists enrollment groups with their keys and certificates, as an import takes them")
+    .replies_pages_of("EnrollmentGroup"),
     get("/registrations/{registrationId}", "DeviceRegistrationState_Get", SEE, |call| {
         Box::pin(registrations::read(call))
     })

@@ -29,6 +29,13 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         (_, pattern) if pattern.contains("ertificates") => ("ca-1", Value::Null),
         ("POST", "/enrollments") => ("", bulk("enrollments", individual("dev-1"))),
         ("POST", "/enrollmentGroups") => ("", bulk("enrollmentGroups", group("group-1"))),
+        ("POST", "/enrollments/import") => {
+            ("", json!({"enrollments": [individual("dev-1")], "generateKeys": true}))
+        }
+        ("POST", "/enrollmentGroups/import") => {
+            ("", json!({"enrollmentGroups": [group("group-1")], "generateKeys": true}))
+        }
+        ("POST", "/enrollments/export" | "/enrollmentGroups/export") => ("", Value::Null),
         ("PUT", "/linkedHubs/{hubName}") => ("far.example", json!({"connectionString": FAR})),
         ("PUT", "/allocationPolicy") => ("", json!({"allocationPolicy": "static"})),
         ("GET", "/allocationPolicy" | "/latency" | "/linkedHubs") => ("", Value::Null),
@@ -119,7 +126,11 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
             }
             ("POST", "/cleanups/confirm") => reply.deleted(),
             ("PUT", _) => assert_eq!(reply.status, 200, "created in its own instance: {reply:?}"),
+            (_, "/enrollments/import" | "/enrollmentGroups/import") => {
+                assert_eq!(reply.ok()["created"], 1, "in its own instance: {reply:?}");
+            }
             (_, "/enrollments/query" | "/enrollmentGroups/query")
+            | (_, "/enrollments/export" | "/enrollmentGroups/export")
             | ("GET", "/registrations" | "/cleanups") => assert_eq!(reply.ok(), json!([])),
             ("POST", "/enrollments" | "/enrollmentGroups") => {
                 assert_eq!(reply.ok()["isSuccessful"], false, "{reply:?}");

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod access;
+mod attempts;
 mod bulk;
 mod certificates;
 mod change_log;
@@ -10,6 +11,7 @@ mod damage;
 mod documented;
 mod enrollments;
 mod explain;
+mod import;
 mod isolation;
 mod keys;
 mod latency;

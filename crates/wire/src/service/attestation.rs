@@ -1,7 +1,7 @@
 //! Attestation mechanisms: `AttestationMechanism`.
 
 use model::{
-    CaReference, EndorsementKey, GroupAttestation, GroupAttestationDraft, GroupCertificates,
+    CaReference, Certificate, EndorsementKey, GroupAttestation, GroupAttestationDraft, GroupCertificates,
     IndividualAttestation, IndividualAttestationDraft, IndividualCertificates, KeysDraft, Pair,
     StorageRootKey, SymmetricKey, SymmetricKeyPair, TpmAttestation,
 };
@@ -15,6 +15,8 @@ use super::{
 /// Whether symmetric keys are included in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
+    /// In exports, which also have the certificates themselves.
+    Exported,
     /// In replies to writes and to requests for the attestation mechanism.
     Shown,
     /// In all other replies.
@@ -126,7 +128,7 @@ pub fn individual_mechanism_json(attestation: &IndividualAttestation, secrets: S
         IndividualAttestation::SymmetricKey(pair) => keys_json(pair, secrets),
         IndividualAttestation::Tpm(tpm) => mechanism_json("tpm", Some(tpm_json(tpm))),
         IndividualAttestation::X509(IndividualCertificates::Client(pair)) => {
-            x509_json("clientCertificates", certificate::pair_json(pair))
+            x509_json("clientCertificates", certificates_json(pair, secrets))
         }
         IndividualAttestation::X509(IndividualCertificates::CaReferences(names)) => {
             x509_json("caReferences", references_json(names))
@@ -139,7 +141,7 @@ pub fn group_mechanism_json(attestation: &GroupAttestation, secrets: Secrets) ->
     match attestation {
         GroupAttestation::SymmetricKey(pair) => keys_json(pair, secrets),
         GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
-            x509_json("signingCertificates", certificate::pair_json(pair))
+            x509_json("signingCertificates", certificates_json(pair, secrets))
         }
         GroupAttestation::X509(GroupCertificates::CaReferences(names)) => {
             x509_json("caReferences", references_json(names))
@@ -159,8 +161,15 @@ fn x509_json(name: &str, member: Value) -> Value {
     mechanism_json("x509", Some(x509.into_value()))
 }
 
+fn certificates_json(pair: &Pair<Certificate>, secrets: Secrets) -> Value {
+    match secrets {
+        Secrets::Exported => certificate::whole_pair_json(pair),
+        Secrets::Shown | Secrets::Hidden => certificate::pair_json(pair),
+    }
+}
+
 fn keys_json(pair: &SymmetricKeyPair, secrets: Secrets) -> Value {
-    let shown = (secrets == Secrets::Shown).then(|| {
+    let shown = (secrets != Secrets::Hidden).then(|| {
         let mut keys = Object::default();
         keys.put("primaryKey", pair.primary.to_base64()).put("secondaryKey", pair.secondary.to_base64());
         keys.into_value()

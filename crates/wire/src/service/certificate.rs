@@ -1,5 +1,6 @@
 //! Certificates: accepted in three encodings, and returned only as the information in them.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use certpath::Sha256Thumbprint;
 use model::{Certificate, CertificateDraft, CertificateInfo, Pair, Timestamp};
 use serde_json::Value;
@@ -30,6 +31,18 @@ pub(super) fn pair_json(pair: &Pair<Certificate>) -> Value {
     let slot = |certificate: &Certificate| {
         let mut slot = Object::default();
         slot.put("info", info_json(certificate.info()));
+        slot.into_value()
+    };
+    let mut json = Object::default();
+    json.put_some("primary", pair.primary().map(slot)).put_some("secondary", pair.secondary().map(slot));
+    json.into_value()
+}
+
+/// Writes `{primary: {certificate}, secondary?: {certificate}}` for exports, in base64 of DER.
+pub(super) fn whole_pair_json(pair: &Pair<Certificate>) -> Value {
+    let slot = |certificate: &Certificate| {
+        let mut slot = Object::default();
+        slot.put("certificate", STANDARD.encode(certificate.der()));
         slot.into_value()
     };
     let mut json = Object::default();

@@ -104,7 +104,10 @@ async fn every_status_has_its_meaning() {
     ];
     for (status, body, expected) in cases {
         let server = Server::answering(status, body);
-        assert_eq!(server.ask(server.settings()).await, expected, "{status} {body}");
+        let call = client(server.settings()).ask(&instance("0neA"), &server.request()).await;
+        assert_eq!(call.outcome, expected, "{status} {body}");
+        let reply = call.reply.map(|reply| (reply.status, reply.body));
+        assert_eq!(reply, Some((status, body.to_owned())), "operators see what it replied");
     }
 }
 
@@ -112,17 +115,17 @@ async fn every_status_has_its_meaning() {
 async fn a_webhook_that_cannot_be_reached_is_asked_again() {
     let server = Server::answering(200, "{}");
     let other = Server::answering(200, "{}");
-    let outcome = client(other.settings()).ask(&instance("0neA"), &server.request()).await;
+    let outcome = client(other.settings()).ask(&instance("0neA"), &server.request()).await.outcome;
     assert!(matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("TLS")), "{outcome:?}");
 
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let outcome = {
         let request = request(&format!("https://127.0.0.1:{closed}/"));
-        client(server.settings()).ask(&instance("0neA"), &request).await
+        client(server.settings()).ask(&instance("0neA"), &request).await.outcome
     };
     assert!(matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("connect")), "{outcome:?}");
 
-    let outcome = client(WebhookSettings::new(None)).ask(&instance("0neA"), &server.request()).await;
+    let outcome = client(WebhookSettings::new(None)).ask(&instance("0neA"), &server.request()).await.outcome;
     assert!(matches!(outcome, WebhookOutcome::Failed(_)), "{outcome:?}");
 }
 
@@ -164,12 +167,12 @@ async fn a_slow_webhook_delays_no_other() {
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (client, request) = (client.clone(), slow.request());
-        waiting.spawn(async move { client.ask(&instance("0neA"), &request).await });
+        waiting.spawn(async move { client.ask(&instance("0neA"), &request).await.outcome });
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     let began = Instant::now();
     for _ in 0..5 {
-        let outcome = client.ask(&instance("0neA"), &quick.request()).await;
+        let outcome = client.ask(&instance("0neA"), &quick.request()).await.outcome;
         assert_eq!(outcome, WebhookOutcome::Answer(WebhookAnswer::default()));
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -182,13 +185,13 @@ async fn connections_are_kept_and_a_closed_one_is_replaced() {
     let server = Server::answering(200, "{}");
     let client = client(server.settings());
     for _ in 0..3 {
-        let outcome = client.ask(&instance("0neA"), &server.request()).await;
+        let outcome = client.ask(&instance("0neA"), &server.request()).await.outcome;
         assert_eq!(outcome, WebhookOutcome::Answer(WebhookAnswer::default()));
     }
     let peers = server.peers();
     assert!(peers.len() == 3 && peers.iter().all(|peer| *peer == peers[0]), "{peers:?}");
 
     let again = server.restarted().await;
-    let outcome = client.ask(&instance("0neA"), &again.request()).await;
+    let outcome = client.ask(&instance("0neA"), &again.request()).await.outcome;
     assert_eq!(outcome, WebhookOutcome::Answer(WebhookAnswer::default()));
 }

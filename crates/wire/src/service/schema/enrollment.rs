@@ -41,6 +41,10 @@ pub(super) fn schemas() -> Schemas {
         ),
         ("BulkEnrollmentOperation", bulk("enrollments", "IndividualEnrollment")),
         ("BulkEnrollmentGroupOperation", bulk("enrollmentGroups", "EnrollmentGroup")),
+        ("EnrollmentImport", import("enrollments", "IndividualEnrollment")),
+        ("EnrollmentGroupImport", import("enrollmentGroups", "EnrollmentGroup")),
+        ("EnrollmentImportResult", import_result("registrationId")),
+        ("EnrollmentGroupImportResult", import_result("enrollmentGroupId")),
         ("BulkEnrollmentOperationResult", bulk_result("registrationId")),
         ("BulkEnrollmentGroupOperationResult", bulk_result("enrollmentGroupId")),
         ("KeySelection", object(&["keys"], json!({"keys": words(["primary", "secondary", "both"])}))),
@@ -183,6 +187,28 @@ fn bulk(list: &str, item: &str) -> Value {
     let items = json!({"type": "array", "minItems": 1, "maxItems": 10, "items": reference(item)});
     let modes = words(["create", "update", "updateIfMatchETag", "delete"]);
     object(&["mode", list], json!({"mode": modes, list: items}))
+}
+
+fn import(list: &str, item: &str) -> Value {
+    let mut members = json!({
+        "replace": described(flag(), "Whether to replace enrollments that exist with other settings."),
+        "generateKeys": described(flag(), "Whether to generate keys of new enrollments that have none."),
+        "dryRun": described(flag(), "Whether to change nothing."),
+    });
+    members[list] = array(reference(item));
+    object(&[list], members)
+}
+
+fn import_result(id_name: &str) -> Value {
+    let mut error = json!({
+        "index": described(count(), "Of the item, from 0."),
+        "errorCode": {"type": "integer"},
+        "errorStatus": text(),
+    });
+    error[id_name] = text();
+    let errors = array(object(&["index", id_name, "errorCode", "errorStatus"], error));
+    let members = json!({"created": count(), "replaced": count(), "unchanged": count(), "errors": errors});
+    object(&["created", "replaced", "unchanged", "errors"], members)
 }
 
 fn bulk_result(id_name: &str) -> Value {

@@ -104,14 +104,16 @@ fn a_page_of_the_change_log_equals_the_golden_file() {
 #[test]
 fn written_enrollments_parse_back_to_the_same_settings() {
     let full = full_individual();
-    for secrets in [Secrets::Shown, Secrets::Hidden] {
+    for secrets in [Secrets::Exported, Secrets::Shown, Secrets::Hidden] {
         let json = individual_json(&full, StateShown::Yes(Some(&registration())), secrets).to_string();
         let draft = parse_individual(json.as_bytes()).unwrap();
         assert_eq!(draft.settings, full.settings);
         assert_eq!(draft.device_id, full.device_id);
         assert_eq!(draft.device_information, full.device_information);
         let keys = match secrets {
-            Secrets::Shown => KeysDraft { primary: Some(keys().primary), secondary: Some(keys().secondary) },
+            Secrets::Exported | Secrets::Shown => {
+                KeysDraft { primary: Some(keys().primary), secondary: Some(keys().secondary) }
+            }
             Secrets::Hidden => KeysDraft::default(),
         };
         assert_eq!(draft.attestation, IndividualAttestationDraft::SymmetricKey(keys));
@@ -124,6 +126,9 @@ fn a_returned_certificate_parses_back_as_one_to_keep() {
     let draft = parse_group(group_json(&signing, Secrets::Shown).to_string().as_bytes()).unwrap();
     let kept = CertificateDraft::Kept(Some(certificate().thumbprint().clone()));
     assert_eq!(draft.attestation, GroupAttestationDraft::SigningCertificates(both(kept)));
+    let draft = parse_group(group_json(&signing, Secrets::Exported).to_string().as_bytes()).unwrap();
+    let given = CertificateDraft::Given(certificate());
+    assert_eq!(draft.attestation, GroupAttestationDraft::SigningCertificates(both(given)));
 }
 
 #[test]

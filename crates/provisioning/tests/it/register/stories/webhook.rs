@@ -45,6 +45,7 @@ async fn the_webhook_chooses_and_hands_over_a_payload() {
     assert_eq!(registration.payload, Some(RawJson::from(&json!({"line": 4}))));
     let decision = registration.decisions.latest().unwrap();
     assert_eq!(decision.chosen.as_ref().map(|chosen| chosen.because), Some(Because::Webhook));
+    assert_eq!(decision.webhook.as_ref().map(|reply| reply.status), Some(200));
     assert_eq!(decision.outcome.end().map(|end| &end.result), Some(&DecisionResult::Assigned));
     assert_eq!(world.counted(SCOPE).await, (1, 0));
     let [asked] = &world.webhook.requests()[..] else { panic!("asked more than once") };
@@ -88,6 +89,8 @@ async fn a_webhook_that_refuses_fails_the_registration() {
         let failed = world.register(&device).await;
         let Status::Failed { failure, current: None } = &failed.status else { panic!("{failed:?}") };
         assert_eq!(failure.reason, reason);
+        let reply = failed.decisions.latest().and_then(|decision| decision.webhook.as_ref());
+        assert_eq!(reply.map(|reply| reply.body.as_str()), Some("scripted"), "operators see the reply");
     }
     assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
 }

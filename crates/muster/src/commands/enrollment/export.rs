@@ -1,0 +1,102 @@
+//! `muster enrollment export`.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use fleet::{EnrollmentKind, ServiceClient};
+
+use super::passphrase::PassphraseArgs;
+use crate::{
+    commands::{sealed::SealedWriter, service::ServiceArgs},
+    output,
+};
+
+/// Export all enrollments of an instance with their keys and certificates.
+///
+/// The file is sealed with a passphrase, unless --plain is given. `muster enrollment import` reads it back, also into another
+/// instance: so enrollments move to another machine. Within a plain file, each line is an enrollment as JSON, the groups first.
+/// The service logs that keys were read.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster enrollment export backup.sealed --dev .muster --passphrase-file passphrase.txt
+  MUSTER_PASSPHRASE=… muster enrollment export backup.sealed --connection-string 'HostName=…' --ca ca.pem
+  muster enrollment export enrollments.jsonl --dev .muster --plain")]
+pub struct ExportArgs {
+    /// The file, which must not exist.
+    file: PathBuf,
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Write keys and certificates in clear.
+    #[arg(long, conflicts_with = "passphrase_file")]
+    plain: bool,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
+    let passphrase = if args.plain { None } else { args.passphrase.read()? };
+    if passphrase.is_none() && !args.plain {
+        bail!("an export has keys: set MUSTER_PASSPHRASE or --passphrase-file, or give --plain");
+    }
+    let mut client = args.service.client()?;
+    let context = || format!("cannot write {}", args.file.display());
+    let file = BufWriter::new(create(&args.file).with_context(context)?);
+    let count = match &passphrase {
+        Some(passphrase) => {
+            let mut writer = SealedWriter::new(file, passphrase).with_context(context)?;
+            let count = write_all(&mut client, &mut writer).await?;
+            persist(writer.finish().with_context(context)?).with_context(context)?;
+            count
+        }
+        None => {
+            let mut writer = file;
+            let count = write_all(&mut client, &mut writer).await?;
+            persist(writer).with_context(context)?;
+            count
+        }
+    };
+    let how = if args.plain { "in clear" } else { "sealed" };
+    output::line(format_args!("exported {count} enrollments to {}, {how}", args.file.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes all enrollments, one on each line, and returns their number.
+async fn write_all(client: &mut ServiceClient, writer: &mut impl Write) -> anyhow::Result<u64> {
+    let mut count = 0;
+    for kind in [EnrollmentKind::Group, EnrollmentKind::Individual] {
+        let mut continuation = None;
+        loop {
+            let page = client.export_enrollments(kind, continuation.as_deref()).await?;
+            for enrollment in &page.items {
+                serde_json::to_writer(&mut *writer, enrollment)?;
+                writer.write_all(b"\n").context("cannot write the file")?;
+            }
+            count += page.items.len() as u64;
+            match page.continuation {
+                Some(next) => continuation = Some(next),
+                None => break,
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Creates a file that only its owner may read.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn persist(writer: BufWriter<File>) -> io::Result<()> {
+    writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}

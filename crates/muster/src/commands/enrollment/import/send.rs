@@ -1,0 +1,187 @@
+//! Sends enrollments in batches, several requests at a time.
+
+use std::{io::Read, sync::Arc, time::Duration};
+
+use fleet::{EnrollmentKind, ImportOptions, ImportReply, OperatorError, ServiceClient};
+use serde_json::Value;
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::{self, JoinHandle},
+    time::sleep,
+};
+
+use super::{Entry, FailedItem, FileFormat, Item, source};
+
+/// How often a request is repeated that the service could not execute, or that did not reach it. All tries together take about a
+/// minute, which covers a restart.
+const TRIES: u32 = 7;
+
+/// The pause after the first try; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Enrollments of one kind, about as many as one request may have.
+struct Batch {
+    kind: EnrollmentKind,
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+/// What is to be done.
+enum Task {
+    Import(Batch),
+    /// A line has no enrollment.
+    Note(FailedItem),
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Done {
+    /// What the service did.
+    pub reply: ImportReply,
+    /// The enrollments and lines that failed.
+    pub errors: Vec<FailedItem>,
+    /// How much of the file that was, in KiB.
+    pub kib: u64,
+}
+
+/// Batches on their way to the service. At most a few for each connection are in memory.
+pub struct Batches {
+    work: Option<mpsc::Sender<Task>>,
+    done: mpsc::Receiver<anyhow::Result<Done>>,
+}
+
+impl Batches {
+    /// Starts a task for each client.
+    pub fn start(clients: Vec<ServiceClient>, options: ImportOptions) -> Batches {
+        let (work, queue) = mpsc::channel(clients.len());
+        let (report, done) = mpsc::channel(clients.len());
+        let queue = Arc::new(Mutex::new(queue));
+        for client in clients {
+            let worker = Worker { client, options, report: report.clone() };
+            task::spawn(worker.run(Arc::clone(&queue)));
+        }
+        Batches { work: Some(work), done }
+    }
+
+    /// Reads the file in a thread of its own, as fast as its batches are sent.
+    pub fn read(
+        &mut self,
+        input: Box<dyn Read + Send>,
+        format: Option<FileFormat>,
+    ) -> JoinHandle<anyhow::Result<()>> {
+        let work = self.work.take();
+        task::spawn_blocking(move || match work {
+            Some(work) => read(input, format, &work),
+            None => Ok(()),
+        })
+    }
+
+    /// Waits for the next outcome; `None` after the last. An error ends the import.
+    pub async fn next(&mut self) -> Option<anyhow::Result<Done>> {
+        self.done.recv().await
+    }
+}
+
+/// Makes batches of the entries of a file. Ends early when nobody takes them any more.
+fn read(
+    input: Box<dyn Read + Send>,
+    format: Option<FileFormat>,
+    work: &mpsc::Sender<Task>,
+) -> anyhow::Result<()> {
+    let mut open = [EnrollmentKind::Group, EnrollmentKind::Individual].map(Batch::new);
+    source::read(input, format, &mut |entry| match entry {
+        Entry::Unreadable { line, problem } => {
+            let note = FailedItem { line, id: String::new(), code: None, text: problem };
+            work.blocking_send(Task::Note(note)).is_ok()
+        }
+        Entry::Item(item) => {
+            let bytes = item.enrollment.to_string().len() + 1;
+            let Some(batch) = open.iter_mut().find(|batch| batch.kind == item.kind) else { return true };
+            let is_sent = !batch.is_full_with(bytes)
+                || work.blocking_send(Task::Import(std::mem::replace(batch, Batch::new(item.kind)))).is_ok();
+            batch.bytes += bytes;
+            batch.items.push(item);
+            is_sent
+        }
+    })?;
+    for batch in open.into_iter().filter(|batch| !batch.items.is_empty()) {
+        if work.blocking_send(Task::Import(batch)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Batch {
+    fn new(kind: EnrollmentKind) -> Batch {
+        Batch { kind, items: Vec::new(), bytes: 0 }
+    }
+
+    /// Whether an item of this many bytes must go into the next batch. One that is too large for any is sent alone, and refused.
+    fn is_full_with(&self, bytes: usize) -> bool {
+        let is_full = self.items.len() == ServiceClient::IMPORT_LIMIT
+            || self.bytes + bytes > ServiceClient::IMPORT_BYTES;
+        is_full && !self.items.is_empty()
+    }
+}
+
+/// Sends batches over one connection.
+struct Worker {
+    client: ServiceClient,
+    options: ImportOptions,
+    report: mpsc::Sender<anyhow::Result<Done>>,
+}
+
+impl Worker {
+    async fn run(mut self, queue: Arc<Mutex<mpsc::Receiver<Task>>>) {
+        loop {
+            let next = queue.lock().await.recv().await;
+            let done = match next {
+                None => return,
+                Some(Task::Note(error)) => {
+                    Ok(Done { reply: ImportReply::default(), errors: vec![error], kib: 0 })
+                }
+                Some(Task::Import(batch)) => self.import(batch).await.map_err(anyhow::Error::from),
+            };
+            let is_over = done.is_err();
+            if self.report.send(done).await.is_err() || is_over {
+                return;
+            }
+        }
+    }
+
+    async fn import(&mut self, batch: Batch) -> Result<Done, OperatorError> {
+        let enrollments: Vec<Value> = batch.items.iter().map(|item| item.enrollment.clone()).collect();
+        let kib = batch.bytes as u64 / 1024;
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..TRIES {
+            match self.client.import_enrollments(batch.kind, &enrollments, self.options).await {
+                Err(error) if is_passing(&error) => {}
+                reply => return reply.map(|reply| done(reply, &batch.items, kib)),
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        let reply = self.client.import_enrollments(batch.kind, &enrollments, self.options).await?;
+        Ok(done(reply, &batch.items, kib))
+    }
+}
+
+/// Returns whether a later try may succeed. An import can be repeated, also one whose reply was lost.
+fn is_passing(error: &OperatorError) -> bool {
+    match error {
+        OperatorError::Transport(_) => true,
+        OperatorError::Refused(refusal) => refusal.status == 429 || refusal.status == 503,
+        _ => false,
+    }
+}
+
+fn done(mut reply: ImportReply, items: &[Item], kib: u64) -> Done {
+    let errors = std::mem::take(&mut reply.errors).into_iter().map(|error| FailedItem {
+        line: items.get(error.index).map_or(0, |item| item.line),
+        id: error.id,
+        code: Some(error.error_code),
+        text: error.error_status,
+    });
+    Done { errors: errors.collect(), reply, kib }
+}

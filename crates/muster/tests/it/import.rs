@@ -1,0 +1,121 @@
+//! `muster enrollment import` and `export`.
+
+use std::{fmt::Write as _, fs};
+
+use serde_json::{Value, json};
+
+use crate::program::{ProgramOutput, World};
+
+/// How many enrollments a file has whose import takes several requests.
+const MANY: usize = 2000;
+
+async fn import(world: &World, file: &str, more: &[&str]) -> ProgramOutput {
+    world.muster(&["enrollment", "import", file], more).await
+}
+
+fn totals(ended: &ProgramOutput) -> Value {
+    let mut totals = ended.json()["totals"].clone();
+    totals.as_object_mut().unwrap().retain(|_, count| *count != 0);
+    totals
+}
+
+/// A second run says that there is nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_can_be_repeated() {
+    let world = World::start().await;
+    let mut rows = "registrationId,primaryKey,secondaryKey,initialTwin.tags.number\n".to_owned();
+    let key = testkit::sample::key(7).to_base64();
+    for number in 0..MANY {
+        writeln!(rows, "device-{number},{key},{key},{number}").unwrap();
+    }
+    let file = world.write("devices.csv", &rows);
+    let dry = import(&world, &file, &["--dry-run", "--json"]).await;
+    assert_eq!((dry.code, totals(&dry)), (0, json!({"created": MANY})), "{dry:?}");
+    let first = import(&world, &file, &["--json"]).await;
+    assert_eq!((first.code, totals(&first)), (0, json!({"created": MANY})), "{first:?}");
+    let second = import(&world, &file, &[]).await;
+    assert_eq!(second.code, 0, "{second:?}");
+    assert!(
+        second.stdout.contains("0 created, 0 replaced, 2000 unchanged, 0 failed\nnothing to do"),
+        "{second:?}"
+    );
+    let shown = world.muster(&["enrollment", "show", "device-7"], &["--keys"]).await.json();
+    assert_eq!(shown["initialTwin"]["tags"]["number"], 7);
+    assert_eq!(shown["attestation"]["symmetricKey"]["primaryKey"], json!(key));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_in_a_file_with_its_line() {
+    let world = World::start().await;
+    let lines = [
+        json!({"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}}).to_string(),
+        "nonsense".to_owned(),
+        json!({"enrollmentGroupId": "line-1", "attestation": {"type": "none"}}).to_string(),
+        json!({"registrationId": "dev-2", "attestation": {"type": "symmetricKey"}}).to_string(),
+    ];
+    let file = world.write("devices.jsonl", &lines.join("\n"));
+    world.muster(&["enrollment", "create", "dev-2", "--symmetric-key"], &[]).await;
+    let ended = import(&world, &file, &[]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stdout.contains("0 created, 0 replaced, 1 unchanged, 3 failed"), "{ended:?}");
+    let errors = fs::read_to_string(format!("{file}.errors.jsonl")).unwrap();
+    let mut errors: Vec<Value> = errors.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    errors.sort_by_key(|error| error["line"].as_u64());
+    let found: Vec<_> = errors.iter().map(|error| (&error["line"], &error["id"], &error["code"])).collect();
+    let (code, none) = (json!(400_002), Value::Null);
+    let expected = [(json!(1), json!("dev-1")), (json!(2), Value::Null), (json!(3), json!("line-1"))];
+    let expected = [
+        (&expected[0].0, &expected[0].1, &code),
+        (&expected[1].0, &expected[1].1, &none),
+        (&expected[2].0, &expected[2].1, &code),
+    ];
+    assert_eq!(found, expected, "{errors:?}");
+
+    let wrong = import(&world, &file, &["--format", "json"]).await;
+    assert!(wrong.code == 1 && wrong.stderr.contains("not JSON from here on"), "{wrong:?}");
+    let absent = import(&world, "/nonexistent.csv", &[]).await;
+    assert!(absent.code == 1 && absent.stderr.contains("/nonexistent.csv"), "{absent:?}");
+    world.stop().await;
+}
+
+/// Enrollments move to another service in a sealed file, with all keys and certificates.
+#[tokio::test(flavor = "multi_thread")]
+async fn enrollments_move_in_a_sealed_file() {
+    let (world, other) = (World::start().await, World::start().await);
+    let ca = testkit::ca::Authority::root("Factory");
+    world.enroll_ca("factory", &ca).await;
+    world.muster(&["enrollment", "create", "dev-1", "--symmetric-key"], &[]).await;
+    let keys = async |world: &World| {
+        let shown = world.muster(&["enrollment", "show", "dev-1"], &["--keys"]).await.json();
+        shown["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap().to_owned()
+    };
+    let key = keys(&world).await;
+    let [passphrase, wrong] = ["correct horse battery\n", "another passphrase"].map(|text| {
+        let name = text.split(' ').next().unwrap();
+        world.write(name, text)
+    });
+    let file = world.dir().join("backup.sealed").to_str().unwrap().to_owned();
+    let export = ["enrollment", "export", &file];
+    let unsealed = world.muster(&export, &[]).await;
+    assert!(unsealed.code == 1 && unsealed.stderr.contains("--plain"), "{unsealed:?}");
+    let exported = world.muster(&export, &["--passphrase-file", &passphrase]).await;
+    assert_eq!((exported.code, exported.stdout.contains("sealed")), (0, true), "{exported:?}");
+    let content = fs::read(&file).unwrap();
+    let contains = |text: &str| content.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(!contains(&key) && !contains("dev-1"));
+
+    for passphrase in [&["--passphrase-file", wrong.as_str()][..], &[]] {
+        let refused = import(&other, &file, passphrase).await;
+        assert!(refused.code == 1 && refused.stderr.contains("passphrase"), "{refused:?}");
+    }
+    // The sample group of the emulator has another key in each.
+    let options = ["--passphrase-file", &passphrase, "--replace", "--json"];
+    let imported = import(&other, &file, &options).await;
+    assert_eq!((imported.code, totals(&imported)), (0, json!({"created": 2, "replaced": 1})), "{imported:?}");
+    assert_eq!(keys(&other).await, key);
+    let again = import(&other, &file, &options).await;
+    assert_eq!(totals(&again), json!({"unchanged": 3}), "{again:?}");
+    world.stop().await;
+    other.stop().await;
+}

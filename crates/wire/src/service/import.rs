@@ -1,0 +1,82 @@
+//! Imports of enrollments, an addition of Muster: enrollments become what their JSON says.
+
+use model::{GroupDraft, ImportRule, IndividualDraft};
+use serde_json::Value;
+
+use super::{
+    bulk::{BulkError, UnreadableItem},
+    group, individual,
+    members::{self, BodyError, Members, Object},
+};
+
+/// An import.
+pub struct ImportBody<D> {
+    /// The drafts, in order, of the items that can be parsed.
+    pub items: Vec<Result<D, UnreadableItem>>,
+    /// What to do with enrollments that exist.
+    pub rule: ImportRule,
+}
+
+/// Parses `{"enrollments": [IndividualEnrollment], "replace"?, "generateKeys"?, "dryRun"?}`.
+pub fn parse_individual_import(body: &[u8]) -> Result<ImportBody<IndividualDraft>, BodyError> {
+    parse(body, ("enrollments", "registrationId"), individual::read)
+}
+
+/// Parses `{"enrollmentGroups": [EnrollmentGroup], "replace"?, "generateKeys"?, "dryRun"?}`.
+pub fn parse_group_import(body: &[u8]) -> Result<ImportBody<GroupDraft>, BodyError> {
+    parse(body, ("enrollmentGroups", "enrollmentGroupId"), group::read)
+}
+
+fn parse<D>(
+    body: &[u8],
+    (list, id_name): (&str, &str),
+    read: impl Fn(&Members<'_>) -> Result<D, BodyError>,
+) -> Result<ImportBody<D>, BodyError> {
+    let body = members::parse_json(body)?;
+    let body = Members::of_body(&body)?;
+    let flag = |name| Ok::<_, BodyError>(body.flag(name)?.unwrap_or(false));
+    let rule = ImportRule {
+        replaces: flag("replace")?,
+        generates_keys: flag("generateKeys")?,
+        is_dry_run: flag("dryRun")?,
+    };
+    let item = |members: Result<Members<'_>, BodyError>| {
+        let unreadable =
+            |id: Option<&str>, error| UnreadableItem { id: id.unwrap_or_default().to_owned(), error };
+        let members = members.map_err(|error| unreadable(None, error))?;
+        let id = members.value(id_name).and_then(Value::as_str);
+        read(&members).map_err(|error| unreadable(id, error))
+    };
+    let items = body.required(list, body.items(list)?)?;
+    Ok(ImportBody { items: items.into_iter().map(item).collect(), rule })
+}
+
+/// How many enrollments an import created, replaced and left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImportCounts {
+    /// Those that it created.
+    pub created: u64,
+    /// Those that it replaced.
+    pub replaced: u64,
+    /// Those that were as they should be.
+    pub unchanged: u64,
+}
+
+/// Writes `{"created", "replaced", "unchanged", "errors": [{"index", id_name, "errorCode", "errorStatus"}]}`; an index counts the
+/// items from 0.
+pub fn import_result_json(id_name: &str, counts: ImportCounts, errors: &[(usize, BulkError)]) -> Value {
+    let error = |(index, error): &(usize, BulkError)| {
+        let mut json = Object::default();
+        json.put("index", *index)
+            .put(id_name, error.id.as_str())
+            .put("errorCode", error.code)
+            .put("errorStatus", error.message.as_str());
+        json.into_value()
+    };
+    let mut json = Object::default();
+    json.put("created", counts.created)
+        .put("replaced", counts.replaced)
+        .put("unchanged", counts.unchanged)
+        .put("errors", errors.iter().map(error).collect::<Vec<_>>());
+    json.into_value()
+}
