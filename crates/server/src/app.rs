@@ -17,7 +17,7 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
 };
 use runner::{JobPorts, Retention, Runner, RunnerLimits};
-use service_api::ServiceApi;
+use service_api::{AuditSink, ServiceApi};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
@@ -63,6 +63,8 @@ pub struct Plan {
     pub retention: Retention,
     /// The limits of the runner.
     pub runner: RunnerLimits,
+    /// Where calls of operators are recorded.
+    pub audit: Arc<dyn AuditSink>,
 }
 
 /// Bound listeners. They are bound first, so that a port in use is reported before a database is opened.
@@ -163,7 +165,7 @@ impl App {
         let device_api =
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
         let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy);
-        let service = service_api::router(service_api);
+        let service = service_api::router(service_api.with_audit(plan.audit));
         let router = web::router(device_api.router(), service, runner.assignments().clone());
         let limiter = ConnectionLimiter::new(capped(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
@@ -370,6 +372,7 @@ impl Plan {
                 attempts_days: config.attempts.keep_days,
             },
             runner: config.runner.limits(),
+            audit: Arc::new(config.audit.open()?),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Configuration and wiring of the server, and the emulator. Contains no decisions of the domain.
 
 pub mod app;
+mod audit;
 mod compute;
 pub mod config;
 mod continuity;

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use axum::body::Body;
 use http::{Method, Request};
-use model::{IdScope, PolicyName};
+use model::{IdScope, PolicyName, Timestamp};
 use tracing::field::display;
 
 use crate::{
+    ServiceApi,
     access::{self, Granted},
     error::Failure,
     route::Route,
@@ -16,6 +17,61 @@ use crate::{
 /// The target of the log lines about changes. `audit=info` in a log filter keeps them, whatever else it drops.
 pub const AUDIT: &str = "audit";
 
+/// Records operators' calls beside the log. Must not wait.
+pub trait AuditSink: Send + Sync {
+    /// Records a call.
+    fn record(&self, entry: &AuditEntry<'_>);
+}
+
+/// A call that changed something, read keys, or was refused. It has no secrets: neither bodies nor queries.
+#[derive(Debug, Clone)]
+pub struct AuditEntry<'a> {
+    /// When it ended.
+    pub at: Timestamp,
+    /// The instance, if the host name named one.
+    pub instance: Option<&'a IdScope>,
+    /// The operator, if the credential was accepted.
+    pub actor: Option<&'a str>,
+    /// The address of the caller, if known.
+    pub address: Option<IpAddr>,
+    /// The name of the operation, if the path has one.
+    pub operation: Option<&'a str>,
+    /// The method.
+    pub method: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// The outcome.
+    pub outcome: AuditOutcome<'a>,
+}
+
+/// The outcome of a call.
+#[derive(Debug, Clone, Copy)]
+pub enum AuditOutcome<'a> {
+    /// It was done.
+    Done,
+    /// It was refused: the credential, the right, or the condition.
+    Refused {
+        /// The error code.
+        code: u32,
+        /// The reason, which may quote the caller.
+        reason: &'a str,
+        /// The ID that the caller got.
+        tracking_id: &'a str,
+    },
+}
+
+/// Records nothing.
+pub(crate) struct NoSink;
+
+impl AuditSink for NoSink {
+    fn record(&self, _: &AuditEntry<'_>) {}
+}
+
+/// Whether a code is one of a refusal: no credential or right, or a condition that is not met.
+fn is_refusal(code: u32) -> bool {
+    [401, 403, 412].contains(&(code / 1000))
+}
+
 /// The facts about a call for the log. They are added as they become known, so that a refusal names those that were known.
 pub(crate) struct CallRecord {
     method: Method,
@@ -23,6 +79,7 @@ pub(crate) struct CallRecord {
     from: Option<IpAddr>,
     scope: Option<IdScope>,
     policy: Option<PolicyName>,
+    operation: Option<&'static str>,
     is_audited: bool,
 }
 
@@ -35,6 +92,7 @@ impl CallRecord {
             from: access::address(request.extensions()),
             scope: None,
             policy: None,
+            operation: None,
             is_audited: false,
         }
     }
@@ -44,6 +102,24 @@ impl CallRecord {
         self.scope = Some(scope.clone());
     }
 
+    /// Adds the operation.
+    pub(crate) fn note_route(&mut self, route: &Route) {
+        self.operation = Some(route.name);
+    }
+
+    fn entry<'a>(&'a self, at: Timestamp, outcome: AuditOutcome<'a>) -> AuditEntry<'a> {
+        AuditEntry {
+            at,
+            instance: self.scope.as_ref(),
+            actor: self.policy.as_ref().map(PolicyName::as_str),
+            address: self.from,
+            operation: self.operation,
+            method: self.method.as_str(),
+            path: &self.path,
+            outcome,
+        }
+    }
+
     /// Adds the access policy, and whether the route belongs into the audit log.
     pub(crate) fn note_grant(&mut self, granted: &Granted, route: &Route) {
         self.policy = Some(granted.operator().name.clone());
@@ -51,10 +127,11 @@ impl CallRecord {
     }
 
     /// Writes the audit line of a successful call, if the route has one.
-    pub(crate) fn log_success(&self) {
+    pub(crate) fn log_success(&self, api: &ServiceApi) {
         if !self.is_audited {
             return;
         }
+        api.audit.record(&self.entry(api.clock.now(), AuditOutcome::Done));
         let scope = self.scope.as_ref().map(display);
         let policy = self.policy.as_ref().map(display);
         let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());
@@ -62,7 +139,12 @@ impl CallRecord {
     }
 
     /// Writes the line of a call that was refused or failed.
-    pub(crate) fn log_failure(&self, failure: &Failure, code: u32, tracking_id: &str) {
+    pub(crate) fn log_failure(&self, api: &ServiceApi, failure: &Failure, (code, tracking_id): (u32, &str)) {
+        if is_refusal(code) {
+            let reason = failure.to_string();
+            let outcome = AuditOutcome::Refused { code, reason: &reason, tracking_id };
+            api.audit.record(&self.entry(api.clock.now(), outcome));
+        }
         let scope = self.scope.as_ref().map(display);
         let policy = self.policy.as_ref().map(display);
         let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());

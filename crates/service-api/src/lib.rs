@@ -32,9 +32,13 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy},
 };
 
-use crate::{audit::CallRecord, request::Call, route::Answer};
+use crate::{
+    audit::{CallRecord, NoSink},
+    request::Call,
+    route::Answer,
+};
 
-pub use audit::AUDIT;
+pub use audit::{AUDIT, AuditEntry, AuditOutcome, AuditSink};
 pub use openapi::document as openapi_document;
 pub use request::MAX_LIST_BODY_BYTES;
 pub use route::{is_service_path, routes};
@@ -51,6 +55,7 @@ pub struct ServiceApi {
     runs: Arc<dyn AssignmentRuns>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    audit: Arc<dyn AuditSink>,
 }
 
 impl ServiceApi {
@@ -62,7 +67,12 @@ impl ServiceApi {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        ServiceApi { provisioning, runs, clock, entropy }
+        ServiceApi { provisioning, runs, clock, entropy, audit: Arc::new(NoSink) }
+    }
+
+    /// Records calls of operators here.
+    pub fn with_audit(self, audit: Arc<dyn AuditSink>) -> Self {
+        ServiceApi { audit, ..self }
     }
 }
 
@@ -76,7 +86,7 @@ async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Respon
     let mut record = CallRecord::new(&request);
     match answer(&api, request, &mut record).await {
         Ok(response) => {
-            record.log_success();
+            record.log_success(&api);
             response
         }
         Err(failure) => reply::failure(&failure, &api, &record),
@@ -87,6 +97,7 @@ async fn answer(api: &ServiceApi, request: Request<Body>, record: &mut CallRecor
     let (head, body) = request.into_parts();
     let target = route::parse(&head.method, head.uri.path())?;
     let route = target.route;
+    record.note_route(route);
     request::api_version(&head)?;
     let instance = access::instance(api, &head).await?;
     record.note_instance(&instance.id_scope);

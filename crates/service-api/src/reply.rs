@@ -86,7 +86,7 @@ pub(crate) fn page<T>(
 pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) -> Response {
     let (code, message) = failure.code_and_message();
     let tracking_id = tracking_id(api);
-    record.log_failure(failure, code, &tracking_id);
+    record.log_failure(api, failure, (code, &tracking_id));
     let body = ErrorBody::new(code, message, tracking_id, api.clock.now());
     let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, serde_json::to_string(&body).unwrap_or_default());

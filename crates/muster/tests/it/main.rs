@@ -3,6 +3,7 @@
 
 mod attest;
 mod audit;
+mod audit_trail;
 mod cert;
 mod certificate;
 mod demo;

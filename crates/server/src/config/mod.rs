@@ -1,5 +1,6 @@
 //! The configuration of `muster serve`: one TOML file. Unknown keys and invalid values are errors with their line.
 
+mod audit;
 mod hub;
 mod instance;
 mod latency;
@@ -21,6 +22,7 @@ use anyhow::{Context, bail};
 use provisioning::ports::LogLimits;
 use serde::Deserialize;
 
+pub use audit::AuditConfig;
 pub use hub::EmbeddedHubConfig;
 pub use instance::{AccessPolicyConfig, InstanceConfig};
 pub use latency::{LatencyConfig, LatencySources};
@@ -92,6 +94,9 @@ pub struct Config {
     /// The retention of refused attempts.
     #[serde(default)]
     pub attempts: AttemptsConfig,
+    /// The record of operators' calls.
+    #[serde(default)]
+    pub audit: AuditConfig,
     /// The runner.
     #[serde(default)]
     pub runner: RunnerConfig,
@@ -312,9 +317,10 @@ mod tests {
     }
 
     /// Settings whose default is none, or follows from another setting. Their lines are examples.
-    const WITHOUT_DEFAULT: [&str; 17] = [
+    const WITHOUT_DEFAULT: [&str; 19] = [
         "ca",
         "epoch_file",
+        "file",
         "geoip",
         "https",
         "hubs",
@@ -328,6 +334,7 @@ mod tests {
         "provisioning",
         "signing_key",
         "store",
+        "syslog",
         "unproven",
         "webhook_key",
     ];
@@ -400,6 +407,8 @@ mod tests {
             ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
             ("# takeover_secs = 20", "takeover_secs = 9", "10 to 600"),
             ("[attempts]\n# 1 to 3650\n# keep_days = 30", "[attempts]\nkeep_days = 0", "1 to 3650"),
+            ("# refused_per_minute = 120", "refused_per_minute = 0", "1 to 100000"),
+            ("# syslog = \"udp://127.0.0.1:514\"", "syslog = \"127.0.0.1\"", "is not udp://HOST:PORT"),
             ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];
         for (right, wrong, expected) in cases {

@@ -8,6 +8,7 @@ mod state;
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -28,7 +29,7 @@ pub use ports::PortChoice;
 
 use crate::{
     app::{App, HubPlan, Plan},
-    config::{AttemptsConfig, ChangeLogConfig, LatencyConfig},
+    config::{AttemptsConfig, AuditConfig, ChangeLogConfig, LatencyConfig},
     ports::SystemClock,
     reconcile::by_configuration,
     server_certificates::ServerCertificates,
@@ -112,6 +113,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
             attempts_days: AttemptsConfig::default().keep_days,
         },
         runner: RunnerLimits::default(),
+        audit: Arc::new(AuditConfig::default().open()?),
         limits: Limits::default(),
     })
     .await?;

@@ -1,0 +1,66 @@
+//! The audit trail: what operators did, and what was refused to them.
+
+use std::{fs, path::Path, time::Duration};
+
+use ::fleet::{EnrollmentKind, ServiceClient, Trust};
+use serde_json::Value;
+use wire::sas::ConnectionString;
+
+use crate::serve::{KEY, ServeFixture, enrollment};
+
+/// Waits for this many lines.
+async fn lines(path: &Path, count: usize) -> Vec<Value> {
+    let mut text = String::new();
+    for _ in 0..100 {
+        text = fs::read_to_string(path).unwrap();
+        if text.lines().count() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn changes_reads_of_keys_and_refusals_are_recorded_without_secrets() {
+    let fixture = ServeFixture::new();
+    let path = fixture.folder().join("audit.jsonl");
+    fixture.append(&format!("[audit]\nfile = {:?}\nrefused_per_minute = 2\n", path.display().to_string()));
+    let mut service = fixture.start().await;
+    let mut operator = fixture.service("127.0.0.1");
+    operator.create_enrollment(&enrollment("dev-1")).await.unwrap();
+    operator.enrollment("dev-1").await.unwrap();
+    operator.attestation(EnrollmentKind::Individual, "dev-1").await.unwrap();
+    let kind = (EnrollmentKind::Individual, "dev-1");
+    operator.put_enrollment(kind, &enrollment("dev-1"), Some("\"stale\"")).await.unwrap_err();
+
+    let port = fixture.endpoint("0neAAAAAAAA").https_port;
+    let key = testkit::sample::key(9).to_base64();
+    let wrong = format!("HostName=127.0.0.1:{port};SharedAccessKeyName=owner;SharedAccessKey={key}");
+    let trust = Trust::from_pem(fixture.ca_pem.as_bytes()).unwrap();
+    let mut stranger = ServiceClient::new(&ConnectionString::parse(&wrong).unwrap(), port, trust).unwrap();
+    for _ in 0..5 {
+        stranger.delete_enrollment(EnrollmentKind::Individual, "dev-1").await.unwrap_err();
+    }
+    operator.delete_enrollment(EnrollmentKind::Individual, "dev-1").await.unwrap();
+
+    let found = lines(&path, 6).await;
+    let of = |name: &str| found.iter().filter_map(|line| line[name].as_str()).collect::<Vec<_>>();
+    assert_eq!(of("outcome"), ["done", "done", "refused", "refused", "omitted", "done"], "{found:?}");
+    let operations = [
+        "IndividualEnrollment_CreateOrUpdate",
+        "IndividualEnrollment_GetAttestationMechanism",
+        "IndividualEnrollment_CreateOrUpdate",
+        "IndividualEnrollment_Delete",
+        "IndividualEnrollment_Delete",
+    ];
+    assert_eq!(of("operation"), operations, "{found:?}");
+    assert_eq!((&found[0]["actor"], &found[0]["address"]), (&"owner".into(), &"127.0.0.1".into()));
+    assert_eq!((&found[2]["code"], &found[2]["actor"]), (&412_000.into(), &"owner".into()));
+    assert_eq!((&found[3]["code"], &found[3]["actor"]), (&401_002.into(), &Value::Null));
+    assert_eq!(found[3]["trackingId"].as_str().map(str::len), Some(36));
+    assert_eq!((&found[4]["count"], &found[5]["instance"]), (&4.into(), &"0neAAAAAAAA".into()));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains(KEY) && !text.contains("sig="), "{text}");
+    service.kill().await.unwrap();
+}
