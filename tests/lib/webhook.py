@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import http.server
-import ipaddress
 import json
 import pathlib
 import ssl
 import tempfile
 import threading
 
+import dev_ca
 import documented
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
 
 VERIFY = documented.python("allocation.md", "is_from_muster")["is_from_muster"]
 
@@ -58,7 +52,7 @@ def serving(dev, *answers: tuple[int, dict]):
     """Serves a webhook on a free port until the context ends."""
     with tempfile.TemporaryDirectory() as directory:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*_identity(dev, pathlib.Path(directory)))
+        context.load_cert_chain(*dev_ca.issue(dev, pathlib.Path(directory), "127.0.0.1"))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         url = f"https://127.0.0.1:{server.server_port}/choose?code=secret"
@@ -87,31 +81,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Logs nothing; failures show the requests."""
-
-
-def _identity(dev, directory: pathlib.Path) -> tuple[str, str]:
-    ca = x509.load_pem_x509_certificate(dev.ca_pem.encode())
-    ca_key = serialization.load_pem_private_key((dev.directory / "ca.key").read_bytes(), None)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.timezone.utc)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "webhook")]))
-        .issuer_name(ca.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    chain, key_file = directory / "webhook.pem", directory / "webhook.key"
-    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return str(chain), str(key_file)

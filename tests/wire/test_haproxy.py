@@ -7,8 +7,6 @@ import http.client
 import json
 import pathlib
 import re
-import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -16,6 +14,7 @@ import time
 import endpoint
 import muster_dev
 import pki
+import processes
 import pytest
 import sas
 
@@ -26,7 +25,6 @@ FRONTENDS = {"send-proxy": 18551, "send-proxy-v2": 18552}
 # TLS ends here, with a suite that Muster does not have.
 ENDING, CBC = 18553, "ECDHE-RSA-AES128-SHA256"
 CLIENT = "127.0.0.9"
-START_SECONDS = 60
 # Several health checks by each server line.
 CHECKED_SECONDS = 2
 
@@ -74,11 +72,6 @@ defaults
 """
 
 
-def haproxy() -> str:
-    """The program, which Debian does not put on every user's path."""
-    return shutil.which("haproxy") or "/usr/sbin/haproxy"
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """Muster with its log in a file, and HAProxy in front."""
@@ -98,33 +91,12 @@ def served(tmp_path_factory):
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((directory / "log").open("w"))
         command = [str(muster_dev.binary()), "serve", "--config", "muster.toml", "--log", "info"]
-        stack.enter_context(running(command, directory, log))
-        wait_for(METRICS)
-        stack.enter_context(running([haproxy(), "-db", "-f", "haproxy.cfg"], directory, subprocess.DEVNULL))
+        stack.enter_context(processes.running(command, directory, log))
+        processes.wait_for(METRICS)
+        stack.enter_context(processes.running([processes.haproxy(), "-db", "-f", "haproxy.cfg"], directory, subprocess.DEVNULL))
         for port in (*FRONTENDS.values(), ENDING):
-            wait_for(port)
+            processes.wait_for(port)
         yield directory / "log"
-
-
-@contextlib.contextmanager
-def running(command, directory, log):
-    """Runs a program until the end of the tests."""
-    process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=START_SECONDS)
-
-
-def wait_for(port: int) -> None:
-    """Waits until the port has a listener."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        assert time.monotonic() < deadline, f"no listener on {port}"
-        time.sleep(0.1)
 
 
 def refused_registration(port: int, source: str) -> int:
