@@ -97,7 +97,10 @@ pub(crate) fn code_and_message(error: &Error) -> (u32, String) {
         Error::NotFound(kind) => 404_000 + number_of(*kind),
         Error::Damaged(record) => {
             let code = 500_000 + number_of(record.kind);
-            return (code, format!("{record}. Delete it, or restore it: muster store check --help"));
+            return (
+                code,
+                format!("{record}. Delete it, or restore it from a backup; `muster store check` finds all"),
+            );
         }
         Error::Exists(RecordKind::EnrollmentGroup) => 409_202,
         Error::Exists(_) => 409_201,

@@ -61,9 +61,9 @@ impl DamageLog {
                 record.kind = %kind,
                 record.id = ?id,
                 reason,
-                "a stored record is damaged; delete it, or restore it: muster store check --help"
+                "a stored record is damaged; delete it, or restore it from a backup; `muster store check` finds all"
             ),
-            MAX_LOGGED => tracing::error!("more stored records are damaged: muster store check names them"),
+            MAX_LOGGED => tracing::error!("more stored records are damaged: `muster store check` names them"),
             _ => {}
         }
     }

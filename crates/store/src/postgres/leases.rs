@@ -10,7 +10,7 @@ use model::LeaseToken;
 use provisioning::ports::{Lease, LeaseName, Leases, RunnerId, StoreError};
 use tokio_postgres::{Error, Row};
 
-use super::Postgres;
+use super::{Postgres, queries::Queries};
 use crate::broken;
 
 #[async_trait]
@@ -21,32 +21,13 @@ impl Leases for Postgres {
         holder: &RunnerId,
         time: Duration,
     ) -> Result<Option<Lease>, StoreError> {
-        let (key, owner, millis) = (name.to_string(), holder.to_string(), millis(time));
-        let lease = |row: Row| {
-            let token = LeaseToken::new(row.try_get::<_, i64>(0).map_err(broken)?.cast_unsigned());
-            Ok(Some(Lease { name: name.clone(), holder: holder.clone(), token, left: time }))
-        };
-        if let Some(own) = self.lease_queries.query_opt(CLAIM_OWN, &[&key, &owner, &millis]).await? {
-            return lease(own);
-        }
-        // Tokens are not used up by those that ask for a lease which another holder has.
-        if self.lease_queries.query_opt(IS_HELD, &[&key]).await?.is_some() {
-            return Ok(None);
-        }
-        let token: Option<Row> = self.lease_queries.query_opt(NEXT_TOKEN, &[]).await?;
-        let token: i64 = token.map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
-        self.lease_queries.query(REMOVE_ENDED, &[&key]).await?;
-        match self.lease_queries.query_opt(CLAIM, &[&token, &key, &owner, &millis]).await? {
-            Some(new) => lease(new),
-            None => match self.lease_queries.query_opt(CLAIM_OWN, &[&key, &owner, &millis]).await? {
-                Some(own) => lease(own),
-                None => Ok(None),
-            },
-        }
+        let token = claim(&self.lease_queries, &name.to_string(), &holder.to_string(), time).await?;
+        let lease = |token| Lease { name: name.clone(), holder: holder.clone(), token, left: time };
+        Ok(token.map(lease))
     }
 
     async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
-        self.lease_queries.query("DELETE FROM leases WHERE token = $1", &[&number(token)]).await.map(drop)
+        release(&self.lease_queries, token).await
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
@@ -55,6 +36,40 @@ impl Leases for Postgres {
         // A name of a newer program is nothing that this one could hold or take over.
         Ok(leases.map_err(broken)?.into_iter().flatten().collect())
     }
+}
+
+/// Claims the lease of this name for a holder, and returns its token; `None` while another holder has it.
+pub(super) async fn claim(
+    queries: &Queries,
+    name: &str,
+    holder: &str,
+    time: Duration,
+) -> Result<Option<LeaseToken>, StoreError> {
+    let millis = millis(time);
+    if let Some(own) = queries.query_opt(CLAIM_OWN, &[&name, &holder, &millis]).await? {
+        return token(&own).map(Some);
+    }
+    // Tokens are not used up by those that ask for a lease which another holder has.
+    if queries.query_opt(IS_HELD, &[&name]).await?.is_some() {
+        return Ok(None);
+    }
+    let next: Option<Row> = queries.query_opt(NEXT_TOKEN, &[]).await?;
+    let next: i64 = next.map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
+    queries.query(REMOVE_ENDED, &[&name]).await?;
+    let new = match queries.query_opt(CLAIM, &[&next, &name, &holder, &millis]).await? {
+        Some(new) => Some(new),
+        None => queries.query_opt(CLAIM_OWN, &[&name, &holder, &millis]).await?,
+    };
+    new.map(|row| token(&row)).transpose()
+}
+
+/// Ends a lease, if its token is current.
+pub(super) async fn release(queries: &Queries, token: LeaseToken) -> Result<(), StoreError> {
+    queries.query("DELETE FROM leases WHERE token = $1", &[&number(token)]).await.map(drop)
+}
+
+fn token(row: &Row) -> Result<LeaseToken, StoreError> {
+    Ok(LeaseToken::new(row.try_get::<_, i64>(0).map_err(broken)?.cast_unsigned()))
 }
 
 fn listed(row: &Row) -> Result<Option<Lease>, Error> {

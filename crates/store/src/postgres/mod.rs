@@ -14,6 +14,7 @@ mod import;
 mod lane;
 mod leases;
 mod log;
+mod migrate;
 mod open;
 mod queries;
 mod reader;
@@ -22,6 +23,7 @@ mod schema;
 mod session;
 mod settings;
 mod transaction;
+mod unfinished_copy;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -35,7 +37,7 @@ use tokio_postgres::Row;
 
 pub use self::{
     open::{ConnectError, PostgresStore},
-    schema::SchemaError,
+    schema::{Schema, SchemaError},
     settings::{Settings, SettingsError},
 };
 use crate::{

@@ -10,9 +10,10 @@ use super::{
     lane::LaneQueue,
     queries::{ANSWER_TIMEOUT, LEASE_TIMEOUT, Queries},
     reader::Readers,
-    schema::{self, SchemaError},
+    schema::{Schema, SchemaError},
     session::{Failure, Session},
     settings::Settings,
+    unfinished_copy::unfinished_copy,
 };
 use crate::SealedStore;
 
@@ -42,37 +43,48 @@ pub enum ConnectError {
 impl PostgresStore {
     /// Opens the store in a database that has its tables; `None` and nothing is created if it has none.
     pub async fn look(settings: Settings, sealer: Sealer) -> Result<Option<PostgresStore>, ConnectError> {
-        let database = Database::new(settings);
-        match database.has_tables().await? {
-            true => database.open(sealer).await.map(Some),
-            false => Ok(None),
+        let database = Database::new(settings, Schema::default());
+        if !database.has_tables().await? {
+            return Ok(None);
         }
+        database.open_complete(sealer).await.map(Some)
     }
 
     /// Returns whether a database has the tables of a store.
     pub async fn exists(settings: Settings) -> Result<bool, ConnectError> {
-        Database::new(settings).has_tables().await
+        Database::new(settings, Schema::default()).has_tables().await
     }
 
-    /// Opens the store in a database; the tables are created when they are missing. Its documents are sealed with this key
-    /// from then on. Reads the instances with their configurations. Fails at once when the database cannot be reached.
+    /// Opens the store in a database; the tables are created when it has none. Its documents are sealed with this key from then
+    /// on. Reads the instances with their configurations. Fails at once when the database cannot be reached, and when its tables
+    /// are of another release or its records are not all there.
     pub async fn connect(settings: Settings, sealer: Sealer) -> Result<PostgresStore, ConnectError> {
-        let database = Database::new(settings);
+        let database = Database::new(settings, Schema::default());
         database.create_tables().await?;
-        database.open(sealer).await
+        database.open_complete(sealer).await
+    }
+
+    /// Brings the tables to the last of these versions, and creates them when there are none. Nodes of the release before may
+    /// serve from them, and several processes may do so at the same time.
+    pub async fn migrate(settings: Settings, schema: Schema) -> Result<(), ConnectError> {
+        let database = Database::new(settings, schema);
+        database.create_tables().await?;
+        database.migrate().await
     }
 }
 
 /// A database that is not open yet.
-struct Database {
-    settings: Arc<Settings>,
-    queries: Arc<Queries>,
+pub(super) struct Database {
+    pub(super) settings: Arc<Settings>,
+    pub(super) queries: Arc<Queries>,
+    pub(super) schema: Schema,
 }
 
 impl Database {
-    fn new(settings: Settings) -> Database {
+    pub(super) fn new(settings: Settings, schema: Schema) -> Database {
         let settings = Arc::new(settings);
-        Database { queries: Arc::new(Queries::new(Arc::clone(&settings), ANSWER_TIMEOUT)), settings }
+        let queries = Arc::new(Queries::new(Arc::clone(&settings), ANSWER_TIMEOUT));
+        Database { settings, queries, schema }
     }
 
     async fn has_tables(&self) -> Result<bool, ConnectError> {
@@ -80,15 +92,26 @@ impl Database {
         Ok(found.map_err(|error| self.error(error.into()))?.is_some())
     }
 
-    async fn create_tables(&self) -> Result<(), ConnectError> {
+    pub(super) async fn create_tables(&self) -> Result<(), ConnectError> {
         let session = self.session().await?;
-        schema::create(&session).await.map_err(|failure| self.error(failure))
+        self.schema.create(&session).await.map_err(|failure| self.error(failure))
     }
 
-    async fn open(self, sealer: Sealer) -> Result<PostgresStore, ConnectError> {
+    /// Opens the store, unless records of a copy may be missing.
+    async fn open_complete(self, sealer: Sealer) -> Result<PostgresStore, ConnectError> {
+        let queries = Arc::clone(&self.queries);
+        let store = self.open(sealer).await?;
+        match unfinished_copy(&queries).await? {
+            Some(source) => Err(SchemaError::UnfinishedCopy(source).into()),
+            None => Ok(store),
+        }
+    }
+
+    pub(super) async fn open(self, sealer: Sealer) -> Result<PostgresStore, ConnectError> {
         let session = self.session().await?;
-        let writer = schema::check(&session, &sealer).await.map_err(|failure| self.error(failure))??;
-        let Database { settings, queries } = self;
+        let checked = self.schema.check(&session, &sealer).await;
+        let writer = checked.map_err(|failure| self.error(failure))??;
+        let Database { settings, queries, .. } = self;
         let lanes = (0..LANES).map(|_| LaneQueue::start(Arc::clone(&settings))).collect();
         let (readers, lease_queries) =
             (Readers::start(&settings, READERS), Arc::new(Queries::new(settings, LEASE_TIMEOUT)));
@@ -97,11 +120,11 @@ impl Database {
     }
 
     /// Connects, and fails at once when that is not possible.
-    async fn session(&self) -> Result<Arc<Session>, ConnectError> {
+    pub(super) async fn session(&self) -> Result<Arc<Session>, ConnectError> {
         self.queries.session().await.map_err(|failure| self.error(failure))
     }
 
-    fn error(&self, failure: Failure) -> ConnectError {
+    pub(super) fn error(&self, failure: Failure) -> ConnectError {
         match failure {
             Failure::Refused(error) => ConnectError::Content(error),
             Failure::Lost(reason) | Failure::Conflict(reason) => {

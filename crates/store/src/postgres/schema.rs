@@ -1,4 +1,4 @@
-//! The tables in the database, and their creation.
+//! The tables in the database: their versions, their creation, and whether a program can use those that it finds.
 //!
 //! SQL that PostgreSQL, CockroachDB and YugabyteDB share: no function, trigger or sequence, one DDL statement at a time. Keys
 //! are compared byte by byte, whatever the database's own collation is, because listings continue after a key.
@@ -7,9 +7,6 @@ use durable::Sealer;
 
 use super::session::{Failure, Pauses, Session};
 use crate::broken;
-
-/// The version of the tables that this program creates. It also works with the one before.
-const VERSION: i32 = 1;
 
 /// How often a statement is tried that may meet the same one of another process.
 const STATEMENT_TRIES: usize = 5;
@@ -21,33 +18,144 @@ const KEY_CHECK: &[u8] = b"key_check";
 pub enum SchemaError {
     /// It was written by a later release.
     #[error(
-        "the database has version {0} of the tables, and this program knows them up to version {VERSION}"
+        "the database has version {found} of the tables, and this program knows them up to version {known}"
     )]
-    Newer(i32),
+    Newer {
+        /// The version of the tables.
+        found: i32,
+        /// The last version that the program knows.
+        known: i32,
+    },
+    /// It was written by an earlier release.
+    #[error(
+        "the database has version {found} of the tables, and this program needs version {known}: run `muster store migrate`, \
+         while the nodes of the release before go on serving"
+    )]
+    Older {
+        /// The version of the tables.
+        found: i32,
+        /// The version that the program needs.
+        known: i32,
+    },
     /// The sealing key is not the one that its documents are sealed with.
     #[error(
         "the master key is not the one that this database was written with: copy the file of another node"
     )]
     WrongKey,
+    /// Records of this file are missing.
+    #[error(
+        "the copy of {0} into this database is not finished: repeat `muster store copy --from sqlite:{0}`, which continues it"
+    )]
+    UnfinishedCopy(String),
+    /// A copy needs an empty database.
+    #[error("the database has instances, and is not an unfinished copy: copy to an empty one")]
+    NotEmpty,
 }
 
-/// Creates the tables that are missing. Several processes may do so at the same time. Where all are there, nothing is run: even
-/// a statement that creates nothing locks its table, and waits behind a vacuum with every writer behind it.
-pub(super) async fn create(session: &Session) -> Result<(), Failure> {
-    // The row is written last.
-    if session.query_opt("SELECT version FROM schema", &[]).await.is_ok_and(|row| row.is_some()) {
-        return Ok(());
+/// The versions of the tables that a program knows, as the statements that lead to each from the one before.
+///
+/// They only add: nodes of the release before serve from the tables meanwhile and afterwards. They can be repeated, because a
+/// process may end in the middle. Each ends with a semicolon at the end of a line.
+#[derive(Debug, Clone)]
+pub struct Schema(Vec<&'static str>);
+
+impl Default for Schema {
+    /// Returns the versions that this release knows.
+    fn default() -> Schema {
+        Schema(vec![FIRST, SECOND])
     }
-    for statement in FIRST.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
-        create_one(session, statement).await?;
-    }
-    Ok(())
 }
 
-/// Repeats a statement that fails because another process creates the same at this moment, which has no error code of its own.
-async fn create_one(session: &Session, statement: &str) -> Result<(), Failure> {
+impl Schema {
+    /// Returns the versions up to this one, which is all that an earlier release knew.
+    #[must_use]
+    pub fn up_to(mut self, version: usize) -> Schema {
+        self.0.truncate(version);
+        self
+    }
+
+    /// Returns the versions with another one after them, as a later release knows them.
+    #[must_use]
+    pub fn followed_by(mut self, statements: &'static str) -> Schema {
+        self.0.push(statements);
+        self
+    }
+
+    /// Returns the number of the last version.
+    pub(super) fn version(&self) -> i32 {
+        i32::try_from(self.0.len()).unwrap_or(i32::MAX)
+    }
+
+    /// Returns the statements that lead from a version to the next.
+    pub(super) fn after(&self, version: i32) -> impl Iterator<Item = &'static str> {
+        let next = usize::try_from(version).ok().and_then(|version| self.0.get(version));
+        next.copied().into_iter().flat_map(statements)
+    }
+
+    /// Creates the tables in an empty database. Several processes may do so at the same time. Where all are there, nothing is run:
+    /// even a statement that creates nothing locks its table, and waits behind a vacuum with every writer behind it.
+    pub(super) async fn create(&self, session: &Session) -> Result<(), Failure> {
+        if version(session).await.is_ok_and(|version| version.is_some()) {
+            return Ok(());
+        }
+        for statement in self.0.iter().flat_map(|version| statements(version)) {
+            run(session, statement, STATEMENT_TRIES).await?;
+        }
+        // Last, because it says that all are there.
+        session
+            .execute("INSERT INTO schema VALUES (1, $1) ON CONFLICT DO NOTHING", &[&self.version()])
+            .await?;
+        Ok(())
+    }
+
+    /// Returns the writer of the change log, if the database is one that this program can use with this key. The first key that
+    /// a database is used with becomes its key.
+    pub(super) async fn check(
+        &self,
+        session: &Session,
+        sealer: &Sealer,
+    ) -> Result<Result<i64, SchemaError>, Failure> {
+        let found = version(session).await?;
+        let found =
+            found.ok_or_else(|| Failure::Refused(broken("the tables of the database lack their version")))?;
+        if let Err(error) = self.accept(found) {
+            return Ok(Err(error));
+        }
+        let sealed = sealer.seal(KEY_CHECK, b"");
+        session.execute("INSERT INTO key_check VALUES (1, $1) ON CONFLICT DO NOTHING", &[&sealed]).await?;
+        let row = session.query_opt("SELECT k.sealed, l.writer FROM key_check k, log_state l", &[]).await?;
+        let row = row.ok_or_else(|| Failure::Refused(broken("the database lacks its log state")))?;
+        let sealed: Vec<u8> = row.try_get(0)?;
+        Ok(match sealer.open(KEY_CHECK, &sealed) {
+            Ok(_) => Ok(row.try_get(1)?),
+            Err(_) => Err(SchemaError::WrongKey),
+        })
+    }
+
+    /// Accepts the tables of this program and of the release after it.
+    fn accept(&self, found: i32) -> Result<(), SchemaError> {
+        let known = self.version();
+        if found > known + 1 {
+            Err(SchemaError::Newer { found, known })
+        } else if found < known {
+            Err(SchemaError::Older { found, known })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Returns the version of the tables; `None` if they are not all there yet.
+pub(super) async fn version(session: &Session) -> Result<Option<i32>, Failure> {
+    let row = session.query_opt("SELECT version FROM schema", &[]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Runs a statement. Repeats it if it fails, because another process may create the same at this moment, which has no error code
+/// of its own, or have locked the table.
+pub(super) async fn run(session: &Session, statement: &str, tries: usize) -> Result<(), Failure> {
     let mut pauses = Pauses::default();
-    for _ in 1..STATEMENT_TRIES {
+    for _ in 1..tries {
         if session.run(statement).await.is_ok() {
             return Ok(());
         }
@@ -56,25 +164,11 @@ async fn create_one(session: &Session, statement: &str) -> Result<(), Failure> {
     Ok(session.run(statement).await?)
 }
 
-/// Returns the writer of the change log, if the database is one that this program can use with this key. The first key that a
-/// database is used with becomes its key.
-pub(super) async fn check(session: &Session, sealer: &Sealer) -> Result<Result<i64, SchemaError>, Failure> {
-    let sealed = sealer.seal(KEY_CHECK, b"");
-    session.execute("INSERT INTO key_check VALUES (1, $1) ON CONFLICT DO NOTHING", &[&sealed]).await?;
-    let sql = "SELECT s.version, k.sealed, l.writer FROM schema s, key_check k, log_state l";
-    let row = session.query_opt(sql, &[]).await?;
-    let row = row.ok_or_else(|| Failure::Refused(broken("the tables of the database lack their version")))?;
-    let (version, sealed): (i32, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(if version > VERSION + 1 {
-        Err(SchemaError::Newer(version))
-    } else if sealer.open(KEY_CHECK, &sealed).is_err() {
-        Err(SchemaError::WrongKey)
-    } else {
-        Ok(row.try_get(2)?)
-    })
+fn statements(version: &str) -> impl Iterator<Item = &str> {
+    version.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
 }
 
-/// Version 1. The statements end with a semicolon at the end of a line.
+/// Version 1.
 const FIRST: &str = r#"
 -- Instances by number, which is never given twice.
 CREATE TABLE IF NOT EXISTS instances (
@@ -194,5 +288,10 @@ INSERT INTO lease_tokens VALUES (1, 0) ON CONFLICT DO NOTHING;
 -- Proves the key that documents are sealed with.
 CREATE TABLE IF NOT EXISTS key_check (one int PRIMARY KEY CHECK (one = 1), sealed bytea NOT NULL);
 CREATE TABLE IF NOT EXISTS schema (one int PRIMARY KEY CHECK (one = 1), version int NOT NULL);
-INSERT INTO schema VALUES (1, 1) ON CONFLICT DO NOTHING;
 "#;
+
+/// Version 2.
+const SECOND: &str = "
+-- source: the file that records are being copied from. Without the row the copy is finished, or there was none.
+CREATE TABLE IF NOT EXISTS unfinished_copy (one int PRIMARY KEY CHECK (one = 1), source text NOT NULL);
+";

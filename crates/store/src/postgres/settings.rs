@@ -76,6 +76,11 @@ impl Settings {
         self
     }
 
+    /// Returns whether there is a password to log in with.
+    pub fn has_password(&self) -> bool {
+        self.config.get_password().is_some()
+    }
+
     /// Returns the addresses and the name of the database, for people.
     pub fn address(&self) -> String {
         let ports = self.config.get_ports();

@@ -10,6 +10,7 @@ mod maintenance;
 mod memory;
 mod migration;
 mod postgres;
+mod rolling_upgrade;
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The files of a server, and the process that deletes them.
 
 use std::{
-    fs::{self, File},
-    os::unix::process::CommandExt,
+    fs::{self, File, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -49,6 +49,16 @@ impl Files {
 
     pub(super) fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// Writes a file into the folder of the data that only the user of the server can read.
+    pub(super) fn write_private(&self, name: &str, text: &str, programs: &Programs) {
+        let path = self.data().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        if let Some(user) = programs.user() {
+            std::os::unix::fs::chown(&path, Some(user.uid), Some(user.gid)).unwrap();
+        }
     }
 
     pub(super) fn sockets(&self) -> PathBuf {

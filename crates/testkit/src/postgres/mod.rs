@@ -23,6 +23,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::{files::Files, programs::Programs};
+use crate::server_certificate::ServerCertificate;
 
 /// The time limit of a start with recovery, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,6 +31,22 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The maximum number of first starts: another process may take a free port before the server binds it.
 const MAX_STARTS: u32 = 10;
+
+/// The logins of a server with TLS (`pg_hba.conf`).
+const LOGINS: &str = "local all all trust
+host all postgres 127.0.0.1/32 trust
+hostssl all muster 127.0.0.1/32 scram-sha-256
+";
+
+/// What the tables of a later release may have in addition: it leaves to this one what is there.
+pub const NEXT_RELEASE: &str = "
+CREATE TABLE IF NOT EXISTS of_the_next_release (instance int NOT NULL, id text NOT NULL, PRIMARY KEY (instance, id));
+ALTER TABLE registrations ADD COLUMN IF NOT EXISTS seen bigint;
+ALTER TABLE individuals ADD COLUMN IF NOT EXISTS note text NOT NULL DEFAULT '';
+ALTER TABLE usage ADD COLUMN IF NOT EXISTS region int NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN IF NOT EXISTS reason text;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS registrations_by_time ON registrations (instance, seen);
+";
 
 /// Enough for three nodes and the connections of the tests themselves.
 const MAX_CONNECTIONS: u32 = 300;
@@ -67,12 +84,17 @@ impl Database {
     /// Returns an empty database of the shared server if the tests are to run on PostgreSQL instead of the embedded store:
     /// `MUSTER_TEST_STORE=postgresql`.
     pub fn chosen() -> Option<Database> {
-        let chosen = std::env::var_os("MUSTER_TEST_STORE")?;
-        assert_eq!(
-            chosen, "postgresql",
+        Database::is_chosen().then(|| Postgres::shared().database())
+    }
+
+    /// Returns whether the tests are to run on PostgreSQL.
+    pub fn is_chosen() -> bool {
+        let chosen = std::env::var_os("MUSTER_TEST_STORE");
+        assert!(
+            chosen.as_ref().is_none_or(|chosen| chosen == "postgresql"),
             "MUSTER_TEST_STORE is absent, for the embedded store, or postgresql"
         );
-        Some(Postgres::shared().database())
+        chosen.is_some()
     }
 
     /// Returns the URL for clients. The server has no TLS.
@@ -95,6 +117,22 @@ impl Postgres {
 
     /// Starts a server with these settings beside those of all tests, which they override.
     pub fn start_with(durability: Durability, settings: &[(&'static str, &'static str)]) -> Postgres {
+        let (programs, files) = Postgres::create();
+        Postgres::first_start(files, programs, durability, settings.to_vec())
+    }
+
+    /// Starts a server with this certificate, where the role `muster`, which is still to be created, logs in over TLS alone and
+    /// with a password.
+    pub fn start_with_tls(certificate: &ServerCertificate) -> Postgres {
+        let (programs, files) = Postgres::create();
+        files.write_private("server.crt", &certificate.certificate, &programs);
+        files.write_private("server.key", &certificate.key, &programs);
+        files.write_private("pg_hba.conf", LOGINS, &programs);
+        Postgres::first_start(files, programs, Durability::NoFsync, vec![("ssl", "on")])
+    }
+
+    /// Creates the files of a server.
+    fn create() -> (Programs, Files) {
         let programs = Programs::find();
         let files = Files::create(&programs);
         programs.run("initdb", |initdb| {
@@ -107,7 +145,7 @@ impl Postgres {
             ]);
             initdb.arg("--pgdata").arg(files.data())
         });
-        Postgres::first_start(files, programs, durability, settings.to_vec())
+        (programs, files)
     }
 
     /// Starts a standby that follows this server, to which it is known by this name (`synchronous_standby_names`).
