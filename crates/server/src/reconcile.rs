@@ -13,8 +13,8 @@
 //! The same applies to the allocation policy and to failover.
 //!
 //! This is for a database of one process. The nodes of a shared database may have different files, for a while at least, and
-//! must not undo each other's settings with each start. There the database counts: [`join`] only creates instances that are
-//! missing, and `muster store apply` does what a start does here.
+//! must not undo each other's settings with each start. There the database counts: every node serves all instances in it,
+//! [`join`] only creates those that are missing, and `muster store apply` does what a start does here.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -75,6 +75,7 @@ async fn update<E: Engine>(
     for _ in 0..MAX_RACES {
         let Some(held) = store.instance(&planned.id_scope).await? else { break };
         let next = merged(planned.clone(), &held);
+        log_operator_changes(&next);
         // A start without changes writes nothing, so that it succeeds on a full disk.
         if *held == next || store.replace_instance(&held, next.into(), by.clone()).await? {
             return Ok(());
@@ -97,7 +98,10 @@ pub(crate) async fn join<E: Engine>(
         }
     }
     let stored = store.snapshot().await?.instances();
-    set_aside_unplanned(store, &stored, &planned);
+    for unplanned in stored.iter().filter(|stored| !is_among(&planned, stored)) {
+        let (scope, name) = (&unplanned.id_scope, &unplanned.name);
+        tracing::info!(instance.id_scope = %scope, instance.name = name, "served as it is in the database, and not in this configuration");
+    }
     for difference in differences(&stored, &planned) {
         tracing::warn!("{difference}");
     }
@@ -156,9 +160,13 @@ pub(crate) async fn foresee<E: Engine>(
     let stored = store.snapshot().await?.instances();
     let left = stored.iter().filter(|stored| !is_among(planned, stored));
     let left = left.map(|left| format!("the instance {:?} ({}): {NOT_PLANNED}", left.name, left.id_scope));
+    Ok(left.chain(damage(store).await?).collect())
+}
+
+/// Returns the records that cannot be read, for people.
+pub(crate) async fn damage<E: Engine>(store: &SealedStore<E>) -> anyhow::Result<Vec<String>> {
     let damaged = store.known_damage().await?.records;
-    let damaged = damaged.iter().map(|(scope, record)| format!("instance {scope}: {record}"));
-    Ok(left.chain(damaged).collect())
+    Ok(damaged.iter().map(|(scope, record)| format!("instance {scope}: {record}")).collect())
 }
 
 fn is_among(planned: &[Instance], stored: &Instance) -> bool {
@@ -186,7 +194,6 @@ fn merged(mut planned: Instance, stored: &Instance) -> Instance {
     };
     let kept: Vec<&LinkedHub> = stored.linked_hubs.iter().filter(is_kept).collect();
     planned.linked_hubs = from_config.into_iter().chain(kept).cloned().collect();
-    log_operator_changes(&planned);
     planned
 }
 
@@ -281,6 +288,8 @@ mod tests {
         assert_eq!(store.batches(), batches, "the second node writes nothing");
         let stored = store.snapshot().await.unwrap().instances();
         assert_eq!(*stored[0], one);
+        join(&store, vec![testkit::sample::instance("three")], now).await.unwrap();
+        assert_eq!(store.snapshot().await.unwrap().instances().len(), 2, "every node serves all of them");
         let differences = differences(&stored, std::slice::from_ref(&other));
         assert!(
             differences.len() == 1 && differences[0].contains("access_policies, name;"),

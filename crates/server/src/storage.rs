@@ -45,7 +45,7 @@ impl Storage {
     }
 
     /// Returns the path of the database.
-    pub(crate) fn database(&self) -> PathBuf {
+    pub fn database(&self) -> PathBuf {
         self.data_dir.join("muster.db")
     }
 

@@ -2,20 +2,20 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use durable::Sealer;
 use model::Instance;
 use provisioning::ports::{Clock, Instances, Store};
 use store::{
     EmbeddedStore,
-    postgres::{PostgresStore, Settings},
+    postgres::{PostgresStore, Schema, Settings},
 };
 
 use crate::{
     app::instances,
     config::Config,
     ports::SystemClock,
-    reconcile::{self, foresee, reconcile},
+    reconcile::{self, reconcile},
     storage::Storage,
 };
 
@@ -60,29 +60,46 @@ impl StoreLocation {
         }
     }
 
-    /// Creates what is missing: the master key, the tables, and the instances of the configuration. The service may be running
-    /// on a shared database.
+    /// Creates what is missing in a shared database: the master key, the tables, and the instances of the configuration. The
+    /// service may be running on it.
     pub async fn init(&self, config: &Config) -> anyhow::Result<()> {
-        let planned = instances(config)?;
-        if let StoreLocation::Shared(database) = self {
-            database.create_key().await?;
-        }
-        let (store, _) = self.open().await?;
-        store.reconcile(planned).await
+        let (planned, database) = (instances(config)?, self.shared()?);
+        database.create_key().await?;
+        let store = database.connect(&database.key()?).await?;
+        reconcile::join(&store, planned, SystemClock.now()).await
     }
 
     /// Brings the tables to the version of this program. The service may be running on a shared database.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        self.open().await.map(drop)
+        match self {
+            StoreLocation::Files(files) => {
+                if files.look()?.is_none() {
+                    bail!("{self} does not exist: the first start of `muster serve` creates it");
+                }
+                files.open().map(drop)
+            }
+            StoreLocation::Shared(database) => {
+                let sealer = database.key()?;
+                PostgresStore::migrate((*database.settings).clone(), Schema::default()).await?;
+                database.connect(&sealer).await.map(drop)
+            }
+        }
     }
 
-    /// Writes the changes of the configuration to the stored instances, whose settings the nodes of a shared database serve
-    /// with. Changes of operators stay unless the configuration changed the same setting.
+    /// Writes the changes of the configuration to the instances in a shared database, which all nodes serve as they are there.
+    /// Changes of operators stay unless the configuration changed the same setting.
     pub async fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let (planned, now) = (instances(config)?, SystemClock.now());
-        match self.open().await?.0 {
-            OpenedStore::Embedded(store) => reconcile(&*store, planned, now).await,
-            OpenedStore::Shared(store) => reconcile(&*store, planned, now).await,
+        let (planned, database) = (instances(config)?, self.shared()?);
+        let store = database.connect(&database.key()?).await?;
+        reconcile(&store, planned, SystemClock.now()).await
+    }
+
+    fn shared(&self) -> anyhow::Result<&SharedDatabase> {
+        match self {
+            StoreLocation::Files(_) => bail!(
+                "this is for a PostgreSQL database, and `store` is not set: a start of `muster serve` does it for {self}"
+            ),
+            StoreLocation::Shared(database) => Ok(database),
         }
     }
 
@@ -132,7 +149,7 @@ impl SharedDatabase {
             let address = self.settings.address();
             return Ok(vec![format!("the database {address} is empty: a start creates its tables")]);
         };
-        let mut warnings = foresee(&store, planned).await?;
+        let mut warnings = reconcile::damage(&store).await?;
         warnings.extend(reconcile::differences(&store.snapshot().await?.instances(), planned));
         Ok(warnings)
     }

@@ -15,7 +15,8 @@ use crate::output;
 
 /// Run the service with a configuration file.
 ///
-/// SIGTERM stops it cleanly. SIGHUP reloads certificates, access policies, the log filter, and webhook and latency settings.
+/// SIGTERM stops it cleanly. SIGHUP reloads certificates, access policies, the log filter, and webhook and latency settings. The
+/// instances of a PostgreSQL database, and with them their access policies, change with `muster store apply`.
 ///
 /// Exit status: 0 after a clean stop, 1 if it could not start or failed, 2 for wrong usage.
 #[derive(Args)]

@@ -33,10 +33,10 @@ enum StoreCommand {
     Check(Box<CheckArgs>),
 }
 
-/// Create what is missing: the master key, the tables, and the instances of the configuration.
+/// Create what is missing in a PostgreSQL database: the master key, the tables, and the instances of the configuration.
 ///
-/// Run it at one machine before the first node of a PostgreSQL database starts, and copy the master key to the others. It changes
-/// nothing that exists, and may be repeated.
+/// Run it at one machine before the first node starts, and copy the master key to the others. It changes nothing that exists, and
+/// may be repeated. A database in `data_dir` is created by the first start of `muster serve`.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster store init --config /etc/muster/muster.toml
@@ -48,8 +48,8 @@ struct InitArgs {
 
 /// Bring the tables of the database to the version of this program.
 ///
-/// A PostgreSQL database is migrated while nodes of this version and of the one before serve from it. A database in `data_dir`
-/// is migrated by each start, too; stop the service first.
+/// A PostgreSQL database is migrated while nodes of the release before serve from it; until then nodes of this release do not
+/// start. It may be repeated, and interrupted. A database in `data_dir` is migrated by each start, too; stop the service first.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster store migrate --config /etc/muster/muster.toml
@@ -59,9 +59,9 @@ struct MigrateArgs {
     location: Location,
 }
 
-/// Write the changes of the configuration to the instances in the database.
+/// Write the changes of the configuration to the instances in a PostgreSQL database.
 ///
-/// The nodes of a PostgreSQL database serve the instances as they are in the database, whatever their own files say, so that nodes
+/// The nodes serve the instances as they are in the database, whatever their own files say, so that nodes
 /// with different files do not undo each other's settings. They log how their file differs, as `muster serve --check` prints.
 /// Changes of operators stay unless the configuration changed the same setting.
 #[derive(Args)]
@@ -75,28 +75,31 @@ struct ApplyArgs {
 
 /// Copy the records of a database file into an empty PostgreSQL database.
 ///
-/// Both are compared afterwards by count and digest. An interrupted copy continues when it is repeated. Instances, enrollments,
-/// certificates, registrations, cleanups and metering are copied; the change log and refused attempts stay in the file, and the
-/// change log of the copy begins with it.
+/// Both are compared afterwards by count and digest; until they are the same, no node starts on the database. A repeated copy
+/// continues an interrupted one, and writes only what differs. Instances, enrollments, certificates, registrations, cleanups and
+/// metering are copied; the change log and refused attempts stay in the file, and the change log of the copy begins with it.
 ///
-/// The service may run on the file meanwhile and answer devices, but what it writes is missing in the copy: stop it before, unless
-/// nothing is written.
+/// The service may run on the file meanwhile. If it writes, the comparison fails: stop it then, and repeat the copy, which soon
+/// ends.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  muster store copy --from sqlite:/var/lib/muster/muster.db --to postgres://muster@db1.example/muster
-      with the master key, the password and the CA certificates of the configuration
-  muster store copy --from sqlite:/var/lib/muster/muster.db --config /etc/muster/muster.toml
+  muster store copy --to postgres://muster@db1.example/muster
+      from the data folder of the configuration, with its master key, password and CA certificates
+  muster store copy --from sqlite:/backup/muster.db --config /etc/muster/muster.toml
       to the database of the configuration")]
 struct CopyArgs {
-    /// The database file: `sqlite:` and its path.
+    /// The database file: `sqlite:` and its path. Default: muster.db in the data folder.
     #[arg(long, value_name = "sqlite:FILE", value_parser = database_file)]
-    from: PathBuf,
+    from: Option<PathBuf>,
     /// The PostgreSQL database; overrides `store` of the file.
     #[arg(long, env = "MUSTER_STORE", value_name = "URL", hide_env_values = true)]
     to: Option<DatabaseUrl>,
     /// The configuration file.
     #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
     config: PathBuf,
+    /// The folder of the databases; overrides `data_dir` of the file.
+    #[arg(long, env = "MUSTER_DATA_DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 fn database_file(text: &str) -> Result<PathBuf, String> {
@@ -172,21 +175,26 @@ async fn change(
 }
 
 async fn copy(args: CopyArgs) -> anyhow::Result<ExitCode> {
-    let mut config = Config::load(&args.config)?;
-    config.override_store(args.to);
+    let source = args.from.clone();
+    let target = Location::of_copy(args.config, args.data_dir, args.to);
+    let config = target.configuration()?;
+    let source = source.unwrap_or_else(|| config.storage(false).database());
     logging::start("warn", config.log.format)?;
     let location = config.store_location(false)?;
     let StoreLocation::Shared(database) = &location else {
-        bail!("name the PostgreSQL database to copy to, by --to or by `store` in {}", args.config.display());
+        bail!(
+            "name the PostgreSQL database to copy to, by --to or by `store` in {}",
+            target.config.display()
+        );
     };
-    let copy = Copy::open(&args.from, database).await?;
+    let copy = Copy::open(&source, database).await?;
     let mut progress = Progress::start("copying records", copy.count().await?);
     let copied = copy.run(|| progress.step()).await?;
     progress.finish();
     for Copied { kind, count, sha256 } in copied {
         output::line(format_args!("{kind}: {count}, sha256 {sha256}"))?;
     }
-    output::line(format_args!("{location} has the records of {}", args.from.display()))?;
+    output::line(format_args!("{location} has the records of {}", source.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

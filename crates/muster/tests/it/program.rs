@@ -32,13 +32,23 @@ impl ProgramOutput {
 
 /// Runs `muster` to its end, without the variables of the environment that affect it.
 pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> ProgramOutput {
+    muster_with(&[], arguments).await
+}
+
+/// The same with these variables.
+pub async fn muster_with<S: AsRef<std::ffi::OsStr>>(
+    variables: &[(&str, &str)],
+    arguments: impl IntoIterator<Item = S>,
+) -> ProgramOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_muster"))
         .args(arguments)
+        .env_remove("MUSTER_STORE")
         .env_remove("MUSTER_LOG")
         .env_remove("MUSTER_ENROLLMENT_GROUP_KEY")
         .env_remove("MUSTER_DEVICE_KEY")
         .env_remove("MUSTER_SAS_TOKEN")
         .env_remove("MUSTER_PASSPHRASE")
+        .envs(variables.iter().copied())
         .kill_on_drop(true)
         .output()
         .await

@@ -1,14 +1,10 @@
 //! `muster store` on a PostgreSQL database, and nodes whose files differ.
 
-use std::path::Path;
-
-use ::fleet::Transport;
 use testkit::postgres::Postgres;
 
 use crate::{
-    linked_hub::{LinkingServer, NeighborProcess, table, until},
+    linked_hub::LinkingServer,
     program::{ProgramOutput, muster},
-    serve::{device, enrollment},
 };
 
 /// A node, whose file names a database of the shared server.
@@ -77,63 +73,48 @@ async fn the_file_of_a_node_applies_when_an_operator_says_so() {
 }
 
 #[tokio::test]
-async fn a_copied_service_goes_on_where_the_file_ended() {
+async fn two_migrate_a_database_of_the_release_before_at_the_same_time() {
     let (service, url) = node();
-    let neighbor = NeighborProcess::start(1).await;
-    let (hub, ca) = (neighbor.hub(), &neighbor.info.ca_file);
-    let lines = format!("connection_string = {:?}\nca = {ca:?}", hub.connection_string);
-    let config = service.configure(&table(&lines));
-    let mut process = service.start(&config, Path::new("/nonexistent")).await;
-    for number in 0..20 {
-        service.client().create_enrollment(&enrollment(&format!("dev-{number}"))).await.unwrap();
+    let config = service.configure("");
+    assert_eq!(store("init", &config, &url).await.code, 0);
+    let (_, name) = url.split_once("127.0.0.1:").unwrap().1.split_once('/').unwrap();
+    let name = name.split_once('?').unwrap().0;
+    let version = || Postgres::shared().execute(name, "SELECT version FROM schema");
+    let newest: u32 = version().parse().unwrap();
+    Postgres::shared().execute(name, &format!("UPDATE schema SET version = {}", newest - 1));
+    for ended in [check(&config, &url).await, store("init", &config, &url).await] {
+        assert!(ended.code == 1 && ended.stderr.contains("run `muster store migrate`"), "{ended:?}");
     }
-    let register =
-        async |name| ::fleet::register(&service.endpoint(), &device(name), Transport::Https, None).await;
-    let before = register("dev-1").await.unwrap();
-    process.kill().await.unwrap();
-
-    let file = format!("sqlite:{}", service.data().join("muster.db").display());
-    let copy = async || muster(["store", "copy", "--config", &config, "--from", &file, "--to", &url]).await;
-    let ended = copy().await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    for expected in ["enrollments: 20, sha256 ", "registrations: 1, sha256 ", "instances: 1, sha256 "] {
-        assert!(ended.stdout.contains(expected), "{expected}: {ended:?}");
+    let (one, two) = tokio::join!(store("migrate", &config, &url), store("migrate", &config, &url));
+    for ended in [one, two] {
+        assert!(ended.code == 0 && ended.stdout.contains("is migrated"), "{ended:?}");
     }
-    let again = copy().await;
-    assert_eq!(again.stdout, ended.stdout, "it continues, and finds nothing left to do");
-
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, format!("store = {url:?}\n{text}")).unwrap();
-    let _process = service.start(&config, Path::new("/nonexistent")).await;
-    until("it is ready", async || register("dev-1").await.is_ok()).await;
-    let after = register("dev-1").await.unwrap();
-    let created = "createdDateTimeUtc";
-    assert_eq!(after.state[created], before.state[created], "the registration is the same");
-    let usage = service.client().usage(None, None).await.unwrap();
-    let counted =
-        |kind: &str| usage["usage"].as_array().unwrap().iter().filter(|row| row["kind"] == kind).count();
-    assert_eq!(counted("registration"), 1, "{usage}");
-    assert!(counted("reregistration") > 0, "{usage}");
-    let late = copy().await;
-    assert!(
-        late.code == 1 && late.stderr.contains("served"),
-        "what was deleted since would be back: {late:?}"
-    );
+    assert_eq!(version(), newest.to_string());
+    assert_eq!(check(&config, &url).await.code, 0);
 }
 
 #[tokio::test]
-async fn a_copy_does_not_mix_two_services() {
-    let (service, url) = node();
+async fn a_mistyped_data_folder_is_not_created() {
+    let service = LinkingServer::new();
     let config = service.configure("");
-    let mut process = service.start(&config, Path::new("/nonexistent")).await;
-    service.client().create_enrollment(&enrollment("dev-1")).await.unwrap();
-    process.kill().await.unwrap();
-    let file = format!("sqlite:{}", service.data().join("muster.db").display());
-    let copy = async || muster(["store", "copy", "--config", &config, "--from", &file, "--to", &url]).await;
-    // Its own instance is there already, with another operation key.
-    assert_eq!(store("init", &config, &url).await.code, 0);
-    let ended = copy().await;
-    assert!(ended.code == 1 && ended.stderr.contains("with other settings"), "{ended:?}");
-    let checked = store("check", &config, &url).await;
-    assert!(checked.stdout.contains("1 records read"), "the enrollment was not copied: {checked:?}");
+    for command in ["init", "migrate", "apply"] {
+        let ended = muster(["store", command, "--config", &config]).await;
+        assert!(ended.code == 1 && ended.stderr.contains("muster serve"), "{command}: {ended:?}");
+        assert!(!service.data().exists(), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_among_the_arguments_is_refused() {
+    let (service, url) = node();
+    let (config, secret) = (service.configure(""), url.replace("postgres@", "postgres:secret@"));
+    for arguments in [
+        &["serve", "--check", "--config", &config, "--store", &secret][..],
+        &["store", "init", "--config", &config, &format!("--store={secret}")],
+        &["store", "copy", "--config", &config, "--to", &secret],
+    ] {
+        let ended = muster(arguments).await;
+        assert!(ended.code == 1 && ended.stderr.contains("store_password"), "{ended:?}");
+        assert!(!ended.stderr.contains("secret"), "{ended:?}");
+    }
 }

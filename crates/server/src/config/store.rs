@@ -16,6 +16,16 @@ use crate::store_location::{SharedDatabase, StoreLocation};
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
+    /// Returns whether it contains a password.
+    pub fn has_password(&self) -> bool {
+        self.settings().is_ok_and(|settings| settings.has_password())
+    }
+
+    /// Returns whether an argument is this URL, alone or after the name of an option.
+    pub fn ends(&self, argument: &str) -> bool {
+        argument.ends_with(&self.0)
+    }
+
     fn settings(&self) -> anyhow::Result<Settings> {
         Settings::parse(&self.0).context("`store` cannot be used")
     }
