@@ -47,6 +47,8 @@ pub(crate) struct LeaseKeeper {
     peers: Arc<Peers>,
     /// Whether the last renewal failed.
     is_failing: AtomicBool,
+    /// Whether this process does no jobs any more.
+    has_ended_jobs: AtomicBool,
 }
 
 /// The runners of other processes.
@@ -98,8 +100,9 @@ impl Default for LeaseTimes {
 impl LeaseKeeper {
     /// Creates a keeper that has no leases yet.
     pub(crate) fn new(leases: Arc<dyn Leases>, runner: RunnerId, times: LeaseTimes) -> LeaseKeeper {
-        let (peers, is_failing) = (Arc::default(), AtomicBool::new(false));
-        LeaseKeeper { leases, runner, times, kept: Vec::new(), peers, is_failing }
+        let (is_failing, has_ended_jobs) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (kept, peers) = (Vec::new(), Arc::default());
+        LeaseKeeper { leases, runner, times, kept, peers, is_failing, has_ended_jobs }
     }
 
     /// Adds the lease of this runner itself, which its assignment runs are made under.
@@ -116,7 +119,9 @@ impl LeaseKeeper {
 
     /// Claims or renews every lease, in one transaction if the store groups commits; then ends those of lost runners.
     pub(crate) async fn renew(&self) {
-        let renewals = self.kept.iter().map(|(name, tenure)| self.renew_one(name, tenure));
+        let ended_jobs = self.has_ended_jobs.load(Ordering::Relaxed);
+        let kept = self.kept.iter().filter(|(name, _)| !(ended_jobs && is_of_job(name)));
+        let renewals = kept.map(|(name, tenure)| self.renew_one(name, tenure));
         let renewed: Result<(), String> =
             futures_util::future::join_all(renewals).await.into_iter().collect();
         let outcome = renewed.and(self.in_time(self.check_peers()).await);
@@ -135,10 +140,20 @@ impl LeaseKeeper {
         while shutdown.run_until_cancelled(sleep(self.times.renewal())).await.is_some() {
             self.renew().await;
         }
-        for (name, tenure) in &self.kept {
+        self.release(|_| true).await;
+    }
+
+    /// Releases the leases of jobs, and claims none any more. The lease of the runner stays, for the runs in progress.
+    pub(crate) async fn end_jobs(&self) {
+        self.has_ended_jobs.store(true, Ordering::Relaxed);
+        self.release(is_of_job).await;
+    }
+
+    async fn release(&self, is_released: impl Fn(&LeaseName) -> bool) {
+        for (name, tenure) in self.kept.iter().filter(|(name, _)| is_released(name)) {
             let Some(held) = tenure.replace(None) else { continue };
-            if let Err(error) = self.leases.release(held.token).await {
-                tracing::warn!(lease = %name, %error, "a lease could not be released: it ends by its time");
+            if let Err(error) = self.in_time(self.leases.release(held.token)).await {
+                tracing::warn!(lease = %name, error, "a lease could not be released: it ends by its time");
             }
         }
     }
@@ -185,6 +200,10 @@ impl LeaseKeeper {
         }
         Ok(())
     }
+}
+
+fn is_of_job(name: &LeaseName) -> bool {
+    matches!(name, LeaseName::Job(_))
 }
 
 impl Peers {

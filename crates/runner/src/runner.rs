@@ -89,7 +89,7 @@ impl Runner {
         &self.expiring
     }
 
-    /// Claims the leases and resumes the runs that nothing executes; returns how many there are. Fails when the store cannot be
+    /// Claims the leases and resumes the runs that no other runner executes; returns how many there are. Fails when the store cannot be
     /// read.
     pub async fn start(&self) -> Result<usize, Error> {
         self.keeper.renew().await;
@@ -102,7 +102,7 @@ impl Runner {
         self.keeper.run(ended).await;
     }
 
-    /// Does all jobs until `shutdown`.
+    /// Does all jobs until `shutdown`; then another runner may do them at once.
     pub async fn work(&self, shutdown: CancellationToken) {
         let reconciler = Reconciler { runner: self.assignments.clone() };
         let jobs = join_all(self.jobs.iter().map(LeasedJob::run));
@@ -111,5 +111,6 @@ impl Runner {
             shutdown.run_until_cancelled(jobs),
             flush_refusals(&self.provisioning, shutdown.clone()),
         );
+        self.keeper.end_jobs().await;
     }
 }

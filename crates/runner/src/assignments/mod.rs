@@ -190,29 +190,38 @@ impl AssignmentRunner {
         self.shared.lock().len()
     }
 
-    /// Resumes the runs that were interrupted when the service last ended, and returns how many there are. They are read a
-    /// page at a time, and of each only its names are kept.
+    /// Resumes the runs that were interrupted when the service last ended, and returns how many there are; those of other runners
+    /// that live are not among them. They are read a page at a time, and of each only its names are kept.
     pub async fn resume_all(&self) -> Result<usize, Error> {
-        let mut count = 0;
+        let (mut count, mut own) = (0, 0);
         for instance in self.provisioning().instances().await? {
             let mut page = PageRequest { after: None, limit: PAGE };
             loop {
                 let found = self.provisioning().unfinished_runs(&instance.id_scope, page).await?;
                 count += found.items.len();
-                self.resume_page(&instance, found.items);
+                own += self.resume_page(&instance, found.items);
                 let Some(next) = found.next.filter(|_| count < MAX_RUNS) else { break };
                 page = PageRequest { after: Some(next), limit: PAGE };
             }
         }
-        Ok(count)
+        Ok(own)
     }
 
-    /// Resumes those runs of a page that are not in progress and for which there is a slot.
-    pub(crate) fn resume_page(&self, instance: &Instance, runs: Vec<WaitingRun>) {
-        for run in runs {
+    /// Resumes those runs of a page that are not in progress and for which there is a slot. Returns how many no other runner
+    /// executes.
+    pub(crate) fn resume_page(&self, instance: &Instance, runs: Vec<WaitingRun>) -> usize {
+        let mut own = 0;
+        for run in runs.into_iter().filter(|run| !self.is_of_peer(run)) {
+            own += 1;
             // Its device polls, or the reconciler comes back to it.
             let _ = self.resume(instance, run);
         }
+        own
+    }
+
+    /// Returns whether another runner executes a run.
+    fn is_of_peer(&self, run: &WaitingRun) -> bool {
+        run.runner.is_some_and(|token| self.shared.lease.is_of_peer(token))
     }
 
     /// Returns how long a run of this device has been in progress.
@@ -224,7 +233,7 @@ impl AssignmentRunner {
 
     /// Starts a run that was found in the store, unless it is in progress, here or at another runner.
     fn resume(&self, instance: &Instance, run: WaitingRun) -> Result<(), NotStarted> {
-        if run.runner.is_some_and(|token| self.shared.lease.is_of_peer(token)) {
+        if self.is_of_peer(&run) {
             return Ok(());
         }
         let wanted = StartRequest {

@@ -1,9 +1,11 @@
 //! Processes that are lost, or cut off from the store: how soon others go on, and what they still may do.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use model::{Day, OperationKind};
-use provisioning::ports::{AssignmentRuns, Commit, Commits, Registrations, RunStatus, StoreError};
+use provisioning::ports::{
+    AssignmentRuns, Commit, Commits, Lease, LeaseName, Leases, Registrations, RunStatus, RunnerId, StoreError,
+};
 use runner::{LeaseTimes, RunnerLimits};
 use testkit::sample;
 use tokio::time::Instant;
@@ -78,4 +80,40 @@ async fn a_process_that_does_not_execute_a_run_answers_from_the_store() {
     drop(held);
     reach(async || world.is_assigned().await).await;
     assert_eq!(status().await, None);
+}
+
+#[tokio::test]
+async fn a_process_that_drains_leaves_the_jobs_to_others_and_goes_on_with_its_runs() {
+    let world = World::in_real_time().await;
+    let one = world.start_with(1, limits()).await;
+    let held = world.assign_held(&one).await;
+    let holders = async |of_jobs: bool| {
+        let leases = world.store.leases().await.unwrap();
+        let is_wanted = |lease: &&Lease| matches!(lease.name, LeaseName::Job(_)) == of_jobs;
+        leases.iter().filter(is_wanted).map(|lease| lease.holder.clone()).collect::<HashSet<_>>()
+    };
+    let [first] = <[RunnerId; 1]>::try_from(holders(true).await.into_iter().collect::<Vec<_>>()).unwrap();
+    let two = world.start_with(2, limits()).await;
+    one.drain();
+    reach(async || {
+        let jobs = holders(true).await;
+        !jobs.is_empty() && !jobs.contains(&first)
+    })
+    .await;
+    assert!(holders(false).await.contains(&first), "its run is in progress");
+    assert_eq!((one.in_flight(), two.in_flight()), (1, 0));
+    drop(held);
+    reach(async || world.is_assigned().await).await;
+    assert_eq!(world.counted().await, 1);
+}
+
+#[tokio::test]
+async fn a_start_resumes_no_run_that_another_process_executes() {
+    let world = World::new().await;
+    let one = world.start(1).await;
+    let held = world.assign_held(&one).await;
+    let two = world.start(2).await;
+    assert_eq!(two.runner.assignments().resume_all().await.unwrap(), 0);
+    drop(held);
+    reach(async || world.is_assigned().await).await;
 }

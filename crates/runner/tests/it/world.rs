@@ -66,6 +66,7 @@ pub struct Process {
     pub runner: Arc<Runner>,
     /// Ends it as a process does that is stopped: it releases its leases.
     pub ended: CancellationToken,
+    draining: CancellationToken,
     leases: Arc<ProcessLeases>,
     tasks: JoinSet<()>,
 }
@@ -164,11 +165,12 @@ impl World {
         let runner = Arc::new(runner.with_jobs(jobs));
         runner.start().await.unwrap();
         let (ended, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let draining = ended.child_token();
         let (keeper, worker) = (Arc::clone(&runner), Arc::clone(&runner));
-        let (kept, worked) = (ended.clone(), ended.clone());
+        let (kept, worked) = (ended.clone(), draining.clone());
         tasks.spawn(async move { keeper.keep_leases(kept).await });
         tasks.spawn(async move { worker.work(worked).await });
-        Process { provisioning, runner, ended, leases, tasks }
+        Process { provisioning, runner, ended, draining, leases, tasks }
     }
 
     pub async fn is_assigned(&self) -> bool {
@@ -186,6 +188,11 @@ impl World {
 impl Process {
     pub fn in_flight(&self) -> usize {
         self.runner.assignments().in_flight()
+    }
+
+    /// Begins its shutdown: it starts nothing any more, and its runs go on.
+    pub fn drain(&self) {
+        self.draining.cancel();
     }
 
     /// Ends the process without notice.
