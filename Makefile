@@ -65,8 +65,8 @@ deny: $(TOOLS)/installed ## licenses, bans and sources of dependencies; advisori
 # alone: for cargo it would mean another build.
 TIMED := --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]'
 
-# The second run is for the endpoints, whose tests can be on PostgreSQL. Chosen by package they would be built anew, with other
-# features; the tests of other packages that it repeats take a few seconds.
+# The second run is for the tests that can be on PostgreSQL: registration and isolation, of the core and of the endpoints. Chosen
+# by package they would be built anew, with other features; the tests of other packages that it repeats take a few seconds.
 test-rust: ## unit, property and integration tests, and which were slowest; an ignored test is a failure
 	cargo test --locked --workspace --lib --bins --tests $(TIMED) -- -Z unstable-options --report-time 2>&1 \
 	  | tee target/test-rust.log

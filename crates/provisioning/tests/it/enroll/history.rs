@@ -335,7 +335,7 @@ impl<E: Kind> History<E> {
 
     /// Nothing else was stored or counted, and nothing for the other instance.
     async fn check(&self, when: &str) {
-        let (store, other) = (&self.world.store, sample::scope(OTHER_SCOPE));
+        let (store, other) = (&*self.world.store, sample::scope(OTHER_SCOPE));
         for id in IDS {
             let stored = E::load(store, &self.instance.id_scope, &E::id(id)).await.unwrap();
             assert_eq!(stored.as_ref(), self.stored.get(id), "{when}");

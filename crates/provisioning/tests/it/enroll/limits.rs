@@ -9,7 +9,7 @@ use model::{
 use provisioning::{
     Error,
     enroll::{MAX_BULK_ITEMS, MAX_SYMMETRIC_KEY_GROUPS, MAX_USAGE_DAYS, MAX_X509_GROUPS},
-    ports::{Change, Commit, Commits, Expect},
+    ports::{Change, Commit, Expect},
 };
 use testkit::sample;
 

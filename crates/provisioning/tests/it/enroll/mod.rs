@@ -8,7 +8,6 @@ mod listings;
 use std::collections::BTreeMap;
 
 use model::{Day, OperationKind};
-use provisioning::ports::Usage;
 use testkit::sample;
 
 use crate::register::world::World;

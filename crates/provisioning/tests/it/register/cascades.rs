@@ -9,7 +9,7 @@ use model::{
 use provisioning::{
     Error,
     link::Check,
-    ports::{Change, ChangeLog, Commit, Commits, Expect, InstanceWriter, Instances, LogQuery, Registrations},
+    ports::{Change, Commit, Expect, LogQuery},
 };
 use testkit::{ca::Authority, crl::Revocations, sample};
 

@@ -6,7 +6,7 @@ use model::{
     DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment, ProvisioningStatus, Status,
     Substatus, TwinSpec,
 };
-use provisioning::ports::{PageRequest, Registrations};
+use provisioning::ports::PageRequest;
 use testkit::{hub::Call, sample};
 
 use super::world::{HUBS, SCOPE, World, assigned, disable, group, individual, keys, with_keys};

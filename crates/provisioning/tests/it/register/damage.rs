@@ -8,10 +8,7 @@ use model::{CaCertificate, IfMatch, RegistrationId, RevocationSettings};
 use provisioning::{
     Error, RecordKind,
     attest::Evidence,
-    ports::{
-        AttemptQuery, Attempts, Change, Cleanups, Damage as _, DamagedRecord, Enrollments, Instances,
-        PageRequest, Registrations, StoreError,
-    },
+    ports::{AttemptQuery, Change, DamagedRecord, PageRequest, StoreError},
     register::RegisterOutcome,
 };
 use testkit::{ca::Authority, crl::Revocations, sample};
@@ -99,7 +96,7 @@ struct Scene {
 
 impl Scene {
     async fn new(root: &Authority) -> Scene {
-        let world = World::new().await;
+        let world = World::in_file().await;
         for id in ["own-1", "own-2"] {
             world.enroll(individual(id)).await;
             let cleanup = sample::cleanup(HUBS[1], id);

@@ -121,10 +121,10 @@ async fn a_run_does_not_end_its_successor() {
 
 #[tokio::test]
 async fn without_its_store_the_service_reports_no_success() {
-    let world = World::new().await;
+    let world = World::in_file().await;
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
-    world.store.clone().close().await;
+    world.close_file().await;
     assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
     let other = device.called("dev-1").with_key(sample::key(11));
     let begun = world.begin_with(SCOPE, "dev-1", other.evidence()).await;

@@ -1,10 +1,7 @@
 //! Instances are isolated from each other: every verb, in both directions.
 
 use model::EnrollmentGroup;
-use provisioning::{
-    Error,
-    ports::{Change, Instances},
-};
+use provisioning::{Error, ports::Change};
 use testkit::{ca::Authority, sample};
 
 use super::{

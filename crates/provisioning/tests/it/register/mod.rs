@@ -1,4 +1,4 @@
-//! Registrations, with the embedded store and hubs that fail on command.
+//! Registrations, with a store of either kind and hubs that fail on command.
 
 mod attempts;
 mod cascades;
@@ -14,6 +14,7 @@ mod operations;
 mod owner;
 mod ownership;
 mod random;
+mod records;
 mod stories;
 pub mod token;
 mod tpm;

@@ -11,7 +11,7 @@ use model::{
 use provisioning::{
     Error,
     attest::Evidence,
-    ports::{Change, HubError, InstanceWriter},
+    ports::{Change, HubError},
     register::{DeviceDescription, RegisterOutcome},
 };
 use testkit::{ca::Authority, hub::Failure, log::LogEvents, sample};

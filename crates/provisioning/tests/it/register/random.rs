@@ -16,7 +16,7 @@ use model::{
 };
 use provisioning::{
     Error,
-    ports::{Cleanups, Entropy, HubError, PageRequest},
+    ports::{Entropy, HubError, PageRequest},
     register::{AssignmentRun, CleanupOutcome, RegisterOutcome, RunOutcome},
 };
 use testkit::{entropy::SeededEntropy, hub::Failure, sample};

@@ -113,8 +113,7 @@ fn handed(world: &World, tpm: &SoftTpm, registration: &Registration) -> Symmetri
 async fn known_storage_root_key(world: &World) -> Option<StorageRootKey> {
     let id = sample::registration_id(ID);
     let scope = sample::scope(SCOPE);
-    let enrollment =
-        provisioning::ports::Enrollments::individual(&world.store, &scope, &id).await.unwrap().unwrap();
+    let enrollment = world.store.individual(&scope, &id).await.unwrap().unwrap();
     match enrollment.attestation {
         IndividualAttestation::Tpm(tpm) => tpm.storage_root_key,
         other => panic!("{other:?}"),
@@ -227,7 +226,7 @@ async fn a_proof_is_used_once_also_after_a_restart() {
 async fn a_proof_is_used_once_at_whichever_process() {
     let (one, tpm) = (World::new().await, tpm());
     enroll(&one, &tpm).await;
-    let two = one.beside();
+    let two = one.beside().await;
     let proof = naming(&tpm, &open(&one, &tpm).await);
     let registration = prove(&two, &proof).await;
     for world in [&one, &two] {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use durable::Sealer;
 use model::{
     Assignment, Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, HubCredentials,
     IndividualAttestation, IndividualEnrollment, Instance, LinkedHub, OperationId, OperationKind,
@@ -11,16 +10,11 @@ use model::{
 use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
-    ports::{
-        Change, Commit, Commits, Expect, InstanceWriter, Instances, PageRequest, Registrations, Unknown,
-        Usage,
-    },
+    ports::{Change, Commit, Expect, PageRequest, Store, Unknown},
     register::{
         AssignmentRun, DefaultReprovision, RegisterOutcome, RegisterRequest, ResumeOutcome, RunOutcome,
     },
 };
-use store::EmbeddedStore;
-use tempfile::TempDir;
 use testkit::{
     clock::SteppedClock,
     entropy::SeededEntropy,
@@ -29,7 +23,7 @@ use testkit::{
     webhook::FakeWebhook,
 };
 
-use super::token::Token;
+use super::{records::Records, token::Token};
 
 pub const SCOPE: &str = "0ne00000001";
 pub const OTHER_SCOPE: &str = "0ne00000002";
@@ -37,13 +31,13 @@ pub const HUBS: [&str; 3] = ["hub-1.example", "hub-2.example", "hub-3.example"];
 
 /// Two instances, both linked to the first two hubs.
 pub struct World {
-    pub store: EmbeddedStore,
+    pub store: Arc<dyn Store>,
     pub hubs: Arc<FakeHubs>,
     pub clock: Arc<SteppedClock>,
     pub entropy: Arc<SeededEntropy>,
     pub webhook: Arc<FakeWebhook>,
     pub provisioning: Arc<Provisioning>,
-    directory: TempDir,
+    records: Records,
 }
 
 /// A device with a key of its own.
@@ -55,10 +49,20 @@ pub struct Device {
 }
 
 impl World {
+    /// Opens a service on the store that `MUSTER_TEST_STORE` names.
     pub async fn new() -> World {
+        World::on(Records::new().await).await
+    }
+
+    /// Opens a service on a file, whatever `MUSTER_TEST_STORE` says: for tests of the file.
+    pub async fn in_file() -> World {
+        World::on(Records::in_file()).await
+    }
+
+    async fn on(records: Records) -> World {
         let hubs = FakeHubs::new(HUBS.map(sample::hub_name));
         let parts = (Arc::new(hubs), Arc::default(), Arc::new(SeededEntropy::new(1)));
-        let world = World::open(directory(), parts);
+        let world = World::over(records, parts);
         for scope in [SCOPE, OTHER_SCOPE] {
             let linked_hubs = HUBS[..2].iter().map(|name| linked(name)).collect();
             let number = scope.as_bytes()[scope.len() - 1];
@@ -69,36 +73,31 @@ impl World {
         world
     }
 
-    fn open(
-        directory: TempDir,
-        (hubs, clock, entropy): (Arc<FakeHubs>, Arc<SteppedClock>, Arc<SeededEntropy>),
-    ) -> World {
-        let path = directory.path().join("store.db");
-        let store = EmbeddedStore::open(&path, Sealer::from_key([7; 32])).unwrap();
-        World::over(store, directory, (hubs, clock, entropy))
-    }
-
-    /// Opens a second process on the same store.
-    pub fn beside(&self) -> World {
-        let parts = (Arc::clone(&self.hubs), Arc::clone(&self.clock), Arc::clone(&self.entropy));
-        World::over(self.store.beside().unwrap(), directory(), parts)
-    }
-
     fn over(
-        store: EmbeddedStore,
-        directory: TempDir,
+        records: Records,
         (hubs, clock, entropy): (Arc<FakeHubs>, Arc<SteppedClock>, Arc<SeededEntropy>),
     ) -> World {
-        let webhook = Arc::new(FakeWebhook::default());
+        let (webhook, store) = (Arc::new(FakeWebhook::default()), records.store());
         let provisioning = Provisioning::new(Ports {
-            store: Arc::new(store.clone()),
+            store: store.clone(),
             hubs: hubs.clone(),
             webhook: webhook.clone(),
             topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        World { store, hubs, clock, entropy, webhook, provisioning: Arc::new(provisioning), directory }
+        World { store, hubs, clock, entropy, webhook, provisioning: Arc::new(provisioning), records }
+    }
+
+    /// Opens a second process on the same store.
+    pub async fn beside(&self) -> World {
+        let parts = (Arc::clone(&self.hubs), Arc::clone(&self.clock), Arc::clone(&self.entropy));
+        World::over(self.records.beside().await, parts)
+    }
+
+    /// Closes the file of the store while the service runs.
+    pub async fn close_file(&self) {
+        self.records.close_file().await;
     }
 
     /// Restarts the service. The hubs keep running.
@@ -106,13 +105,11 @@ impl World {
         self.restarted_after(|_| ()).await
     }
 
-    /// Restarts the service after something happened to its closed store.
+    /// Restarts the service after something happened to its closed file, if it has one.
     pub async fn restarted_after(self, happens: impl FnOnce(&std::path::Path)) -> World {
-        let World { store, hubs, clock, entropy, webhook: _, provisioning, directory } = self;
-        drop(provisioning);
-        store.close().await;
-        happens(&directory.path().join("store.db"));
-        World::open(directory, (hubs, clock, entropy))
+        let World { store, hubs, clock, entropy, webhook: _, provisioning, records } = self;
+        drop((store, provisioning));
+        World::over(records.reopened_after(happens).await, (hubs, clock, entropy))
     }
 
     pub async fn instance(&self, scope: &str) -> Arc<Instance> {
@@ -325,12 +322,6 @@ fn settings() -> EnrollmentSettings {
         reprovision_policy: Some(stays),
         ..EnrollmentSettings::default()
     }
-}
-
-/// Returns a directory in memory if possible, because a disk is slow, and the tests of the store cover it.
-fn directory() -> TempDir {
-    let in_memory = tempfile::tempdir_in("/dev/shm");
-    in_memory.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Returns a hub that takes new devices.

@@ -82,7 +82,7 @@ async fn move_until(world: &World, device: &Device, at: CrashPoint) {
     let (old, new) = (world.hub(HUBS[0]), world.hub(HUBS[1]));
     let gone = || HubError::Unavailable("the service ended".into());
     if at == CrashPoint::Decided {
-        return drop(cut_off(world.begin(device)).await);
+        return drop(world.begin(device).await);
     }
     let RegisterOutcome::Running(run) = world.begin(device).await else { panic!("nothing to do") };
     match at {

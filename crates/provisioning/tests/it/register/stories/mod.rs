@@ -12,10 +12,7 @@ mod webhook;
 
 pub use model::ReprovisionPolicy as Policy;
 use model::{Cleanup, DeviceId, HubName, IndividualEnrollment, Properties};
-use provisioning::{
-    ports::{Cleanups, PageRequest},
-    register::CleanupOutcome,
-};
+use provisioning::{ports::PageRequest, register::CleanupOutcome};
 use serde_json::json;
 use testkit::{hub::FakeDevice, sample};
 
