@@ -71,7 +71,7 @@ async fn acknowledged_registrations_survive_kills() {
         }
         println!("round {round}: {}", Tally::of(&workers));
     }
-    assert!(workers.iter().all(|worker| worker.unavailable == 0), "the service was never unavailable");
+    assert!(workers.iter().all(|worker| worker.unavailable.is_empty()), "the service was never unavailable");
     let entries: Vec<Entry> = workers.into_iter().flat_map(|worker| worker.entries).collect();
     examine_all(&muster.deployment(), entries).await;
     muster.stop().await;

@@ -1,6 +1,6 @@
 //! A worker that registers new and known devices continuously, and records the replies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleet::{Device, Endpoint, RegisterError, Transport, register};
 use model::{DeviceId, HubName};
@@ -21,8 +21,10 @@ const UNAVAILABLE_PAUSE: Duration = Duration::from_millis(500);
 pub struct Worker {
     pub number: usize,
     pub entries: Vec<Entry>,
-    /// The number of replies that the service is unavailable.
-    pub unavailable: u64,
+    /// The times of replies that the service is unavailable.
+    pub unavailable: Vec<Instant>,
+    /// The longest time from a request to its acknowledgment.
+    pub longest_wait: Duration,
     random: Random,
     scene: Scene,
 }
@@ -49,7 +51,14 @@ pub struct Assignment {
 
 impl Worker {
     pub fn new(number: usize, random: Random, scene: Scene) -> Worker {
-        Worker { number, entries: Vec::new(), unavailable: 0, random, scene }
+        Worker {
+            number,
+            entries: Vec::new(),
+            unavailable: Vec::new(),
+            longest_wait: Duration::ZERO,
+            random,
+            scene,
+        }
     }
 
     /// Registers devices until the token is canceled.
@@ -59,14 +68,18 @@ impl Worker {
             let transport = if self.random.below(2) == 0 { Transport::Https } else { Transport::Mqtt };
             let Some(entry) = self.entries.get_mut(chosen) else { continue };
             entry.attempts += 1;
+            let asked = Instant::now();
             tokio::select! {
                 biased;
                 result = register(&endpoint, &entry.device, transport, None) => match result {
-                    Ok(reply) => entry.acknowledge(Assignment { hub: reply.hub, device_id: reply.device_id }),
+                    Ok(reply) => {
+                        self.longest_wait = self.longest_wait.max(asked.elapsed());
+                        entry.acknowledge(Assignment { hub: reply.hub, device_id: reply.device_id });
+                    }
                     // The server is gone; it may have executed the request.
                     Err(RegisterError::Transport(_)) => tokio::time::sleep(PAUSE).await,
                     Err(RegisterError::Refused(refusal)) if refusal.status == 503 => {
-                        self.unavailable += 1;
+                        self.unavailable.push(Instant::now());
                         tokio::time::sleep(UNAVAILABLE_PAUSE).await;
                     }
                     Err(error) => panic!("{}: {error}", entry.device.registration_id),

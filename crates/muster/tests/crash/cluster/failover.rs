@@ -60,6 +60,7 @@ impl Pair {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_a_standby_takes_over() {
     let rounds = from_environment("MUSTER_FAILOVER_ROUNDS").unwrap_or(ROUNDS);
+    let (mut without, mut waited, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
         let pair = block_in_place(Pair::start);
         let cluster = Cluster::start(&[pair.url(), pair.url()]).await;
@@ -67,11 +68,26 @@ async fn nothing_is_lost_when_a_standby_takes_over() {
         let moment = Duration::from_millis(300 + storm.random.below(CALM_MILLIS));
         let failing = async {
             sleep(moment).await;
-            block_in_place(|| pair.fail_over())
+            let without = block_in_place(|| pair.fail_over());
+            // Until devices are served again.
+            cluster.until_ready().await;
+            without
         };
-        let without = storm.during(failing).await;
-        cluster.until_ready().await;
-        println!("round {round}: no primary for {} ms, then {}", without.as_millis(), pair.database().url());
+        without.push(storm.during(failing).await);
+        waited.push(storm.longest_wait());
+        refused.push(storm.unavailable_for());
+        println!("round {round}: then {}", pair.database().url());
         storm.examine().await;
     }
+    println!("{rounds} failovers");
+    report("no primary", without);
+    report("the longest wait of a device", waited);
+    report("devices were told 503", refused);
+}
+
+/// Prints the median and the maximum of the rounds.
+fn report(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |index: usize| times.get(index).copied().unwrap_or_default().as_millis();
+    println!("{what}: median {} ms, at most {} ms", at(times.len() / 2), at(times.len().saturating_sub(1)));
 }

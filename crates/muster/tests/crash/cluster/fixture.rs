@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use testkit::server_certificate::ServerCertificate;
 use tokio::{
     process::{Child, Command},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use wire::sas::ConnectionString;
 
@@ -40,6 +40,8 @@ pub struct Ports {
 pub struct Node {
     pub number: usize,
     pub ports: Ports,
+    /// How far its clock is ahead of the machine's, in seconds.
+    clock: i64,
     config: PathBuf,
     child: Option<Child>,
 }
@@ -56,24 +58,30 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one node for each of these URLs of one database.
     pub async fn start(databases: &[String]) -> Cluster {
+        let plans: Vec<_> = databases.iter().map(|database| (database.clone(), 0)).collect();
+        Cluster::start_with_clocks(&plans).await
+    }
+
+    /// Starts one node for each of these URLs of one database, with its clock ahead of the machine's by these seconds.
+    pub async fn start_with_clocks(plans: &[(String, i64)]) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
         let hubs = Muster::start(&folder.path().join("hubs")).await;
         let ServerCertificate { ca, certificate, key } = ServerCertificate::of("127.0.0.1");
         std::fs::write(folder.path().join("server.pem"), certificate).unwrap();
         std::fs::write(folder.path().join("server.key"), key).unwrap();
         let mut nodes = Vec::new();
-        for (number, database) in databases.iter().enumerate() {
+        for (number, (database, clock)) in plans.iter().enumerate() {
             let ports = free_ports();
             let config = folder.path().join(format!("node-{number}.toml"));
             std::fs::write(&config, configuration(folder.path(), number, ports, database, &hubs)).unwrap();
-            nodes.push(Node { number, ports, config, child: None });
+            nodes.push(Node { number, ports, clock: *clock, config, child: None });
         }
         let init = muster().args(["store", "init", "--config"]).arg(&nodes[0].config).output().await.unwrap();
         assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
         let balancer =
             HaProxy::start(folder.path(), &nodes.iter().map(|node| node.ports).collect::<Vec<_>>());
         let mut cluster = Cluster { nodes, hubs, balancer, ca, _folder: folder };
-        for number in 0..databases.len() {
+        for number in 0..plans.len() {
             cluster.start_node(number).await;
         }
         // The load balancer learns that later.
@@ -125,6 +133,9 @@ impl Node {
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = muster();
         command.args(["serve", "--log", "info", "--config"]).arg(&self.config).stderr(log);
+        if self.clock != 0 {
+            shift_clock(&mut command, self.clock);
+        }
         self.child = Some(command.spawn().unwrap());
     }
 
@@ -133,6 +144,14 @@ impl Node {
         let mut child = self.child.take().expect("the node runs");
         assert_eq!(child.try_wait().unwrap(), None, "node {} ended by itself", self.number);
         child.kill().await.unwrap();
+    }
+
+    /// Sends SIGTERM, and waits for a clean stop.
+    pub async fn stop(&mut self) {
+        self.signal("-TERM").await;
+        let mut child = self.child.take().expect("the node runs");
+        let status = timeout(TIMEOUT, child.wait()).await.expect("it ends in time").unwrap();
+        assert!(status.success(), "node {}: {status}", self.number);
     }
 
     /// Stops the process where it is, until [`resume`](Node::resume).
@@ -147,6 +166,16 @@ impl Node {
     async fn signal(&self, signal: &str) {
         signal_process(self.child.as_ref().expect("the node runs").id().unwrap(), signal).await;
     }
+}
+
+/// Has a program see the time of day this number of seconds ahead. The monotonic clock stays, as on a machine whose clock is
+/// wrong.
+fn shift_clock(command: &mut Command, seconds: i64) {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    let library = libraries.find(|library| library.exists());
+    command.env("LD_PRELOAD", library.expect("libfaketime is not installed: run tests/install"));
+    command.env("FAKETIME", format!("{seconds:+}")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
 /// Sends a signal to a process.

@@ -1,10 +1,12 @@
 //! Several nodes on one PostgreSQL behind HAProxy: any node serves any device, any poll and any operator, and devices
 //! register continuously while nodes, the database, or the network between them fail.
 
+mod clocks;
 mod failover;
 mod fixture;
 mod haproxy;
 mod relay;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -66,9 +68,24 @@ impl Storm {
         stop.cancel();
         self.workers = running.join_all().await;
         self.workers.sort_by_key(|worker| worker.number);
-        let unavailable: u64 = self.workers.iter().map(|worker| worker.unavailable).sum();
-        println!("{}, {unavailable} times unavailable", Tally::of(&self.workers));
+        println!("{}, {} times unavailable", Tally::of(&self.workers), self.unavailable());
         failed
+    }
+
+    /// Returns how often devices were told that the service is unavailable.
+    fn unavailable(&self) -> usize {
+        self.workers.iter().map(|worker| worker.unavailable.len()).sum()
+    }
+
+    /// Returns how long devices were told so, from the first time to the last.
+    fn unavailable_for(&self) -> Duration {
+        let times = || self.workers.iter().flat_map(|worker| worker.unavailable.iter().copied());
+        times().max().zip(times().min()).map_or(Duration::ZERO, |(last, first)| last - first)
+    }
+
+    /// Returns the longest time that a device waited for an acknowledgment.
+    fn longest_wait(&self) -> Duration {
+        self.workers.iter().map(|worker| worker.longest_wait).max().unwrap_or_default()
     }
 
     /// Nothing that was acknowledged is lost, no device is at two hubs, and metering equals what was acknowledged.
