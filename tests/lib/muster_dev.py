@@ -59,6 +59,7 @@ class MusterDev:
     mqtts_port: int
     amqps_port: int
     service_connection_string: str
+    management_connection_string: str
     ca_file: str
     hubs: tuple[Hub, ...]
     sample_group_id: str
@@ -182,6 +183,7 @@ def parse_facts(process: subprocess.Popen, directory: pathlib.Path, facts: dict)
             mqtts_port=facts["ports"]["mqtts"],
             amqps_port=facts["ports"]["amqps"],
             service_connection_string=facts["serviceConnectionString"],
+            management_connection_string=facts["managementConnectionString"],
             ca_file=str(directory / facts["caFile"]),
             hubs=tuple(Hub(hub["name"], hub["hostName"], hub["connectionString"]) for hub in facts["hubs"]),
             sample_group_id=facts["sampleEnrollmentGroup"]["enrollmentGroupId"],

@@ -70,8 +70,10 @@ def test_replies_about_existing_records_match_the_document(own_dev, tmp_path):
     }
     lines = [f'"path.{name}" = "{value}"' for name, value in known.items()]
     (tmp_path / "schemathesis.toml").write_text("\n".join(["[parameters]", *lines]), encoding="utf-8")
+    # The management API has tests of its own: a random host name of the instance would end this one.
+    excluded = ["--exclude-method", "DELETE", "--exclude-path-regex", "^/(subscriptions|providers)/"]
     output = schemathesis(
-        own_dev, tmp_path, "--phases", "fuzzing", "--mode", "positive", "--max-examples", "8", "--exclude-method", "DELETE"
+        own_dev, tmp_path, "--phases", "fuzzing", "--mode", "positive", "--max-examples", "8", *excluded
     )
     assert "repeatedly returned 404" not in output, output
 
@@ -90,6 +92,6 @@ def schemathesis(dev, directory, *options: str) -> str:
     command += ["--seed", "1", "--generation-deterministic"]
     command += ["--exclude-checks", LEFT_OUT, "--continue-on-failure", "--no-color", *options]
     environment = {**os.environ, **muster_dev.sdk_environment(dev)}
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

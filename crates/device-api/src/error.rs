@@ -129,9 +129,10 @@ fn code_and_message(error: &CallError) -> (u32, String) {
             Error::NotFound(RecordKind::Operation) => (404_203, "Operation not found.".into()),
             Error::NotFound(RecordKind::Registration) => (404_201, "Registration not found.".into()),
             Error::NotFound(kind) => (404_000, format!("{kind} not found")),
-            Error::Exists(_) | Error::PreconditionFailed(_) | Error::NothingToReplace(_) => {
-                (409_203, "Precondition failed.".into())
-            }
+            Error::Exists(_)
+            | Error::Conflict(_)
+            | Error::PreconditionFailed(_)
+            | Error::NothingToReplace(_) => (409_203, "Precondition failed.".into()),
             Error::Busy | Error::Fenced => (429_001, "The service is busy; try again later.".into()),
             Error::Unwritable(_) => {
                 (503_000, "The service cannot store anything now; try again later.".into())

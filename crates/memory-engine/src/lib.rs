@@ -179,6 +179,13 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
+    async fn forget(&self, instance: i64) -> Result<(), StoreError> {
+        let mut content = self.content();
+        content.attempts.retain(|it| it.instance != instance);
+        content.usage.retain(|(of, _, _), _| *of != instance);
+        Ok(())
+    }
+
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
         self.content().read_log(instance, &query)
     }

@@ -150,6 +150,18 @@ stable! {
         Count = 32 "count",
         /// Symmetric keys of an enrollment were replaced by new ones.
         EnrollmentKeys = 33 "enrollment.keys",
+        /// An instance was created by an operator.
+        InstanceCreate = 34 "instance.create",
+        /// An instance was changed by an operator.
+        InstanceUpdate = 35 "instance.update",
+        /// The deletion of an instance was requested, or its records are deleted.
+        InstanceDelete = 36 "instance.delete",
+        /// An access policy was created or changed.
+        PolicyPut = 37 "accessPolicy.put",
+        /// Keys of an access policy were replaced by new ones.
+        PolicyKeys = 38 "accessPolicy.keys",
+        /// An access policy was deleted.
+        PolicyDelete = 39 "accessPolicy.delete",
     }
 }
 
@@ -172,6 +184,8 @@ stable! {
         Expiry = 6 "expiry",
         /// Deletes old entries of the change log.
         ChangeLog = 7 "changeLog",
+        /// Deletes what belonged to deleted instances.
+        Deletions = 8 "deletions",
     }
 }
 

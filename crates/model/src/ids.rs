@@ -230,6 +230,25 @@ text_id!(
 ignore_case!(PolicyName);
 
 text_id!(
+    /// The name of an instance as a resource: 3 to 50 letters, digits and hyphens, not digits alone, no hyphen at either end (the
+    /// pattern of Azure's Resource Manager API).
+    ResourceName, "resource name", |text| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        let fits = (3..=50).contains(&text.len())
+            && text.bytes().all(allowed)
+            && !text.bytes().all(|b| b.is_ascii_digit())
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        if fits {
+            Ok(text.into())
+        } else {
+            Err("must be 3 to 50 letters, digits and hyphens, not digits alone, with no hyphen at either end")
+        }
+    }
+);
+ignore_case!(ResourceName);
+
+text_id!(
     /// The name of a CA certificate of an instance, by which enrollments refer to it. Compared without case, as the names
     /// of resources are in Azure.
     CaReference, "CA reference", |text| {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use certpath::CrlMaxAge;
 
 use crate::{
-    AllocationPolicy, CleanupHold, Configured, HostName, HubName, IdScope, LinkedHub, PolicyName,
-    SymmetricKey,
+    AllocationPolicy, CleanupHold, Configured, Deletion, HostName, HubName, IdScope, LinkedHub, ManagedBy,
+    PolicyName, ResourceFacts, ResourceName, SymmetricKey,
 };
 
 /// One provisioning service instance with its settings.
@@ -43,6 +43,15 @@ pub struct Instance {
     /// How many runs are executed per minute; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_registrations_per_minute: Option<NonZeroU32>,
+    /// What it is as a resource.
+    #[serde(default, skip_serializing_if = "ResourceFacts::is_default")]
+    pub resource: ResourceFacts,
+    /// Who may change it.
+    #[serde(default, skip_serializing_if = "ManagedBy::is_file")]
+    pub managed: ManagedBy,
+    /// Its deletion, once that was requested. It is not served since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
     /// The hold of its cleanups, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleanups_held: Option<CleanupHold>,
@@ -59,6 +68,14 @@ impl Instance {
     /// Returns the linked hub of this name.
     pub fn linked_hub(&self, name: &HubName) -> Option<&LinkedHub> {
         self.linked_hubs.iter().find(|hub| hub.name == *name)
+    }
+
+    /// Returns its name as a resource: its own name, or its ID scope if clients could not address that.
+    pub fn resource_name(&self) -> &str {
+        match ResourceName::parse(&self.name) {
+            Ok(_) => &self.name,
+            Err(_) => self.id_scope.as_str(),
+        }
     }
 
     /// Returns the access policy of this name.

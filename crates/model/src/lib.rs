@@ -35,6 +35,7 @@ mod raw_json;
 mod refusal_reason;
 mod registration;
 mod registration_ids;
+mod resource;
 mod revocation_list;
 mod time;
 mod tpm;
@@ -85,7 +86,7 @@ pub use enrollment::{
 pub use explanation::{Admission, Attempt, ConsideredEnrollment, Explanation, Fit};
 pub use ids::{
     BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, Generation, HostName, HubName, IdError,
-    IdScope, OperationId, PolicyName, RegistrationId, VerificationCode,
+    IdScope, OperationId, PolicyName, RegistrationId, ResourceName, VerificationCode,
 };
 pub use instance::{
     AccessPolicy, AllocationWeight, ExistingDevices, Instance, OutOfRange, RegistrationOwnership, Right,
@@ -106,6 +107,7 @@ pub use registration::{
     Status, StatusKind, Substatus, TpmHandover,
 };
 pub use registration_ids::{PatternError, RegistrationIds};
+pub use resource::{Deletion, InstanceDraft, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey};
 pub use revocation_list::{ListId, RevocationList};
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};

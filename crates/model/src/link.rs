@@ -1,5 +1,7 @@
 //! Linked hubs: where devices may be assigned to, and how the service calls them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AllocationWeight, Certificate, HubName, SymmetricKey};
@@ -89,6 +91,9 @@ pub struct Configured {
     pub failover: bool,
     /// The links.
     pub linked_hubs: Vec<LinkedHub>,
+    /// A digest of every other setting, by its stored name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Configured {

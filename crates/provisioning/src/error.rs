@@ -22,6 +22,9 @@ pub enum Error {
     /// The record exists already, and the caller named no version to replace.
     #[error("{0} already exists")]
     Exists(RecordKind),
+    /// The state of the record forbids the change. The text says why.
+    #[error("{0}")]
+    Conflict(String),
     /// The record is not of the version the caller named.
     #[error("the {0} was changed since: its etag is another")]
     PreconditionFailed(RecordKind),
@@ -69,6 +72,8 @@ pub enum RecordKind {
     LinkedHub,
     /// A service instance.
     Instance,
+    /// An access policy of an instance.
+    AccessPolicy,
     /// A registration that was refused.
     Attempt,
     /// A count of operations.
@@ -88,6 +93,7 @@ impl std::fmt::Display for RecordKind {
             RecordKind::Block => "block of the certificate",
             RecordKind::LinkedHub => "linked hub",
             RecordKind::Instance => "service instance",
+            RecordKind::AccessPolicy => "access policy",
             RecordKind::Attempt => "refused attempt",
             RecordKind::Usage => "usage count",
         })

@@ -17,6 +17,7 @@ pub mod link;
 pub mod ports;
 mod record;
 pub mod register;
+pub mod resource;
 pub mod trust;
 
 use std::sync::{Arc, Mutex, PoisonError};

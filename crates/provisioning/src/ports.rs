@@ -34,7 +34,7 @@ pub use enrollments::Enrollments;
 pub use hubs::{
     Before, Delay, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed,
 };
-pub use instances::Instances;
+pub use instances::{Instances, RecordCounts};
 pub use leases::{Lease, LeaseName, Leases, RunnerId};
 pub use log::{ChangeLog, LogError, LogFilter, LogLimits, LogPage, LogQuery, LogRetention};
 pub use page::{Page, PageRequest, StoreError};

@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AssignmentRunner, ExpiringCounts, JobPorts, RunLimits,
-    jobs::{CleanupJob, ExpiryJob, LeasedJob, LeasedTask, RetentionJob, RevocationListJob, flush_refusals},
+    jobs::{
+        CleanupJob, DeletionJob, ExpiryJob, LeasedJob, LeasedTask, RetentionJob, RevocationListJob,
+        flush_refusals,
+    },
     lease::{LeaseKeeper, LeaseTimes},
     reconciler::Reconciler,
 };
@@ -58,7 +61,8 @@ impl Runner {
             jobs: Vec::new(),
             expiring: ExpiringCounts::default(),
         };
-        runner.with_job(Job::Cleanups, cleanups)
+        let deletions = DeletionJob { provisioning: Arc::clone(&runner.provisioning) };
+        runner.with_job(Job::Cleanups, cleanups).with_job(Job::Deletions, deletions)
     }
 
     /// Adds the jobs that need more than the verbs: revocation lists, the expiry watch, and trimming of the change log.

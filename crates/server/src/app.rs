@@ -17,7 +17,7 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
 };
 use runner::{JobPorts, Retention, Runner, RunnerLimits};
-use service_api::{AuditSink, ServiceApi};
+use service_api::{AuditSink, Management, ServiceApi};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
@@ -65,6 +65,8 @@ pub struct Plan {
     pub runner: RunnerLimits,
     /// Where calls of operators are recorded.
     pub audit: Arc<dyn AuditSink>,
+    /// The management API.
+    pub management: Management,
 }
 
 /// Bound listeners. They are bound first, so that a port in use is reported before a database is opened.
@@ -164,8 +166,10 @@ impl App {
         let ports = Ports { clock: Arc::clone(&clock), entropy };
         let device_api =
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
-        let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy);
-        let service = service_api::router(service_api.with_audit(plan.audit));
+        let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy)
+            .with_audit(plan.audit)
+            .managed_by(plan.management);
+        let service = service_api::router(service_api);
         let router = web::router(device_api.router(), service, runner.assignments().clone());
         let limiter = ConnectionLimiter::new(capped(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
@@ -373,6 +377,7 @@ impl Plan {
             },
             runner: config.runner.limits(),
             audit: Arc::new(config.audit.open()?),
+            management: config.management.management()?,
         })
     }
 
@@ -384,6 +389,7 @@ impl Plan {
         owner_keys(config)?;
         config.latency.sources()?;
         config.webhook.settings()?;
+        config.management.management()?;
         let planned = instances(config)?;
         warnings.extend(shared_hubs(&planned));
         let storage = match config.store_location(new_database)? {

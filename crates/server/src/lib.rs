@@ -4,6 +4,7 @@ pub mod app;
 mod audit;
 mod compute;
 pub mod config;
+mod configured;
 mod continuity;
 pub mod copy;
 pub mod dev;

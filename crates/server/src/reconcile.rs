@@ -19,27 +19,38 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::bail;
-use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
-use provisioning::ports::{Damage, InstanceWriter, Instances, StoreError};
+use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, ManagedBy, Timestamp};
+use provisioning::{
+    configuration::Snapshot,
+    ports::{Damage, InstanceWriter, Instances, StoreError},
+};
 use store::{SealedStore, engine::Engine};
+
+use crate::configured::keep_unchanged;
 
 /// The number of tries if operators change the same instance concurrently.
 pub(crate) const MAX_RACES: usize = 8;
 
-const NOT_PLANNED: &str = "the instance is in the database but not in the configuration, so it is not served; its records are \
-     kept; add it to the configuration to serve it again";
+const NOT_PLANNED: &str = "the instance is managed by the configuration, which does not have it any more, so it is not served; \
+     its records are kept; add it to the configuration to serve it again";
+
+const DELETED: &str =
+    "the instance was deleted, and ID scopes are not used again: remove it from the configuration";
 
 /// Updates the stored instances to the planned ones; [`merged`] keeps the changes of operators.
 ///
-/// A stored instance that is not planned is no longer served, because its keys may have been removed from the file on purpose.
-/// It stays in the database, and does not affect others. So does a damaged one.
+/// A stored instance that is not planned is served on if operators manage it. One that the configuration manages is not, because
+/// its keys may have been removed from the file on purpose; it stays in the database, and does not affect others. So does a
+/// damaged one.
 pub(crate) async fn reconcile<E: Engine>(
     store: &SealedStore<E>,
     planned: Vec<Instance>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let by = by_configuration(now);
-    let stored = store.snapshot().await?.instances();
+    let snapshot = store.snapshot().await?;
+    let planned = without_deleted(planned, &snapshot);
+    let stored = snapshot.instances();
     for held in &stored {
         // First releases host names that move to another instance, because no two may have the same at any time.
         let moves = |host: &HostName| {
@@ -74,7 +85,7 @@ async fn update<E: Engine>(
 ) -> anyhow::Result<()> {
     for _ in 0..MAX_RACES {
         let Some(held) = store.instance(&planned.id_scope).await? else { break };
-        let next = merged(planned.clone(), &held);
+        let next = merged(planned.clone(), &held)?;
         log_operator_changes(&next);
         // A start without changes writes nothing, so that it succeeds on a full disk.
         if *held == next || store.replace_instance(&held, next.into(), by.clone()).await? {
@@ -90,6 +101,7 @@ pub(crate) async fn join<E: Engine>(
     planned: Vec<Instance>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
+    let planned = without_deleted(planned, &*store.snapshot().await?);
     for instance in &planned {
         // Another node may create it at the same time, with another operation key.
         match store.create_instance(instance.clone(), by_configuration(now)).await {
@@ -112,7 +124,7 @@ pub(crate) async fn join<E: Engine>(
 pub(crate) fn differences(stored: &[Arc<Instance>], planned: &[Instance]) -> Vec<String> {
     let differing = planned.iter().filter_map(|planned| {
         let same = stored.iter().find(|stored| stored.id_scope == planned.id_scope)?;
-        let settings = differing_settings(&merged(planned.clone(), same), same);
+        let settings = differing_settings(&merged(planned.clone(), same).ok()?, same);
         let (name, scope) = (&planned.name, &planned.id_scope);
         (!settings.is_empty()).then(|| {
             format!(
@@ -137,7 +149,7 @@ fn differing_settings(planned: &Instance, stored: &Instance) -> Vec<String> {
 }
 
 fn set_aside_unplanned<E: Engine>(store: &SealedStore<E>, stored: &[Arc<Instance>], planned: &[Instance]) {
-    for left in stored.iter().filter(|left| !is_among(planned, left)) {
+    for left in stored.iter().filter(|left| is_left_out(planned, left)) {
         tracing::error!(
             instance.id_scope = %left.id_scope,
             instance.name = left.name,
@@ -157,10 +169,13 @@ pub(crate) async fn foresee<E: Engine>(
     store: &SealedStore<E>,
     planned: &[Instance],
 ) -> anyhow::Result<Vec<String>> {
-    let stored = store.snapshot().await?.instances();
-    let left = stored.iter().filter(|stored| !is_among(planned, stored));
+    let snapshot = store.snapshot().await?;
+    let stored = snapshot.instances();
+    let left = stored.iter().filter(|stored| is_left_out(planned, stored));
     let left = left.map(|left| format!("the instance {:?} ({}): {NOT_PLANNED}", left.name, left.id_scope));
-    Ok(left.chain(damage(store).await?).collect())
+    let is_deleted = |it: &&Instance| snapshot.deleted_instance(&it.id_scope).is_some();
+    let deleted = planned.iter().filter(is_deleted).map(|it| format!("instance {}: {DELETED}", it.id_scope));
+    Ok(left.chain(deleted).chain(damage(store).await?).collect())
 }
 
 /// Returns the records that cannot be read, for people.
@@ -173,11 +188,32 @@ fn is_among(planned: &[Instance], stored: &Instance) -> bool {
     planned.iter().any(|it| it.id_scope == stored.id_scope)
 }
 
+/// Whether a stored instance is not served, because the configuration that manages it does not have it any more.
+fn is_left_out(planned: &[Instance], stored: &Instance) -> bool {
+    stored.managed == ManagedBy::File && !is_among(planned, stored)
+}
+
+/// Returns the planned instances without those that operators deleted.
+fn without_deleted(mut planned: Vec<Instance>, snapshot: &Snapshot) -> Vec<Instance> {
+    planned.retain(|instance| {
+        let is_deleted = snapshot.deleted_instance(&instance.id_scope).is_some();
+        if is_deleted {
+            tracing::error!(instance.id_scope = %instance.id_scope, "{DELETED}");
+        }
+        !is_deleted
+    });
+    planned
+}
+
 /// Merges a planned instance with the stored one, which keeps its operation key, its hold on cleanups, and the changes of
-/// operators.
-fn merged(mut planned: Instance, stored: &Instance) -> Instance {
+/// operators, unless only the configuration may change it.
+fn merged(mut planned: Instance, stored: &Instance) -> anyhow::Result<Instance> {
     planned.operation_key = stored.operation_key.clone();
     planned.cleanups_held = stored.cleanups_held.clone();
+    if planned.managed == ManagedBy::File {
+        return Ok(planned);
+    }
+    let mut planned = keep_unchanged(&planned, stored)?;
     let (configured, last_configured) = (&planned.configured, &stored.configured);
     if configured.allocation_policy == last_configured.allocation_policy {
         planned.allocation_policy = stored.allocation_policy;
@@ -194,7 +230,7 @@ fn merged(mut planned: Instance, stored: &Instance) -> Instance {
     };
     let kept: Vec<&LinkedHub> = stored.linked_hubs.iter().filter(is_kept).collect();
     planned.linked_hubs = from_config.into_iter().chain(kept).cloned().collect();
-    planned
+    Ok(planned)
 }
 
 /// Logs the links that differ from the configuration because of operators.
@@ -314,6 +350,7 @@ mod tests {
         Instance {
             linked_hubs: linked.to_vec(),
             configured: Configured { linked_hubs: configured.to_vec(), ..Configured::default() },
+            managed: ManagedBy::Operators,
             ..testkit::sample::instance("one")
         }
     }
@@ -335,7 +372,7 @@ mod tests {
             (&one, &two, &none, &none),
             (&one, &one, &none, &none),
         ] {
-            let merged = merged(instance(configured, configured), &instance(last, linked));
+            let merged = merged(instance(configured, configured), &instance(last, linked)).unwrap();
             assert_eq!((&merged.linked_hubs, &merged.configured.linked_hubs), (expected, configured));
         }
     }
@@ -345,7 +382,7 @@ mod tests {
         let (a, b, c) = (link("a", 1), link("b", 1), link("c", 1));
         let stored = instance(&[a.clone(), b.clone()], &[link("b", 5), c.clone()]);
         let configured = [a.clone(), b, link("d", 1)];
-        let merged = merged(instance(&configured, &configured), &stored);
+        let merged = merged(instance(&configured, &configured), &stored).unwrap();
         assert_eq!(merged.linked_hubs, [link("d", 1), link("b", 5), c]);
     }
 
@@ -360,9 +397,11 @@ mod tests {
             let with = |configured, allocation_policy| Instance {
                 allocation_policy,
                 configured: Configured { allocation_policy: configured, ..Configured::default() },
+                managed: ManagedBy::Operators,
                 ..testkit::sample::instance("one")
             };
-            assert_eq!(merged(with(configured, configured), &with(last, stored)).allocation_policy, expected);
+            let merged = merged(with(configured, configured), &with(last, stored)).unwrap();
+            assert_eq!(merged.allocation_policy, expected);
         }
     }
 
@@ -378,9 +417,37 @@ mod tests {
             let with = |configured, failover| Instance {
                 failover,
                 configured: Configured { failover: configured, ..Configured::default() },
+                managed: ManagedBy::Operators,
                 ..testkit::sample::instance("one")
             };
-            assert_eq!(merged(with(configured, configured), &with(last, stored)).failover, expected);
+            let merged = merged(with(configured, configured), &with(last, stored)).unwrap();
+            assert_eq!(merged.failover, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn an_instance_of_operators_is_served_without_the_file_and_a_deleted_one_never_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        let now = sample::by().at;
+        let [one, two] = ["one", "two"]
+            .map(|scope| Instance { managed: ManagedBy::Operators, ..testkit::sample::instance(scope) });
+        reconcile(&store, vec![one.clone(), two.clone()], now).await.unwrap();
+        reconcile(&store, vec![one.clone()], now).await.unwrap();
+        assert_eq!(store.snapshot().await.unwrap().instances().len(), 2);
+
+        let deletion = model::Deletion { requested: now, finished: None, is_verified: false };
+        let deleted = Instance { deletion: Some(deletion), ..two.clone() };
+        store.put_instance(deleted, sample::by()).await.unwrap();
+        assert_eq!(store.snapshot().await.unwrap().instances().len(), 1);
+        for planned in [vec![one.clone(), two.clone()], vec![two.clone()]] {
+            reconcile(&store, planned.clone(), now).await.unwrap();
+            join(&store, planned.clone(), now).await.unwrap();
+            assert!(foresee(&store, &planned).await.unwrap().iter().any(|line| line.contains("was deleted")));
+        }
+        let served = store.snapshot().await.unwrap().instances();
+        assert_eq!(served.iter().map(|it| &it.id_scope).collect::<Vec<_>>(), [&one.id_scope]);
+        let owner = owner(&store, &two.service_hosts[0]).await;
+        assert_eq!(owner, None, "another instance may have its host name");
     }
 }

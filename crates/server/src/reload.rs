@@ -4,18 +4,22 @@
 use std::sync::Arc;
 
 use hub::{KnownTopology, webhook::WebhookClient};
-use model::Instance;
+use model::{Instance, ManagedBy};
 use provisioning::ports::{Clock, InstanceWriter, Instances};
 use store::EmbeddedStore;
 
 use crate::{
     app::instances,
     config::{Config, LatencySources},
+    configured::is_unchanged,
     ports::SystemClock,
     reconcile::{self, MAX_RACES, by_configuration},
     server_certificates::ServerCertificates,
     store_location::OpenedStore,
 };
+
+/// The setting with the access policies, as it is stored.
+const POLICIES: &str = "access_policies";
 
 /// The parts of a running service that can be changed.
 #[derive(Clone)]
@@ -54,15 +58,20 @@ impl Reloader {
     }
 }
 
-/// Applies the access policies of an instance that is served; others need a restart.
+/// Applies the access policies of an instance that is served, if the configuration changed them; other settings need a restart.
 async fn apply_policies(store: &EmbeddedStore, planned: &Instance) -> anyhow::Result<()> {
     for _ in 0..MAX_RACES {
         let Ok(Some(stored)) = store.instance(&planned.id_scope).await else { return Ok(()) };
-        if stored.access_policies == planned.access_policies {
+        let is_unchanged =
+            planned.managed == ManagedBy::Operators && is_unchanged(POLICIES, planned, &stored);
+        if is_unchanged || stored.access_policies == planned.access_policies {
             return Ok(());
         }
         let access_policies = planned.access_policies.clone();
-        let next = Instance { access_policies, ..Instance::clone(&stored) };
+        let mut next = Instance { access_policies, ..Instance::clone(&stored) };
+        if let Some(digest) = planned.configured.settings.get(POLICIES) {
+            next.configured.settings.insert(POLICIES.to_owned(), digest.clone());
+        }
         let by = by_configuration(SystemClock.now());
         if store.replace_instance(&stored, next.into(), by).await? {
             tracing::info!(instance.id_scope = %planned.id_scope, "access policies changed");

@@ -1,5 +1,8 @@
-//! Authorization: the host name selects the instance, and a shared access signature by a key of one of its access policies
-//! proves the right.
+//! Authorization: the host name selects an instance or the management API, and a credential proves who the operator is.
+//!
+//! A shared access signature is one by a key of an access policy: of the instance, or of the management API, which is one of all
+//! instances. A resource in the path is looked for only after that, and an operator without any right on it does not learn
+//! whether it exists.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,8 +12,8 @@ use std::{
 use axum::extract::ConnectInfo;
 use http::{Extensions, header, request::Parts};
 use model::{
-    AccessPolicy, Actor, Audience, Extent, HostName, IdScope, Instance, PolicyName, Rights, Timestamp,
-    without_port,
+    AccessPolicy, Actor, Audience, Extent, HostName, IdScope, Instance, PolicyName, ResourceKey, Right,
+    Rights, without_port,
 };
 use percent_encoding::percent_decode_str;
 use wire::sas;
@@ -41,11 +44,28 @@ pub(crate) struct RightsGrant {
 /// The instances that a grant is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GrantScope {
+    /// All instances, also those that do not exist yet.
+    All,
     /// One instance.
     Instance(IdScope),
 }
 
 impl Operator {
+    /// Whether it has any of these rights on all instances, also on those that do not exist yet.
+    pub(crate) fn has_everywhere(&self, rights: &[Right]) -> bool {
+        self.grants.iter().any(|grant| grant.on == GrantScope::All && has_any(grant.rights, rights))
+    }
+
+    /// Whether it has any of these rights on an instance.
+    pub(crate) fn has_on(&self, instance: &IdScope, rights: &[Right]) -> bool {
+        has_any(self.rights_on(instance), rights)
+    }
+
+    /// Whether it has any of these rights on any instance.
+    pub(crate) fn has_anywhere(&self, rights: &[Right]) -> bool {
+        self.grants.iter().any(|grant| has_any(grant.rights, rights))
+    }
+
     /// Returns the rights on an instance.
     pub(crate) fn rights_on(&self, instance: &IdScope) -> Rights {
         let grants = self.grants.iter().filter(|grant| grant.on.includes(instance));
@@ -56,22 +76,48 @@ impl Operator {
 impl GrantScope {
     fn includes(&self, instance: &IdScope) -> bool {
         match self {
+            GrantScope::All => true,
             GrantScope::Instance(scope) => scope == instance,
         }
     }
 }
 
-/// The proof that an operator has the right for a route on one instance. Only [`grant`] creates it.
+fn has_any(rights: Rights, wanted: &[Right]) -> bool {
+    wanted.iter().any(|right| rights.grants(*right))
+}
+
+/// The management API: what it is called by, and who may do everything.
+#[derive(Debug, Clone, Default)]
+pub struct Management {
+    /// Its own host name. Its routes are also at the hosts of instances.
+    pub host: Option<HostName>,
+    /// The domain of the host names of new instances, which are `NAME.DOMAIN`.
+    pub domain: Option<String>,
+    /// The access policies whose keys grant every right on all instances.
+    pub policies: Vec<AccessPolicy>,
+}
+
+/// What a host name selects.
+#[derive(Debug, Clone)]
+pub(crate) enum CalledHost {
+    /// The management API of all instances.
+    Management,
+    /// One instance.
+    Instance(Arc<Instance>),
+}
+
+/// The proof that an operator has the right for a route: on one instance, or where the handler compares it with each instance,
+/// on any. Only [`grant`] and [`grant_anywhere`] create it.
 #[derive(Debug)]
-pub(crate) struct Granted {
-    instance: Arc<Instance>,
+pub(crate) struct Granted<S = Arc<Instance>> {
+    subject: S,
     operator: Operator,
 }
 
-impl Granted {
-    /// Returns the instance.
-    pub(crate) fn instance(&self) -> &Instance {
-        &self.instance
+impl<S> Granted<S> {
+    /// Returns what the right is for.
+    pub(crate) fn subject(&self) -> &S {
+        &self.subject
     }
 
     /// Returns the caller.
@@ -80,11 +126,44 @@ impl Granted {
     }
 }
 
-/// Finds the instance of a request by its host name.
-pub(crate) async fn instance(api: &ServiceApi, head: &Parts) -> Result<Arc<Instance>, Failure> {
+/// Finds what the host name of a request selects.
+pub(crate) async fn called_host(api: &ServiceApi, head: &Parts) -> Result<CalledHost, Failure> {
     let host = host(head)?;
+    if api.management.host.as_ref() == Some(&host) {
+        return Ok(CalledHost::Management);
+    }
     let found = api.provisioning.instance_by_host(&host).await?;
-    found.ok_or_else(|| Failure::Host(format!("no service instance has the host name {host}")))
+    let unknown = || Failure::Host(format!("no service instance has the host name {host}"));
+    found.map(CalledHost::Instance).ok_or_else(unknown)
+}
+
+/// Finds the instance that a request is for: the resource in its path, or else that of its host name.
+pub(crate) async fn instance(
+    api: &ServiceApi,
+    called_host: &CalledHost,
+    operator: &Operator,
+    resource: Option<&ResourceKey>,
+) -> Result<Arc<Instance>, Failure> {
+    match (resource, called_host) {
+        (None, CalledHost::Instance(instance)) => Ok(Arc::clone(instance)),
+        (None, CalledHost::Management) => Err(Failure::Host(
+            "this host name is that of the management API; call this route at the host name of an instance"
+                .into(),
+        )),
+        (Some(key), _) => {
+            visible(api, operator, key).await?.ok_or_else(|| Failure::NoResource(key.name.clone()))
+        }
+    }
+}
+
+/// Finds a resource on which an operator has any right.
+pub(crate) async fn visible(
+    api: &ServiceApi,
+    operator: &Operator,
+    key: &ResourceKey,
+) -> Result<Option<Arc<Instance>>, Failure> {
+    let found = api.provisioning.resource(key).await?;
+    Ok(found.filter(|instance| operator.rights_on(&instance.id_scope) != Rights::default()))
 }
 
 /// Returns the host name of a request, in lower case and without a port. In HTTP/1.1 it is in the header, unless the target
@@ -95,19 +174,24 @@ fn host(head: &Parts) -> Result<HostName, Failure> {
     HostName::parse(without_port(text)).map_err(|error| Failure::Host(format!("the host header: {error}")))
 }
 
-/// Authenticates the operator, and verifies that it has a right for the route on the instance.
-pub(crate) fn grant(
-    instance: Arc<Instance>,
-    head: &Parts,
-    route: &Route,
-    now: Timestamp,
-) -> Result<Granted, Failure> {
-    let operator = authenticate(&instance, head, now).map_err(Failure::Unauthorized)?;
-    let rights = operator.rights_on(&instance.id_scope);
-    if !route.rights.iter().any(|right| rights.grants(*right)) {
-        return Err(Failure::Forbidden(operator.name));
+/// Verifies that an operator has a right for the route on an instance.
+pub(crate) fn grant(operator: Operator, instance: Arc<Instance>, route: &Route) -> Result<Granted, Failure> {
+    match operator.has_on(&instance.id_scope, route.rights) {
+        true => Ok(Granted { subject: instance, operator }),
+        false => Err(Failure::Forbidden(operator.name)),
     }
-    Ok(Granted { instance, operator })
+}
+
+/// Verifies that an operator has a right for the route on any instance. The handler compares it with each instance.
+pub(crate) fn grant_anywhere(
+    operator: Operator,
+    called_host: CalledHost,
+    route: &Route,
+) -> Result<Granted<CalledHost>, Failure> {
+    match operator.has_anywhere(route.rights) {
+        true => Ok(Granted { subject: called_host, operator }),
+        false => Err(Failure::Forbidden(operator.name)),
+    }
 }
 
 /// Returns the address of the peer, if the listener added it to the request as axum's listeners do.
@@ -115,28 +199,43 @@ pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip())
 }
 
-/// Verifies the credential in the header `Authorization`. The error is for the log; the caller learns only that the
-/// credential was refused.
-fn authenticate(instance: &Instance, head: &Parts, now: Timestamp) -> Result<Operator, String> {
-    let header = head.headers.get(header::AUTHORIZATION).ok_or("no authorization header")?;
-    let text = header.to_str().map_err(|_| "the authorization header is not ASCII")?;
-    let policy = policy_of(instance, text, head.uri.path(), now)?;
+/// Verifies the credential in the header `Authorization`.
+pub(crate) fn authenticate(
+    api: &ServiceApi,
+    called_host: &CalledHost,
+    head: &Parts,
+) -> Result<Operator, Failure> {
+    let credential = head.headers.get(header::AUTHORIZATION).ok_or("no authorization header");
+    let text = credential.and_then(|it| it.to_str().map_err(|_| "the authorization header is not ASCII"));
+    let text = text.map_err(|reason| Failure::Unauthorized(reason.to_owned()))?;
+    let (policy, on) = policy_of(api, called_host, text, head).map_err(Failure::Unauthorized)?;
     let actor = Actor::Operator { policy: policy.name.clone(), address: address(&head.extensions) };
-    let on = GrantScope::Instance(instance.id_scope.clone());
-    Ok(Operator { actor, name: policy.name.clone(), grants: vec![RightsGrant { on, rights: policy.rights }] })
+    let grants = vec![RightsGrant { on, rights: policy.rights }];
+    Ok(Operator { actor, name: policy.name.clone(), grants })
 }
 
-/// Returns the access policy whose key signed a shared access token.
+/// Returns the access policy whose key signed a shared access token, and the instances that it is for. The error is for the
+/// log; the caller learns only that the token was refused.
 fn policy_of<'a>(
-    instance: &'a Instance,
+    api: &'a ServiceApi,
+    called_host: &'a CalledHost,
     token: &str,
-    path: &str,
-    now: Timestamp,
-) -> Result<&'a AccessPolicy, String> {
+    head: &Parts,
+) -> Result<(&'a AccessPolicy, GrantScope), String> {
     let claim = sas::parse(token).map_err(|error| error.to_string())?;
-    let names = instance.service_hosts.iter().map(HostName::as_str).collect();
-    let path = percent_decode_str(path).decode_utf8_lossy();
+    let path = percent_decode_str(head.uri.path()).decode_utf8_lossy();
+    let hosts = match called_host {
+        CalledHost::Management => api.management.host.as_slice(),
+        CalledHost::Instance(instance) => &instance.service_hosts,
+    };
+    let names = hosts.iter().map(HostName::as_str).collect();
     let audience = Audience { names, path: &path, extent: Extent::Within };
-    let claim = claim.check(&audience, now).map_err(|refusal| refusal.to_string())?;
-    claim.policy(&instance.access_policies).map_err(|refusal| refusal.to_string())
+    let claim = claim.check(&audience, api.clock.now()).map_err(|refusal| refusal.to_string())?;
+    if let CalledHost::Instance(instance) = called_host
+        && let Ok(policy) = claim.policy(&instance.access_policies)
+    {
+        return Ok((policy, GrantScope::Instance(instance.id_scope.clone())));
+    }
+    let policy = claim.policy(&api.management.policies).map_err(|refusal| refusal.to_string())?;
+    Ok((policy, GrantScope::All))
 }

@@ -11,7 +11,8 @@ use crate::{
     ServiceApi,
     access::{self, Granted},
     error::Failure,
-    route::Route,
+    request,
+    route::{self, Route},
 };
 
 /// The target of the log lines about changes. `audit=info` in a log filter keeps them, whatever else it drops.
@@ -76,6 +77,7 @@ fn is_refusal(code: u32) -> bool {
 pub(crate) struct CallRecord {
     method: Method,
     path: String,
+    version: String,
     from: Option<IpAddr>,
     scope: Option<IdScope>,
     policy: Option<PolicyName>,
@@ -89,12 +91,23 @@ impl CallRecord {
         CallRecord {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            version: request::parameter(request.uri(), "api-version").unwrap_or_default(),
             from: access::address(request.extensions()),
             scope: None,
             policy: None,
             operation: None,
             is_audited: false,
         }
+    }
+
+    /// Whether the call is one of the management API, which has its own form of errors.
+    pub(crate) fn is_management(&self) -> bool {
+        route::is_management_path(&self.path)
+    }
+
+    /// Returns the query parameter `api-version`.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
     }
 
     /// Adds the instance.
@@ -121,7 +134,7 @@ impl CallRecord {
     }
 
     /// Adds the access policy, and whether the route belongs into the audit log.
-    pub(crate) fn note_grant(&mut self, granted: &Granted, route: &Route) {
+    pub(crate) fn note_grant<S>(&mut self, granted: &Granted<S>, route: &Route) {
         self.policy = Some(granted.operator().name.clone());
         self.is_audited = route.is_audited();
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::{CaCertificate, CaReference, IfMatch};
 use provisioning::RecordKind;
+use serde_json::Value;
 use wire::service::{Code, ca_certificate_json, listing_json, parse_ca_certificate, parse_verification};
 
 use crate::{error::Failure, reply, request::Call, revocation, route::Answer};
@@ -12,7 +13,8 @@ use crate::{error::Failure, reply, request::Call, revocation, route::Answer};
 pub(crate) async fn list(call: &Call) -> Answer {
     let trust = call.verbs().trust(call.instance()).await?;
     let json = |ca: &Arc<CaCertificate>| {
-        ca_certificate_json(ca, Code::Hidden, revocation::settings_json(call, &trust, ca))
+        let settings = revocation::settings_json(call, &trust, ca);
+        within_resource(call, ca_certificate_json(ca, Code::Hidden, settings))
     };
     let listed = reply::ok(&listing_json(trust.certificates().map(json).collect()));
     let kinds = [RecordKind::CaCertificate, RecordKind::RevocationList];
@@ -62,7 +64,15 @@ pub(crate) async fn verify(call: &Call) -> Answer {
 async fn reply_with(call: &Call, ca: &CaCertificate, code: Code) -> Answer {
     let trust = call.verbs().trust(call.instance()).await?;
     let revocation = revocation::settings_json(call, &trust, ca);
-    Ok(reply::ok(&ca_certificate_json(ca, code, revocation)))
+    Ok(reply::ok(&within_resource(call, ca_certificate_json(ca, code, revocation))))
+}
+
+/// Completes the resource ID of a CA certificate, in replies of the management API.
+fn within_resource(call: &Call, mut json: Value) -> Value {
+    if let Some(Value::String(id)) = json.get_mut("id") {
+        id.insert_str(0, &call.resource_path());
+    }
+    json
 }
 
 /// Parses the name in the path.

@@ -34,6 +34,12 @@ pub(crate) enum Failure {
     /// No instance has the host name.
     #[error("{0}")]
     Host(String),
+    /// There is no resource with this name in the resource group of the path.
+    #[error("there is no provisioning service {0} in this resource group")]
+    NoResource(String),
+    /// The caller may not do this to any instance, or to a new one.
+    #[error("{0} needs rights on all instances")]
+    NotEverywhere(&'static str),
     /// No route has the path.
     #[error("there is nothing at this path")]
     NoRoute,
@@ -63,7 +69,8 @@ impl Failure {
             Failure::ApiVersion(_) => 400_001,
             Failure::Body(BodyError::NotJson(_)) => 400_003,
             Failure::Body(_) | Failure::Page(_) | Failure::Argument(_) => 400_002,
-            Failure::Forbidden(_) => 403_000,
+            Failure::Forbidden(_) | Failure::NotEverywhere(_) => 403_000,
+            Failure::NoResource(_) => 404_211,
             Failure::Log(_) => 410_000,
             Failure::Host(_) | Failure::NoRoute => 404_000,
             Failure::Method { .. } => 405_000,
@@ -104,6 +111,7 @@ pub(crate) fn code_and_message(error: &Error) -> (u32, String) {
         }
         Error::Exists(RecordKind::EnrollmentGroup) => 409_202,
         Error::Exists(_) => 409_201,
+        Error::Conflict(_) => 409_000,
         Error::PreconditionFailed(_) | Error::NothingToReplace(_) => 412_000,
     };
     (code, error.to_string())
@@ -123,6 +131,7 @@ fn number_of(kind: RecordKind) -> u32 {
         RecordKind::Cleanup => 210,
         RecordKind::Instance => 211,
         RecordKind::Attempt => 212,
+        RecordKind::AccessPolicy => 214,
         RecordKind::Usage => 213,
     }
 }

@@ -14,7 +14,10 @@ mod error;
 mod explain;
 mod latency;
 mod links;
+mod management;
 mod openapi;
+mod policies;
+mod private_links;
 mod registrations;
 mod reply;
 mod request;
@@ -33,11 +36,13 @@ use provisioning::{
 };
 
 use crate::{
+    access::CalledHost,
     audit::{CallRecord, NoSink},
     request::Call,
-    route::Answer,
+    route::{Answer, Handler},
 };
 
+pub use access::Management;
 pub use audit::{AUDIT, AuditEntry, AuditOutcome, AuditSink};
 pub use openapi::document as openapi_document;
 pub use request::MAX_LIST_BODY_BYTES;
@@ -56,6 +61,7 @@ pub struct ServiceApi {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     audit: Arc<dyn AuditSink>,
+    management: Arc<Management>,
 }
 
 impl ServiceApi {
@@ -67,12 +73,19 @@ impl ServiceApi {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        ServiceApi { provisioning, runs, clock, entropy, audit: Arc::new(NoSink) }
+        let (audit, management) = (Arc::new(NoSink), Arc::default());
+        ServiceApi { provisioning, runs, clock, entropy, audit, management }
     }
 
     /// Records calls of operators here.
     pub fn with_audit(self, audit: Arc<dyn AuditSink>) -> Self {
         ServiceApi { audit, ..self }
+    }
+
+    /// Sets the host name and the access policies of the management API.
+    #[must_use]
+    pub fn managed_by(self, management: Management) -> Self {
+        ServiceApi { management: Arc::new(management), ..self }
     }
 }
 
@@ -89,6 +102,7 @@ async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Respon
             record.log_success(&api);
             response
         }
+        Err(failure) if record.is_management() => reply::management_failure(&failure, &api, &record),
         Err(failure) => reply::failure(&failure, &api, &record),
     }
 }
@@ -99,13 +113,31 @@ async fn answer(api: &ServiceApi, request: Request<Body>, record: &mut CallRecor
     let route = target.route;
     record.note_route(route);
     request::api_version(&head)?;
-    let instance = access::instance(api, &head).await?;
-    record.note_instance(&instance.id_scope);
-    let granted = access::grant(instance, &head, route, api.clock.now())?;
-    record.note_grant(&granted, route);
-    if let Some(OnGrant(note)) = head.extensions.get() {
-        note();
+    let called_host = access::called_host(api, &head).await?;
+    if let CalledHost::Instance(instance) = &called_host {
+        record.note_instance(&instance.id_scope);
     }
-    let call = Call::read(api, granted, target, (head, body)).await?;
-    (route.handler)(&call).await
+    let operator = access::authenticate(api, &called_host, &head)?;
+    let proven = || {
+        if let Some(OnGrant(note)) = head.extensions.get() {
+            note();
+        }
+    };
+    match route.handler {
+        Handler::Instance(handler) => {
+            let instance =
+                access::instance(api, &called_host, &operator, management::key_in(&target).as_ref()).await?;
+            record.note_instance(&instance.id_scope);
+            let granted = access::grant(operator, instance, route)?;
+            record.note_grant(&granted, route);
+            proven();
+            handler(&Call::read(api, granted, target, (head, body)).await?).await
+        }
+        Handler::Management(handler) => {
+            let granted = access::grant_anywhere(operator, called_host, route)?;
+            record.note_grant(&granted, route);
+            proven();
+            handler(&Call::read(api, granted, target, (head, body)).await?).await
+        }
+    }
 }

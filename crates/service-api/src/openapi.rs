@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use axum::response::Response;
 use http::StatusCode;
+use model::Right;
 use serde_json::{Map, Value, json};
 use wire::service::{MAX_PAGE_ITEMS, ServiceApiVersion, schemas};
 
@@ -73,7 +74,8 @@ fn paths() -> Map<String, Value> {
 
 fn operation(route: &Route) -> Value {
     let rights: Vec<&str> = route.rights.iter().map(|right| right.name()).collect();
-    let tag = route.path.split('/').nth(1).unwrap_or_default();
+    let first = route.path.split('/').nth(1).unwrap_or_default();
+    let tag = if route.is_management() { "management" } else { first };
     let mut operation = json!({
         "operationId": route.name,
         "tags": [tag],
@@ -117,6 +119,15 @@ fn path_schema(name: &str) -> Value {
         "certificateName" => schema("CertificateName"),
         "thumbprint" => schema("Sha256Thumbprint"),
         "hubName" => schema("HubName"),
+        "subscriptionId"
+        | "resourceGroupName"
+        | "provisioningServiceName"
+        | "operationId"
+        | "keyName"
+        | "groupId"
+        | "privateEndpointConnectionName" => {
+            json!({"type": "string", "minLength": 1})
+        }
         _ => {
             json!({"type": "string", "minLength": 1, "description": "The name of the hub, a slash (%2F), and the device ID."})
         }
@@ -144,18 +155,34 @@ fn responses_of(route: &Route) -> Map<String, Value> {
             ("200", success(json!({"type": "array", "items": schema(name)}), &headers))
         }
         Reply::Empty => ("204", json!({"description": "Done."})),
+        Reply::Created(name) => ("200", success(schema(name), &[])),
+        Reply::Accepted => ("202", json!({"description": "The work goes on in the background."})),
     };
     let mut statuses = ERRORS.to_vec();
     if route.condition != Condition::Ignored {
         statuses.extend([409, 412]);
+    } else if route.is_management() || route.rights.contains(&Right::ServiceConfig) && route.is_audited() {
+        // The configuration manages the instance.
+        statuses.push(409);
     }
     if route.continues {
         statuses.push(410);
     }
     statuses.sort_unstable();
-    let mut responses = Map::from_iter([(status.to_owned(), success)]);
+    let mut responses = Map::from_iter([(status.to_owned(), success.clone())]);
+    match route.reply {
+        Reply::Created(_) => drop(responses.insert("201".to_owned(), success)),
+        Reply::Accepted => {
+            drop(responses.insert("204".to_owned(), json!({"description": "There was nothing to do."})))
+        }
+        Reply::Json(_) | Reply::Page(_) | Reply::Empty => {}
+    }
     for status in statuses {
-        let name = if status == 429 || status >= 500 { "Busy" } else { "Error" };
+        let name = match (route.is_management(), status == 429 || status >= 500) {
+            (true, _) => "ManagementError",
+            (false, true) => "Busy",
+            (false, false) => "Error",
+        };
         responses.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{name}")}));
     }
     responses
@@ -239,6 +266,11 @@ fn responses() -> Value {
             "description": "The call was refused.",
             "headers": {"x-ms-error-code": code},
             "content": content,
+        },
+        "ManagementError": {
+            "description": "The call was refused, or the service could not answer it now.",
+            "headers": {"x-ms-error-code": code},
+            "content": json_content(schema("ErrorDetails")),
         },
         "Busy": {
             "description": "The service could not answer the call now.",

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use provisioning::ports::Page;
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::{device::ErrorBody, service::Collection};
 
 use crate::{ServiceApi, audit::CallRecord, error::Failure};
@@ -36,6 +36,13 @@ pub(crate) fn ok(body: &Value) -> Response {
 pub(crate) fn no_content() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// Creates a reply with status 202: the work goes on in the background.
+pub(crate) fn accepted() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
     response
 }
 
@@ -87,9 +94,10 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     let (code, message) = failure.code_and_message();
     let tracking_id = tracking_id(api);
     record.log_failure(api, failure, (code, &tracking_id));
-    let body = ErrorBody::new(code, message, tracking_id, api.clock.now());
+    let body = ErrorBody::new(code, message, tracking_id.clone(), api.clock.now());
     let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, serde_json::to_string(&body).unwrap_or_default());
+    response.extensions_mut().insert(TrackingId(tracking_id));
     let headers = response.headers_mut();
     headers.insert(ERROR_CODE, HeaderValue::from(code));
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
@@ -102,6 +110,27 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     }
     response
 }
+
+/// Creates the reply of a call of the management API that was refused or failed: `{code, httpStatusCode, message, details}`. The
+/// code is a number from the versions of 2025 on.
+pub(crate) fn management_failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) -> Response {
+    let mut response = self::failure(failure, api, record);
+    let (code, message) = failure.code_and_message();
+    let is_number = record.version().split('-').next().is_some_and(|year| year >= "2025");
+    let code = if is_number { json!(code) } else { json!(code.to_string()) };
+    let tracking_id = response.extensions().get::<TrackingId>().map_or("", |TrackingId(id)| id.as_str());
+    let details = format!("tracking ID {tracking_id}");
+    let status = response.status().as_u16().to_string();
+    let body = json!({
+        "code": code, "httpStatusCode": status, "message": message, "details": details, "trackingId": tracking_id,
+    });
+    *response.body_mut() = Body::from(body.to_string());
+    response
+}
+
+/// The tracking ID of a failure, for replies in other forms.
+#[derive(Clone)]
+struct TrackingId(String);
 
 /// Creates a reply with a JSON body.
 pub(crate) fn json(status: StatusCode, body: String) -> Response {

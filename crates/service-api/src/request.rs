@@ -1,22 +1,23 @@
 //! A call: a request whose caller has the right to make it, and the parts of the request that handlers use.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use certpath::Crl;
-use http::{header, request::Parts};
+use http::{Uri, header, request::Parts};
 use http_body_util::BodyExt;
-use model::{Actor, IdError, IfMatch, Instance, RegistrationId, Timestamp};
+use model::{Actor, IdError, IfMatch, Instance, RegistrationId, ResourceKey, Timestamp};
 use percent_encoding::percent_decode_str;
 use provisioning::{Provisioning, ports::PageRequest};
 use wire::service::{Collection, ServiceApiVersion, page_limit, parse_if_match};
 
 use crate::{
     ServiceApi,
-    access::Granted,
+    access::{self, CalledHost, Granted, Management, Operator},
     error::Failure,
-    route::{Route, Target},
+    management::resource_id,
+    route::{self, Route, Target},
 };
 
 /// The maximum length of a request body with a revocation list: the longest list in base64, with line breaks.
@@ -33,9 +34,9 @@ const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A call. It has no `Debug`, because it holds a token and maybe keys.
-pub(crate) struct Call {
+pub(crate) struct Call<S = Arc<Instance>> {
     api: ServiceApi,
-    granted: Granted,
+    granted: Granted<S>,
     /// The values of the parameters in the path, percent-decoded, in order.
     parameters: Vec<String>,
     head: Parts,
@@ -43,13 +44,58 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Returns the instance that the call is for.
+    pub(crate) fn instance(&self) -> &Instance {
+        self.granted.subject()
+    }
+
+    /// Wakes the assignment run of a registration that the call changed.
+    pub(crate) fn wake(&self, id: &RegistrationId) {
+        self.api.runs.wake(&self.instance().id_scope, id);
+    }
+
+    /// Returns the path of the resource, if the path of the call has one.
+    pub(crate) fn resource_path(&self) -> String {
+        match route::is_management_path(self.head.uri.path()) {
+            true => resource_id(self.instance()),
+            false => String::new(),
+        }
+    }
+}
+
+impl Call<CalledHost> {
+    /// Returns the settings of the management API.
+    pub(crate) fn management(&self) -> &Management {
+        &self.api.management
+    }
+
+    /// Finds a resource on which the caller has any right.
+    pub(crate) async fn visible(&self, key: &ResourceKey) -> Result<Option<Arc<Instance>>, Failure> {
+        access::visible(&self.api, self.granted.operator(), key).await
+    }
+
+    /// Returns the address of a path at the host of the management API if it has one, or else at that of the call.
+    pub(crate) fn address_of(&self, path: &str) -> String {
+        let own = self.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = own.or_else(|| self.head.uri.host()).unwrap_or_default();
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+        let host = match &self.api.management.host {
+            Some(management) if port.is_empty() => management.to_string(),
+            Some(management) => format!("{management}:{port}"),
+            None => host.to_owned(),
+        };
+        format!("https://{host}{path}")
+    }
+}
+
+impl<S> Call<S> {
     /// Reads the body of a request whose caller has the right to make it.
     pub(crate) async fn read(
         api: &ServiceApi,
-        granted: Granted,
+        granted: Granted<S>,
         target: Target,
         (head, body): (Parts, Body),
-    ) -> Result<Call, Failure> {
+    ) -> Result<Call<S>, Failure> {
         let body = read_body(&head, body, target.route).await?;
         Ok(Call { api: api.clone(), granted, parameters: target.parameters, head, body })
     }
@@ -59,9 +105,9 @@ impl Call {
         &self.api.provisioning
     }
 
-    /// Returns the instance that the call is for.
-    pub(crate) fn instance(&self) -> &Instance {
-        self.granted.instance()
+    /// Returns the caller.
+    pub(crate) fn operator(&self) -> &Operator {
+        self.granted.operator()
     }
 
     /// Returns the caller for the change log.
@@ -69,24 +115,24 @@ impl Call {
         &self.granted.operator().actor
     }
 
-    /// Wakes the assignment run of a registration that the call changed.
-    pub(crate) fn wake(&self, id: &RegistrationId) {
-        self.api.runs.wake(&self.instance().id_scope, id);
-    }
-
     /// Returns the current time.
     pub(crate) fn now(&self) -> Timestamp {
         self.api.clock.now()
     }
 
-    /// Parses the ID in the path.
+    /// Returns the values of the parameters in the path, in order.
+    pub(crate) fn parameters(&self) -> &[String] {
+        &self.parameters
+    }
+
+    /// Parses the last ID in the path.
     pub(crate) fn id<T>(&self, parse: impl FnOnce(&str) -> Result<T, IdError>) -> Result<T, Failure> {
         parse(self.raw_id()).map_err(|error| Failure::Argument(format!("the path: {error}")))
     }
 
-    /// Returns the ID in the path.
+    /// Returns the last ID in the path.
     pub(crate) fn raw_id(&self) -> &str {
-        self.parameters.first().map_or("", String::as_str)
+        self.parameters.last().map_or("", String::as_str)
     }
 
     /// Returns the body; empty if there is none.
@@ -111,7 +157,7 @@ impl Call {
 
     /// Returns the value of a query parameter, percent-decoded.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
-        parameter(&self.head, name)
+        parameter(&self.head.uri, name)
     }
 
     /// Parses a query parameter. `expected` completes the sentence "NAME must be …".
@@ -134,12 +180,13 @@ impl Call {
 
 /// Parses the query parameter `api-version`.
 pub(crate) fn api_version(head: &Parts) -> Result<ServiceApiVersion, Failure> {
-    let text = parameter(head, "api-version").ok_or(Failure::ApiVersion(None))?;
+    let text = parameter(&head.uri, "api-version").ok_or(Failure::ApiVersion(None))?;
     ServiceApiVersion::parse(&text).ok_or(Failure::ApiVersion(Some(text)))
 }
 
-fn parameter(head: &Parts, name: &str) -> Option<String> {
-    let mut pairs = head.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+/// Returns the value of a query parameter, percent-decoded.
+pub(crate) fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
     Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }

@@ -69,6 +69,9 @@ pub trait Engine: Leases + 'static {
     /// Deletes the attempts of all instances that were written before this time.
     async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError>;
 
+    /// Deletes the attempts and the counted operations of an instance.
+    async fn forget(&self, instance: i64) -> Result<(), StoreError>;
+
     /// Returns part of the change log of an instance.
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError>;
 

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Cleanup, Day, EnrollmentGroupId, HubDeviceRef, HubName, IdScope, IndividualEnrollment,
-    LeaseToken, Registration, RegistrationId, StatusKind, Timestamp, UsageRow,
+    Actor, Attempt, Cleanup, Day, EnrollmentGroupId, HubDeviceRef, HubName, IdScope, IndividualEnrollment,
+    Job, LeaseToken, Registration, RegistrationId, StatusKind, Timestamp, UsageRow,
 };
 use provisioning::{
     RecordKind,
@@ -13,7 +13,7 @@ use provisioning::{
     ports::{
         AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DamagedRecord, Enrollments,
         Instances, KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome,
-        Owner, Page, PageRequest, Registrations, RunnerId, StoreError, Usage,
+        Owner, Page, PageRequest, RecordCounts, Registrations, RunnerId, StoreError, Usage,
     },
 };
 
@@ -30,6 +30,24 @@ const NO_COUNT: &str = "it is no count of a kind of operation that this program 
 impl<E: Engine> Instances for SealedStore<E> {
     async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
         Ok(Arc::clone(self.instance_table().await?.snapshot()))
+    }
+
+    async fn forget(&self, scope: &IdScope) -> Result<(), StoreError> {
+        match self.instance_table().await?.readable_number(scope)? {
+            Some(instance) => self.engine.forget(instance).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn counts(&self, scope: &IdScope) -> Result<RecordCounts, StoreError> {
+        let Some(instance) = self.instance_table().await?.readable_number(scope)? else {
+            return Ok(RecordCounts::default());
+        };
+        Ok(RecordCounts {
+            individuals: self.engine.count(instance, Table::Individuals).await?,
+            registrations: self.engine.count(instance, Table::Registrations).await?,
+            cleanups: self.engine.count(instance, Table::Cleanups).await?,
+        })
     }
 }
 
@@ -104,7 +122,7 @@ impl<E: Engine> Registrations for SealedStore<E> {
         id: &RegistrationId,
     ) -> Result<Option<Owner>, StoreError> {
         let table = self.instance_table().await?;
-        let number = table.served_number(scope)?.unwrap_or_default();
+        let number = table.readable_number(scope)?.unwrap_or_default();
         let found = self.engine.owner(place, (number, &id.key())).await?;
         let parse = |(scope, id): (String, String)| {
             let (id_scope, registration_id) = (IdScope::parse(scope), RegistrationId::parse(&id));
@@ -144,7 +162,7 @@ impl<E: Engine> Cleanups for SealedStore<E> {
     }
 
     async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
-        match self.instance_table().await?.served_number(scope)? {
+        match self.instance_table().await?.readable_number(scope)? {
             Some(instance) => self.engine.count(instance, Table::Cleanups).await,
             None => Ok(0),
         }
@@ -161,7 +179,8 @@ impl<E: Engine> Commits for SealedStore<E> {
 #[async_trait]
 impl<E: Engine> Attempts for SealedStore<E> {
     async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {
-        let instance = self.written_number(scope).await?;
+        // Not even attempts are kept of an instance that is deleted.
+        let instance = self.written_number(scope, &Actor::System(Job::Assignments)).await?;
         let seal = |attempt: Attempt| {
             let id = attempt.registration_id.key().into_owned();
             let place = RowRef { table: Table::Attempts, scope, id: &id };
@@ -190,7 +209,7 @@ impl<E: Engine> Attempts for SealedStore<E> {
 #[async_trait]
 impl<E: Engine> ChangeLog for SealedStore<E> {
     async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
-        match self.instance_table().await?.served_number(scope)? {
+        match self.instance_table().await?.readable_number(scope)? {
             Some(instance) => self.engine.read_log(instance, query).await,
             None => Ok(LogPage::default()),
         }
@@ -204,7 +223,7 @@ impl<E: Engine> ChangeLog for SealedStore<E> {
 #[async_trait]
 impl<E: Engine> Usage for SealedStore<E> {
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
-        let Some(instance) = self.instance_table().await?.served_number(scope)? else {
+        let Some(instance) = self.instance_table().await?.readable_number(scope)? else {
             return Ok(Vec::new());
         };
         let rows = self.engine.usage(instance, (from, to)).await.inspect_err(|error| {

@@ -55,13 +55,17 @@ impl InstanceTable {
     /// Returns the table with the snapshot of its rows, which are of this version.
     pub(crate) fn at(mut self, version: u64) -> InstanceTable {
         let mut snapshot = Snapshot::new(version);
-        for (scope, row) in self.rows.iter().filter(|(scope, _)| !self.set_aside.contains(*scope)) {
+        for (scope, row) in &self.rows {
+            if self.set_aside.contains(scope) {
+                snapshot.add_set_aside(scope.clone());
+                continue;
+            }
             match &row.content {
                 InstanceContent::Readable(instance) => {
                     snapshot.add(Arc::clone(instance), row.configuration.clone());
                 }
                 InstanceContent::Damaged(record) => snapshot.add_damaged(scope.clone(), record.clone()),
-                InstanceContent::GivenUp => {}
+                InstanceContent::GivenUp => snapshot.add_set_aside(scope.clone()),
             }
         }
         self.snapshot = Arc::new(snapshot);
@@ -87,9 +91,17 @@ impl InstanceTable {
         self.rows.get_mut(scope).map(|row| &mut row.configuration)
     }
 
-    /// Returns the number of an instance that is served; fails if it cannot be read.
-    pub(crate) fn served_number(&self, scope: &IdScope) -> Result<Option<i64>, StoreError> {
+    /// Returns the number of an instance that is served, or whose records are being deleted; fails if it cannot be read.
+    pub(crate) fn readable_number(&self, scope: &IdScope) -> Result<Option<i64>, StoreError> {
+        if self.snapshot.deleted_instance(scope).is_some() {
+            return Ok(self.number(scope));
+        }
         Ok(self.snapshot.instance(scope)?.and_then(|_| self.number(scope)))
+    }
+
+    /// Returns whether the deletion of an instance was requested.
+    pub(crate) fn is_deleted(&self, scope: &IdScope) -> bool {
+        self.snapshot.deleted_instance(scope).is_some()
     }
 
     /// Returns the number of an instance, served or not.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use model::IdScope;
+use model::{Actor, IdScope, Job};
 use provisioning::ports::{Change, Commit, Outcome, Page, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::task;
@@ -75,7 +75,7 @@ impl<E: Engine> SealedStore<E> {
         let Some(instance) = self.known_number(scope).await? else { return Ok(None) };
         let mut reading = self.engine.read(instance, &id, &[table]).await?;
         // The instance may have been removed since.
-        if self.instance_table_at(reading.activity).await?.served_number(scope)?.is_none() {
+        if self.instance_table_at(reading.activity).await?.readable_number(scope)?.is_none() {
             return Ok(None);
         }
         let Some(document) = reading.documents.pop().flatten() else { return Ok(None) };
@@ -100,7 +100,7 @@ impl<E: Engine> SealedStore<E> {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        let Some(instance) = self.instance_table().await?.served_number(scope)? else {
+        let Some(instance) = self.instance_table().await?.readable_number(scope)? else {
             return Ok(Page::default());
         };
         let (table, continues) = (listing.table(), listing.request().is_some());
@@ -117,7 +117,7 @@ impl<E: Engine> SealedStore<E> {
     pub(crate) async fn write(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
         let instance = match commit.changes.first() {
             Some((_, Change::PutInstance { .. })) => self.instance_table().await?.number(scope),
-            _ => Some(self.written_number(scope).await?),
+            _ => Some(self.written_number(scope, &commit.by.actor).await?),
         };
         let batch = Batch::seal(&self.documents, scope, instance, commit)?;
         let is_damage_known = self.documents.damage().is_any_known();
@@ -132,9 +132,12 @@ impl<E: Engine> SealedStore<E> {
         Ok(outcomes)
     }
 
-    /// Returns the number of an instance that is written to.
-    pub(crate) async fn written_number(&self, scope: &IdScope) -> Result<i64, StoreError> {
-        let number = self.instance_table().await?.served_number(scope)?;
+    /// Returns the number of an instance that this actor writes to. After its deletion was requested only the job does that
+    /// deletes its records.
+    pub(crate) async fn written_number(&self, scope: &IdScope, by: &Actor) -> Result<i64, StoreError> {
+        let table = self.instance_table().await?;
+        let is_allowed = !table.is_deleted(scope) || *by == Actor::System(Job::Deletions);
+        let number = table.readable_number(scope)?.filter(|_| is_allowed);
         number.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))
     }
 }

@@ -10,11 +10,11 @@ use model::{
     DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
     Explanation, FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName,
     HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, Instance, LastAttestation, LinkedHub, ListId, LogOperation,
+    IndividualEnrollment, InitialTwin, Instance, LastAttestation, LinkedHub, ListId, LogOperation, ManagedBy,
     OperationId, Pair, PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
-    RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights,
-    Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation,
-    TpmIdentity, Tries, TwinCollection, TwinSpec, VerificationCode,
+    RegistrationOwnership, ReprovisionPolicy, ResourceFacts, RevocationList, RevocationPolicy,
+    RevocationSettings, Rights, Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp,
+    TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinSpec, VerificationCode,
 };
 use serde_json::{Value, json};
 
@@ -49,11 +49,15 @@ pub fn instance(scope: &str) -> Instance {
         existing_devices: model::ExistingDevices::default(),
         crl_max_age: CrlMaxAge::default(),
         max_registrations_per_minute: None,
+        resource: ResourceFacts::default(),
+        managed: ManagedBy::File,
+        deletion: None,
         cleanups_held: None,
         configured: Configured {
             allocation_policy: AllocationPolicy::GeoLatency,
             failover: true,
             linked_hubs: vec![hub("hub-1.example", HubEndpoint::Embedded, 2, true)],
+            settings: Default::default(),
         },
         webhook_key: None,
         operation_key: key(3),

@@ -15,7 +15,7 @@ use provisioning::{
     ports::{
         AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, Enrollments, Instances,
         KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
-        Page, PageRequest, Registrations, RunnerId, Store, StoreError, Usage,
+        Page, PageRequest, RecordCounts, Registrations, RunnerId, Store, StoreError, Usage,
     },
 };
 use tokio::time::Instant;
@@ -105,6 +105,14 @@ impl Leases for SimulatedStore {
 
 #[async_trait]
 impl Instances for SimulatedStore {
+    async fn forget(&self, scope: &IdScope) -> Result<(), StoreError> {
+        self.reach(|| finish(self.handle.forget(scope))).await
+    }
+
+    async fn counts(&self, scope: &IdScope) -> Result<RecordCounts, StoreError> {
+        self.reach(|| finish(self.handle.counts(scope))).await
+    }
+
     async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
         let snapshot = self.reach(|| finish(self.handle.snapshot())).await?;
         if self.process.world.flaw != Flaw::ServesStaleSnapshots {

@@ -28,6 +28,12 @@ pub trait InstanceWriter: Instances + Commits {
         write(self, Stored::None, &instance.into(), &by).await
     }
 
+    /// Creates an instance whose ID scope and resource name are new. Returns false and changes nothing if any instance has or
+    /// had its ID scope, or another has its resource name; fails like [`put_instance`](Self::put_instance).
+    async fn create_resource(&self, instance: Instance, by: Attribution) -> Result<bool, StoreError> {
+        write(self, Stored::Never, &instance.into(), &by).await
+    }
+
     /// Replaces an instance and counts the operation. Returns false and changes nothing unless the stored instance equals
     /// `expected`; fails like [`put_instance`](Self::put_instance).
     async fn replace_instance(
@@ -63,16 +69,29 @@ impl<T: Instances + Commits + ?Sized> InstanceWriter for T {}
 enum Stored<'a> {
     Any,
     None,
+    /// Never, nor another instance with the resource name.
+    Never,
     Equal(&'a Instance),
 }
 
 impl Stored<'_> {
-    fn is_met_by(&self, stored: Option<&Instance>) -> bool {
-        match self {
+    /// Whether the snapshot meets it, for an instance that is to be written.
+    fn is_met_by(&self, snapshot: &Snapshot, next: &Instance) -> Result<bool, StoreError> {
+        let scope = &next.id_scope;
+        let stored = match snapshot.deleted_instance(scope) {
+            Some((deleted, _)) => Some(deleted),
+            None => snapshot.instance(scope)?,
+        };
+        Ok(match self {
             Stored::Any => true,
             Stored::None => stored.is_none(),
-            Stored::Equal(expected) => stored == Some(expected),
-        }
+            Stored::Never => {
+                let is_named_so =
+                    |it: &Arc<Instance>| it.resource_name().eq_ignore_ascii_case(next.resource_name());
+                !snapshot.is_used(scope) && !snapshot.instances().iter().any(is_named_so)
+            }
+            Stored::Equal(expected) => stored.map(Arc::as_ref) == Some(expected),
+        })
     }
 }
 
@@ -85,9 +104,9 @@ async fn write(
     let InstanceUpdate { next, linked_hub, operation } = update;
     for _ in 0..MAX_ATTEMPTS {
         let snapshot = store.snapshot().await?;
-        let stored = snapshot.instance(&next.id_scope)?.map(Arc::as_ref);
         let next = with_own_hosts(next, &snapshot)?;
-        if !expected.is_met_by(stored) {
+        reject_revival(next, &snapshot)?;
+        if !expected.is_met_by(&snapshot, next)? {
             return Ok(false);
         }
         let put = Change::PutInstance { instance: Box::new(next.clone()), linked_hub: linked_hub.clone() };
@@ -103,6 +122,17 @@ async fn write(
         }
     }
     Err(StoreError::Busy)
+}
+
+/// Fails if an instance is written whose deletion was requested: its ID scope is not used again.
+fn reject_revival(instance: &Instance, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let scope = &instance.id_scope;
+    if instance.deletion.is_none() && snapshot.deleted_instance(scope).is_some() {
+        return Err(StoreError::Broken(format!(
+            "the instance {scope} was deleted, and ID scopes are not used again"
+        )));
+    }
+    Ok(())
 }
 
 /// Returns an instance if no other has one of its host names.

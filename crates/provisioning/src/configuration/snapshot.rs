@@ -1,6 +1,9 @@
 //! All instances at one moment.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use model::{HostName, IdScope, Instance};
 
@@ -12,6 +15,8 @@ use crate::ports::{DamagedRecord, StoreError};
 pub struct Snapshot {
     version: u64,
     served: HashMap<IdScope, (Arc<Instance>, Configuration)>,
+    deleted: HashMap<IdScope, (Arc<Instance>, Configuration)>,
+    set_aside: HashSet<IdScope>,
     damaged: HashMap<IdScope, DamagedRecord>,
     hosts: HashMap<HostName, IdScope>,
 }
@@ -27,9 +32,13 @@ impl Snapshot {
         self.version
     }
 
-    /// Adds an instance that is served.
+    /// Adds an instance, which is served unless its deletion was requested.
     pub fn add(&mut self, instance: Arc<Instance>, configuration: Configuration) {
         let scope = instance.id_scope.clone();
+        if instance.deletion.is_some() {
+            self.deleted.insert(scope, (instance, configuration));
+            return;
+        }
         self.hosts.extend(instance.service_hosts.iter().map(|host| (host.clone(), scope.clone())));
         self.served.insert(scope, (instance, configuration));
     }
@@ -37,6 +46,29 @@ impl Snapshot {
     /// Adds an instance that cannot be read.
     pub fn add_damaged(&mut self, scope: IdScope, record: DamagedRecord) {
         self.damaged.insert(scope, record);
+    }
+
+    /// Adds the ID scope of an instance that exists and is not served.
+    pub fn add_set_aside(&mut self, scope: IdScope) {
+        self.set_aside.insert(scope);
+    }
+
+    /// Returns whether any instance has or had this ID scope, also one that is deleted, damaged or not served.
+    pub fn is_used(&self, scope: &IdScope) -> bool {
+        self.served.contains_key(scope)
+            || self.deleted.contains_key(scope)
+            || self.damaged.contains_key(scope)
+            || self.set_aside.contains(scope)
+    }
+
+    /// Returns the instances whose deletion was requested, finished or not, by ID scope.
+    pub fn deleted(&self) -> Vec<Arc<Instance>> {
+        sorted(&self.deleted)
+    }
+
+    /// Returns the instance with this ID scope whose deletion was requested, and what is left of its configuration.
+    pub fn deleted_instance(&self, scope: &IdScope) -> Option<&(Arc<Instance>, Configuration)> {
+        self.deleted.get(scope)
     }
 
     /// Returns the instance with this ID scope. Fails if it exists and cannot be read.
@@ -56,9 +88,7 @@ impl Snapshot {
 
     /// Returns all instances that can be read, by ID scope.
     pub fn instances(&self) -> Vec<Arc<Instance>> {
-        let mut all: Vec<_> = self.served.values().map(|(instance, _)| Arc::clone(instance)).collect();
-        all.sort_by(|left, right| left.id_scope.cmp(&right.id_scope));
-        all
+        sorted(&self.served)
     }
 
     /// Returns the configuration of an instance; an empty one if there is no such instance. Fails if the instance exists and
@@ -73,4 +103,10 @@ impl Snapshot {
             None => Ok(self.served.get(scope)),
         }
     }
+}
+
+fn sorted(instances: &HashMap<IdScope, (Arc<Instance>, Configuration)>) -> Vec<Arc<Instance>> {
+    let mut all: Vec<_> = instances.values().map(|(instance, _)| Arc::clone(instance)).collect();
+    all.sort_by(|left, right| left.id_scope.cmp(&right.id_scope));
+    all
 }

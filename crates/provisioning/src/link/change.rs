@@ -19,7 +19,7 @@ use crate::{Error, RecordKind};
 pub const MAX_LINKED_HUBS: usize = 50;
 
 /// Returns the instance with a hub linked as drafted: a new link is added at the end, a changed one replaced.
-pub(super) fn linked(
+pub(crate) fn linked(
     instance: &Instance,
     draft: &LinkDraft,
     if_match: Option<&IfMatch>,

@@ -16,11 +16,13 @@ use model::{
 };
 
 pub use change::MAX_LINKED_HUBS;
+pub(crate) use change::linked;
 
 use crate::{
     Error, Provisioning, RecordKind,
     configuration::InstanceUpdate,
     ports::{HubError, HubHealth, HubRight},
+    resource::reject_file_managed,
 };
 
 /// How often a change is tried again because the instance changed at the same moment.
@@ -68,7 +70,10 @@ impl Provisioning {
         (draft, check): (LinkDraft, Check),
         if_match: Option<IfMatch>,
     ) -> Result<Link, Error> {
-        let decide = |current: &Instance| change::linked(current, &draft, if_match.as_ref());
+        let decide = |current: &Instance| {
+            reject_file_managed(current)?;
+            linked(current, &draft, if_match.as_ref())
+        };
         let planned = decide(&*self.current(&instance.id_scope).await?)?;
         let wanted = planned.linked_hub(&draft.name).ok_or_else(vanished)?;
         if check == Check::First {
@@ -92,7 +97,10 @@ impl Provisioning {
         name: &HubName,
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
-        let decide = |current: &Instance| change::unlinked(current, name, if_match.as_ref());
+        let decide = |current: &Instance| {
+            reject_file_managed(current)?;
+            change::unlinked(current, name, if_match.as_ref())
+        };
         let by = self.by(by, LogOperation::LinkedHubDelete);
         let subject = (OperationKind::LinkedHubChange, Some(name));
         let (before, _) = self.change_instance(&instance.id_scope, by, subject, decide).await?;
@@ -115,7 +123,10 @@ impl Provisioning {
         by: &Actor,
         draft: DefaultsDraft,
     ) -> Result<Instance, Error> {
-        let decide = |current: &Instance| change::with_defaults(current, draft);
+        let decide = |current: &Instance| {
+            reject_file_managed(current)?;
+            change::with_defaults(current, draft)
+        };
         let by = self.by(by, LogOperation::AllocationPolicyPut);
         let subject = (OperationKind::LinkedHubChange, None);
         Ok(self.change_instance(&instance.id_scope, by, subject, decide).await?.1)

@@ -16,6 +16,14 @@ pub trait Instances: Send + Sync {
     /// it: from memory while nothing was written.
     async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError>;
 
+    /// Deletes the refused attempts and the counted operations of an instance. They have no versions, and no entries in the
+    /// change log.
+    async fn forget(&self, scope: &IdScope) -> Result<(), StoreError>;
+
+    /// Counts the individual enrollments, registrations and cleanups of an instance, each up to a bound of the engine's
+    /// (100,000).
+    async fn counts(&self, scope: &IdScope) -> Result<RecordCounts, StoreError>;
+
     /// Returns the instance with this ID scope; see [`Snapshot::instance`].
     async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {
         Ok(self.snapshot().await?.instance(scope)?.cloned())
@@ -25,4 +33,15 @@ pub trait Instances: Send + Sync {
     async fn configuration(&self, scope: &IdScope) -> Result<Configuration, StoreError> {
         self.snapshot().await?.configuration(scope)
     }
+}
+
+/// The numbers of an instance's records that are not kept in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordCounts {
+    /// Individual enrollments.
+    pub individuals: u64,
+    /// Registrations.
+    pub registrations: u64,
+    /// Cleanups.
+    pub cleanups: u64,
 }

@@ -3,6 +3,7 @@
 //! Most of them one runner does for all processes, under a lease; the buffer of refused attempts is of each process.
 
 mod cleanups;
+mod deletions;
 mod expiry;
 mod refusals;
 mod retention;
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 
 use crate::lease::LeaseHandle;
 pub(crate) use cleanups::CleanupJob;
+pub(crate) use deletions::DeletionJob;
 pub(crate) use expiry::ExpiryJob;
 pub use expiry::{ExpiringCount, ExpiringCounts};
 pub(crate) use refusals::flush_refusals;

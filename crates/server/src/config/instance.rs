@@ -6,11 +6,11 @@ use anyhow::Context;
 use certpath::CrlMaxAge;
 use model::{
     AccessPolicy, AllocationPolicy, Configured, ExistingDevices, HostName, IdScope, Instance, LinkedHub,
-    PolicyName, RegistrationOwnership, Rights, SymmetricKey,
+    ManagedBy, PolicyName, RegistrationOwnership, ResourceFacts, Rights, SymmetricKey,
 };
 use serde::Deserialize;
 
-use crate::web::is_reserved;
+use crate::{configured::with_digests, web::is_reserved};
 
 use super::{EmbeddedHubConfig, LinkedHubConfig, Secret, distinct};
 
@@ -46,6 +46,15 @@ pub struct InstanceConfig {
     pub max_registrations_per_minute: Option<NonZeroU32>,
     /// The key that signs requests to webhooks, base64 of 16 to 64 bytes; derived for the instance when absent.
     pub webhook_key: Option<Secret>,
+    /// The subscription that clients of the Resource Manager API name.
+    pub subscription: Option<String>,
+    /// The resource group.
+    pub resource_group: Option<String>,
+    /// The region.
+    pub location: Option<String>,
+    /// Who may change the instance: `operators`, and this file; or `file`, this file alone.
+    #[serde(default = "operators")]
+    pub managed: ManagedBy,
     /// The access policies of the service operations endpoint.
     #[serde(default, rename = "access_policy")]
     pub access_policies: Vec<AccessPolicyConfig>,
@@ -71,6 +80,10 @@ pub struct AccessPolicyConfig {
 /// The default of `require_verified_ca`, as in Azure.
 fn required() -> bool {
     true
+}
+
+fn operators() -> ManagedBy {
+    ManagedBy::Operators
 }
 
 impl InstanceConfig {
@@ -116,7 +129,7 @@ impl InstanceConfig {
         let names = linked_hubs.iter().map(|hub| hub.name.to_string());
         distinct("hubs of [[instance.linked_hub]]", names)
             .with_context(|| format!("instance {:?}", self.name))?;
-        Ok(Instance {
+        with_digests(Instance {
             id_scope: self.id_scope.clone(),
             name: self.name.clone(),
             service_hosts: self.service_hosts.clone(),
@@ -127,6 +140,7 @@ impl InstanceConfig {
                 allocation_policy: self.allocation_policy,
                 failover: self.failover,
                 linked_hubs,
+                settings: Default::default(),
             },
             failover: self.failover,
             require_verified_ca: self.require_verified_ca,
@@ -134,6 +148,9 @@ impl InstanceConfig {
             existing_devices: self.existing_devices,
             crl_max_age: self.crl_max_age,
             max_registrations_per_minute: self.max_registrations_per_minute,
+            resource: self.resource(),
+            managed: self.managed,
+            deletion: None,
             cleanups_held: None,
             webhook_key: self.webhook_key()?,
             operation_key,
@@ -142,6 +159,16 @@ impl InstanceConfig {
 }
 
 impl InstanceConfig {
+    fn resource(&self) -> ResourceFacts {
+        let facts = ResourceFacts::default();
+        ResourceFacts {
+            subscription: self.subscription.clone().unwrap_or(facts.subscription),
+            resource_group: self.resource_group.clone().unwrap_or(facts.resource_group),
+            location: self.location.clone().unwrap_or(facts.location),
+            ..ResourceFacts::default()
+        }
+    }
+
     fn webhook_key(&self) -> anyhow::Result<Option<SymmetricKey>> {
         let key = self.webhook_key.as_ref().map(Secret::key).transpose();
         key.with_context(|| format!("instance {:?}, webhook_key", self.name))

@@ -6,6 +6,7 @@ mod instance;
 mod latency;
 mod link;
 mod listen;
+mod management;
 mod runner;
 mod secret;
 mod store;
@@ -31,6 +32,7 @@ pub use listen::{
     DeviceConfig, LimitsConfig, ListenConfig, MetricsConfig, ProxyConfig, ReservedConfig, TlsIdentityConfig,
     TlsOptionsConfig, TlsVersion,
 };
+pub use management::{ManagementConfig, ManagementPolicyConfig};
 pub use runner::RunnerConfig;
 pub use secret::Secret;
 pub use store::DatabaseUrl;
@@ -106,8 +108,11 @@ pub struct Config {
     /// The embedded hubs.
     #[serde(default, rename = "embedded_hub")]
     pub embedded_hubs: Vec<EmbeddedHubConfig>,
-    /// The service instances.
-    #[serde(rename = "instance")]
+    /// The management API.
+    #[serde(default)]
+    pub management: ManagementConfig,
+    /// The service instances that this file names. Others are created by operators.
+    #[serde(default, rename = "instance")]
     pub instances: Vec<InstanceConfig>,
     /// The parsed file, for the comparison at a reload.
     #[serde(skip)]
@@ -261,11 +266,18 @@ impl Config {
         if self.tls_identities.is_empty() {
             bail!("at least one [[tls]] with certificate and key is required");
         }
-        if self.instances.is_empty() {
-            bail!("at least one [[instance]] is required");
+        if self.instances.is_empty() && self.management.access_policies.is_empty() {
+            bail!(
+                "at least one [[instance]], or an access policy of [management] that can create one, is required"
+            );
         }
+        distinct(
+            "name of [[management.access_policy]]",
+            self.management.access_policies.iter().map(|it| it.name.to_string()),
+        )?;
         distinct("id_scope of [[instance]]", self.instances.iter().map(|it| it.id_scope.key().into_owned()))?;
         let hosts = self.instances.iter().flat_map(|it| &it.service_hosts);
+        let hosts = hosts.chain(&self.management.host);
         distinct("service_hosts of [[instance]]", hosts.map(|host| host.to_string()))?;
         distinct("name of [[embedded_hub]]", self.embedded_hubs.iter().map(|hub| hub.name.clone()))?;
         distinct(
@@ -317,27 +329,9 @@ mod tests {
     }
 
     /// Settings whose default is none, or follows from another setting. Their lines are examples.
-    const WITHOUT_DEFAULT: [&str; 19] = [
-        "ca",
-        "epoch_file",
-        "file",
-        "geoip",
-        "https",
-        "hubs",
-        "listen",
-        "master_key_file",
-        "max_devices",
-        "max_registrations_per_minute",
-        "max_unproven_per_address",
-        "mqtts",
-        "operations",
-        "provisioning",
-        "signing_key",
-        "store",
-        "syslog",
-        "unproven",
-        "webhook_key",
-    ];
+    const WITHOUT_DEFAULT: &str = "ca domain epoch_file file geoip host https hubs listen location master_key_file max_devices \
+        max_registrations_per_minute max_unproven_per_address mqtts operations provisioning \
+        resource_group signing_key store subscription syslog unproven webhook_key";
 
     #[test]
     fn commented_settings_of_the_example_are_known_and_show_their_defaults() {
@@ -354,7 +348,8 @@ mod tests {
                 continue;
             }
             let with_it = shown(&EXAMPLE.replacen(line, &line[2..], 1));
-            assert_eq!(with_it == defaults, !WITHOUT_DEFAULT.contains(&key), "{line}");
+            let has_default = !WITHOUT_DEFAULT.split_whitespace().any(|name| name == key);
+            assert_eq!(with_it == defaults, has_default, "{line}");
             checked += 1;
         }
         assert!(checked > 30, "{checked}");

@@ -73,6 +73,10 @@ impl Copy {
             self.put_configuration(scope, &mut step).await?;
             self.put_listings(scope, &mut step).await?;
         }
+        // Their ID scopes are not used again there either. What a deletion had not reached yet is left behind.
+        for deleted in self.from.snapshot().await?.deleted() {
+            self.to.put_instance((*deleted).clone(), by_copy()).await?;
+        }
         let metering = metering(&self.from).await?;
         for (scope, rows) in &metering {
             self.to.import_usage(scope, rows).await?;

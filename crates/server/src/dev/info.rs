@@ -6,10 +6,15 @@ use std::{
 };
 
 use anyhow::Context;
+use model::SymmetricKey;
 use serde::{Deserialize, Serialize};
 use wire::sas::ConnectionString;
 
-use super::{ADDRESS, SAMPLE_GROUP, state::DevState, write_private};
+use super::{
+    ADDRESS, SAMPLE_GROUP,
+    state::{DevState, MANAGEMENT},
+    write_private,
+};
 
 /// The name of the file in the emulator's folder.
 const FILE: &str = "dev.json";
@@ -29,6 +34,9 @@ pub struct DevInfo {
     pub ports: DevPorts,
     /// The connection string for service SDKs.
     pub service_connection_string: String,
+    /// The connection string for the management API, at the host of the instance; empty in files of earlier versions.
+    #[serde(default)]
+    pub management_connection_string: String,
     /// The PEM file of the CAs of the server certificates.
     pub ca_file: PathBuf,
     /// The embedded hubs.
@@ -90,6 +98,11 @@ impl DevInfo {
                 host(ADDRESS),
                 owner.name.as_str(),
                 owner.primary_key.to_base64(),
+            ),
+            management_connection_string: connection_string(
+                host(ADDRESS),
+                MANAGEMENT,
+                state.management_key.as_ref().map(SymmetricKey::to_base64).unwrap_or_default(),
             ),
             ca_file: ca_file.to_owned(),
             hubs: hubs.collect(),

@@ -22,6 +22,7 @@ use model::{
 use net::{CancellationToken, Limits};
 use provisioning::ports::{Change, Clock, Commit, Expect};
 use runner::{Retention, RunnerLimits};
+use service_api::Management;
 use tokio::task::JoinHandle;
 
 pub use info::{DevHub, DevInfo, DevPorts, SampleGroup};
@@ -30,6 +31,7 @@ pub use ports::PortChoice;
 use crate::{
     app::{App, HubPlan, Plan},
     config::{AttemptsConfig, AuditConfig, ChangeLogConfig, LatencyConfig},
+    configured::with_digests,
     ports::SystemClock,
     reconcile::by_configuration,
     server_certificates::ServerCertificates,
@@ -114,6 +116,11 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         },
         runner: RunnerLimits::default(),
         audit: Arc::new(AuditConfig::default().open()?),
+        management: Management {
+            host: None,
+            domain: Some("localhost".to_owned()),
+            policies: state.management_policy()?.into_iter().collect(),
+        },
         limits: Limits::default(),
     })
     .await?;
@@ -150,7 +157,7 @@ fn instance(
         })
     });
     let linked_hubs: Vec<LinkedHub> = hubs.collect::<anyhow::Result<_>>()?;
-    Ok(Instance {
+    with_digests(Instance {
         id_scope: state.id_scope.clone(),
         name: "dev".into(),
         service_hosts: vec![HostName::parse(ADDRESS.to_string())?, HostName::parse("localhost")?],
@@ -160,6 +167,7 @@ fn instance(
             allocation_policy: AllocationPolicy::Hashed,
             failover: false,
             linked_hubs: linked_hubs.clone(),
+            settings: Default::default(),
         },
         linked_hubs,
         failover: false,
@@ -169,6 +177,9 @@ fn instance(
         existing_devices: model::ExistingDevices::default(),
         crl_max_age: certpath::CrlMaxAge::default(),
         max_registrations_per_minute: None,
+        resource: model::ResourceFacts::default(),
+        managed: model::ManagedBy::Operators,
+        deletion: None,
         cleanups_held: None,
         webhook_key: None,
         operation_key: state.operation_key.clone(),

@@ -12,6 +12,9 @@ use crate::ports::SystemEntropy;
 
 const FILE: &str = "state.json";
 
+/// The name of the access policy of the management API.
+pub(super) const MANAGEMENT: &str = "management";
+
 /// The emulator's secrets. The file is readable by its owner only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DevState {
@@ -21,6 +24,9 @@ pub(super) struct DevState {
     pub(super) sample_primary: SymmetricKey,
     pub(super) sample_secondary: SymmetricKey,
     pub(super) hubs: Vec<HubState>,
+    /// The key of the management API; `None` in files of earlier versions.
+    #[serde(default)]
+    pub(super) management_key: Option<SymmetricKey>,
     /// Whether the sample group was not created yet. After a deletion it is not created again.
     #[serde(default)]
     pub(super) lacks_sample_group: bool,
@@ -43,6 +49,9 @@ impl DevState {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         state.fit_hubs(hubs)?;
+        if state.management_key.is_none() {
+            state.management_key = Some(SystemEntropy::default().symmetric_key()?);
+        }
         state.save(dir)?;
         Ok(state)
     }
@@ -72,8 +81,20 @@ impl DevState {
             sample_primary: entropy.symmetric_key()?,
             sample_secondary: entropy.symmetric_key()?,
             hubs: Vec::new(),
+            management_key: None,
             lacks_sample_group: true,
         })
+    }
+
+    /// Returns the access policy of the management API.
+    pub(super) fn management_policy(&self) -> anyhow::Result<Option<AccessPolicy>> {
+        let Some(key) = &self.management_key else { return Ok(None) };
+        Ok(Some(AccessPolicy {
+            name: PolicyName::parse(MANAGEMENT)?,
+            primary_key: key.clone(),
+            secondary_key: key.clone(),
+            rights: Rights::ALL,
+        }))
     }
 
     /// Hubs beyond the current number keep their keys for a later start.

@@ -3,6 +3,7 @@
 //! [`table`] declares each route once. Dispatch, rights, the audit log, the limits of bodies, the OpenAPI document
 //! ([`crate::openapi`]) and the tests that walk all routes follow from it.
 
+mod management;
 mod table;
 
 use std::pin::Pin;
@@ -13,13 +14,7 @@ use model::Right;
 use percent_encoding::percent_decode_str;
 use wire::MAX_BODY_BYTES;
 
-use crate::{error::Failure, request::Call};
-
-use table::ROUTES;
-
-/// A provisioning service in the Resource Manager API.
-const RESOURCE: &str =
-    "subscriptions/{}/resourceGroups/{}/providers/Microsoft.Devices/provisioningServices/{}";
+use crate::{access::CalledHost, error::Failure, request::Call};
 
 /// A row of the table.
 pub(crate) struct Route {
@@ -48,7 +43,22 @@ pub(crate) struct Route {
 }
 
 /// The function that answers the calls of a route.
-pub(crate) type Handler = for<'a> fn(&'a Call) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+#[derive(Clone, Copy)]
+pub(crate) enum Handler {
+    /// Answers for one instance: that of the host name or, if the path has a resource, that one.
+    Instance(InstanceHandler),
+    /// Answers for resources, which need not exist yet.
+    Management(ManagementHandler),
+}
+
+/// A future of a handler.
+type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// A function that answers for one instance.
+pub(crate) type InstanceHandler = for<'a> fn(&'a Call) -> Answering<'a>;
+
+/// A function that answers for resources.
+pub(crate) type ManagementHandler = for<'a> fn(&'a Call<CalledHost>) -> Answering<'a>;
 
 /// The answer to a call.
 pub(crate) type Answer = Result<Response, Failure>;
@@ -59,6 +69,7 @@ pub(crate) enum Verb {
     Get,
     Put,
     Post,
+    Patch,
     Delete,
 }
 
@@ -82,6 +93,10 @@ pub(crate) enum Reply {
     Page(&'static str),
     /// 204 without a body.
     Empty,
+    /// 201 with a body of this schema if the resource is new, otherwise 200.
+    Created(&'static str),
+    /// 202 if the work goes on in the background, 204 if there is nothing to do.
+    Accepted,
 }
 
 /// Whether a request has the header `If-Match`.
@@ -126,6 +141,7 @@ impl Verb {
             Verb::Get => "GET",
             Verb::Put => "PUT",
             Verb::Post => "POST",
+            Verb::Patch => "PATCH",
             Verb::Delete => "DELETE",
         }
     }
@@ -177,6 +193,14 @@ impl Route {
         Route { reply: Reply::Page(schema), ..self }
     }
 
+    const fn replies_created(self, schema: &'static str) -> Route {
+        Route { reply: Reply::Created(schema), ..self }
+    }
+
+    const fn accepts(self) -> Route {
+        Route { reply: Reply::Accepted, ..self }
+    }
+
     const fn query(self, query: &'static [QueryParameter]) -> Route {
         Route { query, ..self }
     }
@@ -206,6 +230,11 @@ impl Route {
     /// Returns whether a successful call belongs into the audit log: it changes something, or returns keys.
     pub(crate) fn is_audited(&self) -> bool {
         self.verb != Verb::Get && !self.reads
+    }
+
+    /// Whether this is a route of the management API, which has its own form of errors.
+    pub(crate) fn is_management(&self) -> bool {
+        is_management_path(self.path)
     }
 
     /// Returns the names of the parameters in the path, in order.
@@ -239,7 +268,7 @@ pub(crate) struct Target {
 
 /// Returns every route of the table, in its order.
 pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter()
+    table::ROUTES.iter().chain(management::ROUTES)
 }
 
 /// Returns every route as its method and its path with `{name}` in it, for tests that must not miss one.
@@ -248,6 +277,7 @@ pub fn routes() -> impl Iterator<Item = (Method, String)> {
         Verb::Get => Method::GET,
         Verb::Put => Method::PUT,
         Verb::Post => Method::POST,
+        Verb::Patch => Method::PATCH,
         Verb::Delete => Method::DELETE,
     };
     all().map(move |route| (method(route.verb), route.path.to_owned()))
@@ -256,8 +286,13 @@ pub fn routes() -> impl Iterator<Item = (Method, String)> {
 /// Returns whether a path belongs to this endpoint: its first segment is one of ours, in any case.
 pub fn is_service_path(path: &str) -> bool {
     let first = segments_of(path).next();
-    let is_resource = |first: &str| first.eq_ignore_ascii_case("subscriptions");
-    first.is_some_and(|first| is_ours(first) || is_resource(first) || is_document(path))
+    first.is_some_and(|first| is_ours(first) || is_document(path))
+}
+
+/// Returns whether a path is one of the Resource Manager API.
+pub(crate) fn is_management_path(path: &str) -> bool {
+    let first = segments_of(path).next().unwrap_or_default();
+    management::FIRST_SEGMENTS.iter().any(|ours| first.eq_ignore_ascii_case(ours))
 }
 
 /// Returns whether a path is that of the OpenAPI document.
@@ -268,35 +303,18 @@ pub(crate) fn is_document(path: &str) -> bool {
 /// Finds the route of a request.
 pub(crate) fn parse(method: &Method, path: &str) -> Result<Target, Failure> {
     let segments: Vec<&str> = segments_of(path).collect();
-    let segments = below_resource(&segments);
-    let fitting: Vec<&'static Route> = ROUTES.iter().filter(|route| route.fits(segments)).collect();
+    let fitting: Vec<&'static Route> = all().filter(|route| route.fits(&segments)).collect();
     if let Some(route) = fitting.iter().find(|route| route.verb.as_str() == method.as_str()) {
-        return Ok(Target { route, parameters: route.values(segments)? });
+        return Ok(Target { route, parameters: route.values(&segments)? });
     }
     // A collection without the ID that the method needs is documented as 405, not as 404.
-    let is_collection = matches!(segments, [collection] if is_ours(collection));
+    let is_collection =
+        matches!(segments[..], [collection] if is_ours(collection) && !is_management_path(path));
     if fitting.is_empty() && !is_collection {
         return Err(Failure::NoRoute);
     }
     let methods: Vec<&str> = fitting.iter().map(|route| route.verb.as_str()).collect();
     Err(Failure::Method { allowed: methods.join(", ") })
-}
-
-/// Returns the segments after the name of a provisioning service in the Resource Manager API, whose clients address CA
-/// certificates below it; all segments of any other path. The host name selects the instance, as everywhere.
-fn below_resource<'a, 'p>(segments: &'a [&'p str]) -> &'a [&'p str] {
-    let length = segments_of(RESOURCE).count();
-    match segments.split_at_checked(length) {
-        Some((resource, rest @ [first, ..]))
-            if first.eq_ignore_ascii_case("certificates")
-                && segments_of(RESOURCE)
-                    .zip(resource)
-                    .all(|(pattern, segment)| matches(pattern, segment)) =>
-        {
-            rest
-        }
-        _ => segments,
-    }
 }
 
 /// Returns the segments of a path, without the empty ones that a leading and a trailing slash make.
@@ -315,10 +333,7 @@ fn parameter_name(pattern: &str) -> Option<&str> {
 }
 
 fn is_ours(segment: &str) -> bool {
-    ROUTES
-        .iter()
-        .filter_map(|route| segments_of(route.path).next())
-        .any(|first| first.eq_ignore_ascii_case(segment))
+    all().filter_map(|route| segments_of(route.path).next()).any(|first| first.eq_ignore_ascii_case(segment))
 }
 
 #[cfg(test)]

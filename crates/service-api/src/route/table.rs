@@ -11,18 +11,18 @@ use crate::{
     revocation, usage,
 };
 
-use super::{Handler, ParameterKind, QueryParameter, Route, Verb};
+use super::{Handler, InstanceHandler, ParameterKind, QueryParameter, Route, Verb};
 
 const READ: &[Right] = &[Right::EnrollmentRead];
 const WRITE: &[Right] = &[Right::EnrollmentWrite];
 const SEE: &[Right] = &[Right::RegistrationStatusRead];
 const DROP: &[Right] = &[Right::RegistrationStatusWrite];
 /// CAs and hubs decide about every device of the instance; the change log names every record, and who changed it.
-const CONFIGURE: &[Right] = &[Right::ServiceConfig];
+pub(super) const CONFIGURE: &[Right] = &[Right::ServiceConfig];
 /// Replies about the instance itself hold no secrets, so that any right to read, or to configure, suffices.
 const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right::RegistrationStatusRead];
 /// Enrollments name the CAs that they lead to.
-const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
+pub(super) const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
 
 /// Every route. `query` is an ID like any other for methods other than POST.
 pub(super) static ROUTES: &[Route] = &[
@@ -452,18 +452,38 @@ pub(super) static ROUTES: &[Route] = &[
     .replies("WebhookKey"),
 ];
 
-const fn get(path: &'static str, name: &'static str, rights: &'static [Right], handler: Handler) -> Route {
-    Route::new(Verb::Get, path, name, rights, handler)
+pub(super) const fn get(
+    path: &'static str,
+    name: &'static str,
+    rights: &'static [Right],
+    handler: InstanceHandler,
+) -> Route {
+    Route::new(Verb::Get, path, name, rights, Handler::Instance(handler))
 }
 
-const fn put(path: &'static str, name: &'static str, rights: &'static [Right], handler: Handler) -> Route {
-    Route::new(Verb::Put, path, name, rights, handler)
+pub(super) const fn put(
+    path: &'static str,
+    name: &'static str,
+    rights: &'static [Right],
+    handler: InstanceHandler,
+) -> Route {
+    Route::new(Verb::Put, path, name, rights, Handler::Instance(handler))
 }
 
-const fn post(path: &'static str, name: &'static str, rights: &'static [Right], handler: Handler) -> Route {
-    Route::new(Verb::Post, path, name, rights, handler)
+pub(super) const fn post(
+    path: &'static str,
+    name: &'static str,
+    rights: &'static [Right],
+    handler: InstanceHandler,
+) -> Route {
+    Route::new(Verb::Post, path, name, rights, Handler::Instance(handler))
 }
 
-const fn delete(path: &'static str, name: &'static str, rights: &'static [Right], handler: Handler) -> Route {
-    Route::new(Verb::Delete, path, name, rights, handler)
+pub(super) const fn delete(
+    path: &'static str,
+    name: &'static str,
+    rights: &'static [Right],
+    handler: InstanceHandler,
+) -> Route {
+    Route::new(Verb::Delete, path, name, rights, Handler::Instance(handler))
 }

@@ -82,12 +82,16 @@ fn routes_of_the_instance_in_the_spellings_of_clients() {
     check(Method::DELETE, "/blockedCertificates/AB", Ok(("Block_Delete", "AB")));
     check(Method::GET, "/expiringCertificates", Ok(("ExpiringCertificates_List", "")));
     let resource = "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/one";
-    check(Method::GET, &format!("{resource}/certificates"), Ok(("DpsCertificate_List", "")));
+    check(Method::GET, &format!("{resource}/certificates"), Ok(("Resource_DpsCertificate_List", "SGone")));
     check(
         Method::POST,
-        &format!("{resource}/certificates/a/verify"),
-        Ok(("DpsCertificate_VerifyCertificate", "a")),
+        &format!("{resource}/Certificates/a/verify"),
+        Ok(("Resource_DpsCertificate_VerifyCertificate", "SGonea")),
     );
+    check(Method::GET, resource, Ok(("IotDpsResource_Get", "SGone")));
+    check(Method::POST, &format!("{resource}/listKeys"), Ok(("IotDpsResource_ListKeys", "SGone")));
+    let lower = resource.to_lowercase();
+    check(Method::PATCH, &lower, Ok(("IotDpsResource_Update", "sgone")));
     check(Method::GET, "/linkedhubs/", Ok(("LinkedHub_List", "")));
     check(Method::GET, "/linkedHubs/hub.example", Ok(("LinkedHub_Get", "hub.example")));
     check(Method::PUT, "/linkedHubs/hub.example", Ok(("LinkedHub_CreateOrUpdate", "hub.example")));
@@ -117,7 +121,8 @@ fn other_paths_have_no_route() {
     check(Method::POST, "/certificates", Err("GET"));
     check(Method::GET, "/subscriptions/S/resourceGroups/G", Err("404"));
     let resource = "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/one";
-    check(Method::GET, resource, Err("404"));
+    check(Method::POST, resource, Err("GET, PUT, PATCH, DELETE"));
+    check(Method::GET, "/subscriptions", Err("404"));
     check(Method::GET, &format!("{resource}/enrollments/a"), Err("404"));
 }
 
@@ -129,8 +134,9 @@ fn what_changes_something_or_returns_keys_is_audited() {
         "/registrations/{enrollmentGroupId}/query",
         "/attestation/explain",
         "/linkedHubs/{hubName}/check",
+        "/subscriptions/{subscriptionId}/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability",
     ];
-    for route in ROUTES {
+    for route in all() {
         let reads = route.verb == Verb::Get || quiet.contains(&route.path);
         assert_eq!(route.is_audited(), !reads, "{} {}", route.verb.as_str(), route.path);
     }
@@ -140,7 +146,7 @@ fn what_changes_something_or_returns_keys_is_audited() {
 fn parameters_of_a_path_are_found_in_order() {
     let route = Route {
         path: "/a/{first}/b/{second}",
-        ..Route::new(Verb::Get, "", "", &[], |_| Box::pin(async { Err(Failure::NoRoute) }))
+        ..Route::new(Verb::Get, "", "", &[], Handler::Instance(|_| Box::pin(async { Err(Failure::NoRoute) })))
     };
     assert!(
         route.fits(&["A", "1", "b", "2"])

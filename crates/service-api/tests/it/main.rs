@@ -16,6 +16,7 @@ mod isolation;
 mod keys;
 mod latency;
 mod links;
+mod management;
 mod openapi;
 mod paging;
 mod registrations;

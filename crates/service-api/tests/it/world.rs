@@ -6,14 +6,16 @@ use axum::{Router, body::Body};
 use durable::Sealer;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use model::{AccessPolicy, Cleanup, IdScope, Instance, Registration, Rights};
+use model::{
+    AccessPolicy, Cleanup, HostName, IdScope, Instance, ManagedBy, Registration, ResourceFacts, Rights,
+};
 use provisioning::{
     Ports, Provisioning,
     ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, RunnerId, Store, Unknown},
 };
 use runner::Runner;
 use serde_json::{Value, json};
-use service_api::{ServiceApi, router};
+use service_api::{Management, ServiceApi, router};
 use store::{EmbeddedStore, PostgresStore, postgres::Settings};
 use testkit::{
     clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, postgres::Database, sample,
@@ -24,6 +26,7 @@ use tower_service::Service;
 use crate::documented;
 
 pub const OWNER: &str = "provisioningserviceowner";
+pub const MANAGEMENT: &str = "management.example";
 
 pub struct World {
     pub store: Arc<dyn Store>,
@@ -66,7 +69,8 @@ impl World {
         let id = RunnerId::random(&*entropy);
         let runner = Runner::new(Arc::clone(&provisioning), store.clone(), id);
         let runs = Arc::new(runner.assignments().clone());
-        let router = router(ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy));
+        let service = ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy);
+        let router = router(service.managed_by(management()));
         World { store, clock, hubs, provisioning, router, folder }
     }
 
@@ -104,6 +108,18 @@ impl World {
 
     pub fn delete(&self, path: &str) -> TestRequest<'_> {
         self.request(Method::DELETE, path)
+    }
+
+    /// Returns a token for a host, signed with the key of the management API.
+    pub fn management_token(&self, host: &str) -> String {
+        let expiry = u64::try_from(self.clock.now().unix_seconds()).unwrap() + 3600;
+        wire::sas::sign(host, sample::key(99).as_bytes(), expiry, Some("root"))
+    }
+
+    /// Creates a request to the management API at its own host.
+    pub fn manage(&self, method: Method, path: &str, body: &Value) -> TestRequest<'_> {
+        let request = self.request(method, path).version(Some("2022-02-05")).header("host", MANAGEMENT);
+        request.json(body).signed(&self.management_token(MANAGEMENT))
     }
 
     /// Returns a token for an instance, signed with the key of an access policy.
@@ -169,7 +185,41 @@ pub fn instance(scope: &str) -> Instance {
         "RegistrationStatusRead",
         "RegistrationStatusWrite",
     ];
-    Instance { access_policies: (0..).zip(names).map(policy).collect(), ..sample::instance(scope) }
+    Instance {
+        access_policies: (0..).zip(names).map(policy).collect(),
+        managed: ManagedBy::Operators,
+        resource: ResourceFacts {
+            subscription: "s".into(),
+            resource_group: "g".into(),
+            ..ResourceFacts::default()
+        },
+        ..sample::instance(scope)
+    }
+}
+
+/// The management API of the tests.
+fn management() -> Management {
+    let policy = AccessPolicy {
+        name: model::PolicyName::parse("root").unwrap(),
+        primary_key: sample::key(99),
+        secondary_key: sample::key(98),
+        rights: Rights::ALL,
+    };
+    Management {
+        host: Some(HostName::parse(MANAGEMENT).unwrap()),
+        domain: Some("example".into()),
+        policies: vec![policy],
+    }
+}
+
+/// Whether a route is one of the management API.
+pub fn is_management(pattern: &str) -> bool {
+    pattern.starts_with("/subscriptions/") || pattern.starts_with("/providers/")
+}
+
+/// Returns the path of a resource, and of what is below it.
+pub fn resource(name: &str, rest: &str) -> String {
+    format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/{name}{rest}")
 }
 
 pub fn id_scope(scope: &str) -> IdScope {
@@ -297,9 +347,14 @@ impl TestReply {
     #[track_caller]
     pub fn refused(&self, code: u32) -> String {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"));
-        assert_eq!(body["errorCode"], json!(code), "{self:?}");
         assert_eq!(u32::from(self.status.as_u16()), code / 1000, "{self:?}");
         assert_eq!(self.header("x-ms-error-code"), Some(code.to_string().as_str()), "{self:?}");
+        if body.get("httpStatusCode").is_some() {
+            assert!([json!(code), json!(code.to_string())].contains(&body["code"]), "{self:?}");
+            assert!(body["details"].as_str().unwrap().starts_with("tracking ID "), "{self:?}");
+            return body["message"].as_str().unwrap().to_owned();
+        }
+        assert_eq!(body["errorCode"], json!(code), "{self:?}");
         assert_eq!(body["trackingId"].as_str().unwrap().len(), 36, "{self:?}");
         assert!(body["timestampUtc"].as_str().unwrap().ends_with('Z'), "{self:?}");
         body["message"].as_str().unwrap().to_owned()

@@ -18,6 +18,13 @@ pub(super) async fn keep(queries: &Queries, instance: i32, rows: &[AttemptRow]) 
     Ok(())
 }
 
+/// Deletes the attempts and the counted operations of an instance. May be repeated.
+pub(super) async fn forget(queries: &Queries, instance: i32) -> Result<(), StoreError> {
+    queries.query("DELETE FROM attempts WHERE instance = $1", &[&instance]).await?;
+    queries.query("DELETE FROM usage WHERE instance = $1", &[&instance]).await?;
+    Ok(())
+}
+
 const INSERT: &str = "
     INSERT INTO attempts (instance, id, number, known, document)
     SELECT $1::int, c.id, (extract(epoch FROM now()) * 1000000)::bigint + c.ord, c.known, c.document

@@ -1,6 +1,6 @@
 //! What a copy of another store brings along, beside its records.
 
-use model::{IdScope, IndividualEnrollment, LeaseToken, UsageRow};
+use model::{Actor, IdScope, IndividualEnrollment, Job, LeaseToken, UsageRow};
 use provisioning::ports::{Change, Expect, StoreError};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -30,7 +30,7 @@ impl PostgresStore {
         scope: &IdScope,
         enrollments: Vec<IndividualEnrollment>,
     ) -> Result<bool, StoreError> {
-        let instance = number(self.written_number(scope).await?);
+        let instance = number(self.written_number(scope, &Actor::System(Job::Maintenance)).await?);
         let puts = enrollments.into_iter().map(|enrollment| {
             let put = Change::PutIndividual(Box::new(enrollment));
             RowChange::seal(&self.documents, scope, Expect::Absent, put)

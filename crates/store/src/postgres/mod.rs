@@ -138,6 +138,10 @@ impl Engine for Postgres {
         self.queries.query(sql, &[&attempt_number(before)]).await.map(drop)
     }
 
+    async fn forget(&self, instance: i64) -> Result<(), StoreError> {
+        attempts::forget(&self.queries, number(instance)).await
+    }
+
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
         log::read(&self.queries, self.writer, number(instance), &query).await
     }

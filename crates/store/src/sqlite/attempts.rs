@@ -36,3 +36,11 @@ pub(super) fn keep(connection: &Connection, instance: i64, attempts: &[AttemptRo
     }
     Ok(())
 }
+
+/// Deletes the attempts and the counted operations of an instance.
+pub(super) fn forget(connection: &Connection, instance: i64) -> rusqlite::Result<()> {
+    for delete in ["DELETE FROM attempts WHERE instance = ?1", "DELETE FROM usage WHERE instance = ?1"] {
+        connection.prepare_cached(delete)?.execute((instance,))?;
+    }
+    Ok(())
+}

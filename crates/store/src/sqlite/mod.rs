@@ -160,6 +160,10 @@ impl Engine for Sqlite {
         self.write(move |connection| attempts::trim(connection, attempt_number(before))).await
     }
 
+    async fn forget(&self, instance: i64) -> Result<(), StoreError> {
+        self.write(move |connection| attempts::forget(connection, instance)).await
+    }
+
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
         let read = self.read_aside(move |connection| log::read_page(connection, instance, &query)).await?;
         read.unwrap_or_else(|error| Err(LogError::Store(broken(error))))

@@ -9,10 +9,11 @@ use std::{fs, num::NonZeroU32, path::Path};
 use certpath::{Crl, CrlMaxAge};
 use model::{
     Admission, AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold,
-    CrlAddress, CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, EnrollmentGroup,
-    EnrollmentRef, EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation, HoldReason,
-    Instance, KeySlot, KeyUse, LastAttestation, ListId, PolicyOf, RefusalReason, RegistrationIds,
-    RegistrationOwnership, Residue, RevocationList, Status, Timestamp, TpmHandover, WebhookReply,
+    CrlAddress, CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, Deletion,
+    EnrollmentGroup, EnrollmentRef, EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation,
+    HoldReason, Instance, KeySlot, KeyUse, LastAttestation, ListId, ManagedBy, PolicyOf, RefusalReason,
+    RegistrationIds, RegistrationOwnership, Residue, ResourceFacts, RevocationList, Status, Timestamp,
+    TpmHandover, WebhookReply,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -33,7 +34,19 @@ fn instances_are_stored_as_ever() {
     let limited = Instance { max_registrations_per_minute: NonZeroU32::new(600), ..instance.clone() };
     check("instance_with_registration_rate", &limited);
     let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
-    check("instance_with_cleanups_held", &Instance { cleanups_held: Some(hold), ..instance });
+    check("instance_with_cleanups_held", &Instance { cleanups_held: Some(hold), ..instance.clone() });
+    let mut deleted = Instance { managed: ManagedBy::Operators, ..instance };
+    deleted.resource = ResourceFacts {
+        subscription: "sub".into(),
+        resource_group: "group".into(),
+        location: "north".into(),
+        tags: [("line".into(), "3".into())].into(),
+        capacity: 2,
+    };
+    let requested = Timestamp::parse("2026-11-29T06:13:20Z").unwrap();
+    deleted.deletion = Some(Deletion { requested, finished: None, is_verified: false });
+    deleted.configured.settings.insert("name".into(), "AB".into());
+    check("instance_deleted", &deleted);
 }
 
 #[test]

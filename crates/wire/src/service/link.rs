@@ -54,6 +54,15 @@ pub fn parse_ca_certificates(document: &[u8]) -> Result<Vec<Certificate>, LinkEr
 pub fn parse_link(name: &HubName, body: &[u8]) -> Result<LinkDraft, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
+    parse_link_members(name, &members, members.integer("allocationWeight")?)
+}
+
+/// Parses the members of a link of the hub `name`, apart from its weight.
+pub(super) fn parse_link_members(
+    name: &HubName,
+    members: &Members<'_>,
+    weight: Option<u64>,
+) -> Result<LinkDraft, BodyError> {
     let ca = members.parsed("caCertificates", |text| parse_ca_certificates(text.as_bytes()))?;
     let connection = members.parsed("connectionString", |text| {
         let (other, access) = parse_hub_connection(text, ca.clone().unwrap_or_default())?;
@@ -64,7 +73,6 @@ pub fn parse_link(name: &HubName, body: &[u8]) -> Result<LinkDraft, BodyError> {
     if connection.is_none() && ca.is_some() {
         return Err(members.refuse("caCertificates", "requires connectionString"));
     }
-    let weight = members.integer("allocationWeight")?;
     let weight = weight.map(|weight| match u16::try_from(weight) {
         Ok(weight) => {
             AllocationWeight::new(weight).map_err(|error| members.refuse("allocationWeight", error))
@@ -106,7 +114,7 @@ pub fn link_json(hub: &LinkedHub, status: LinkStatus<'_>) -> Value {
     let mut json = Object::default();
     json.put("name", hub.name.as_str());
     if let HubEndpoint::Access(access) = &hub.endpoint {
-        json.put("connectionString", masked(&hub.name, access));
+        json.put("connectionString", connection_string(&hub.name, access));
         let ca: String = access.ca.iter().map(Certificate::to_pem).collect();
         json.put_some("caCertificates", Some(ca).filter(|ca| !ca.is_empty()));
     }
@@ -121,7 +129,8 @@ pub fn link_json(hub: &LinkedHub, status: LinkStatus<'_>) -> Value {
     json.into_value()
 }
 
-fn masked(name: &HubName, access: &HubAccess) -> String {
+/// Returns the connection string of a hub with its key masked.
+pub(super) fn connection_string(name: &HubName, access: &HubAccess) -> String {
     let host = match access.port {
         HTTPS => name.to_string(),
         port => format!("{name}:{port}"),

@@ -22,6 +22,7 @@ mod link;
 mod members;
 mod page;
 mod registration;
+mod resource;
 mod schema;
 mod settings;
 mod shape;
@@ -54,6 +55,7 @@ pub use link::{
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
 pub use registration::{cleanup_json, explained_registration_json, listed_registration_json};
+pub use resource::{Keys, instance_json, parse_instance, parse_name, parse_policy, parse_tags, policy_json};
 pub use schema::schemas;
 pub use shape::EnrollmentShape;
 pub use usage::usage_json;

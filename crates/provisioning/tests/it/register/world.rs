@@ -66,8 +66,12 @@ impl World {
         for scope in [SCOPE, OTHER_SCOPE] {
             let linked_hubs = HUBS[..2].iter().map(|name| linked(name)).collect();
             let number = scope.as_bytes()[scope.len() - 1];
-            let instance =
-                Instance { linked_hubs, operation_key: sample::key(number), ..sample::instance(scope) };
+            let instance = Instance {
+                linked_hubs,
+                operation_key: sample::key(number),
+                managed: model::ManagedBy::Operators,
+                ..sample::instance(scope)
+            };
             world.store.put_instance(instance, sample::by()).await.unwrap();
         }
         world

@@ -7,6 +7,7 @@ mod certificate;
 mod enrollment;
 mod instance;
 mod registration;
+mod resource;
 
 use serde_json::{Map, Value, json};
 
@@ -17,6 +18,7 @@ pub fn schemas() -> Map<String, Value> {
         registration::schemas(),
         certificate::schemas(),
         instance::schemas(),
+        resource::schemas(),
         vec![("ProvisioningServiceErrorDetails", error())],
     ];
     all.into_iter().flatten().map(|(name, schema)| (name.to_owned(), schema)).collect()

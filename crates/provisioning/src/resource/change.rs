@@ -1,0 +1,245 @@
+//! Computes new and changed instances.
+
+use std::num::NonZeroU32;
+
+use model::{
+    AccessPolicy, AllocationPolicy, Configured, HostName, IdScope, IfMatch, Instance, InstanceDraft,
+    LinkDraft, ManagedBy, PolicyName, ResourceFacts, ResourceKey, ResourceName, Rights, SymmetricKey,
+};
+
+use super::policies;
+use crate::{Error, Provisioning, link::linked};
+
+/// The most access policies of an instance: all of them are kept in memory.
+pub const MAX_ACCESS_POLICIES: usize = 50;
+
+/// The most host names of an instance.
+pub const MAX_SERVICE_HOSTS: usize = 20;
+
+/// The most tags of an instance (quota of Azure's Resource Manager).
+pub const MAX_TAGS: usize = 50;
+
+/// The access policy of a new instance whose draft has none, as in Azure.
+const OWNER: &str = "provisioningserviceowner";
+
+/// A source of new symmetric keys.
+pub(super) trait Keys {
+    /// Returns a new key.
+    fn fresh_key(&self) -> Result<SymmetricKey, Error>;
+}
+
+impl Keys for Provisioning {
+    fn fresh_key(&self) -> Result<SymmetricKey, Error> {
+        let mut bytes = [0; SymmetricKey::MAX_BYTES];
+        self.entropy.fill(&mut bytes);
+        SymmetricKey::from_bytes(&bytes).map_err(|error| Error::Broken(error.to_string()))
+    }
+}
+
+/// Returns a new instance. Its host name is `NAME.DOMAIN` unless the draft has others.
+pub(super) fn created(
+    key: &ResourceKey,
+    id_scope: IdScope,
+    (draft, domain): (&InstanceDraft, Option<&str>),
+    keys: &impl Keys,
+) -> Result<Instance, Error> {
+    let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
+    let name = ResourceName::parse(&key.name).map_err(|error| invalid(&error))?;
+    let service_hosts = match (&draft.service_hosts, domain) {
+        (Some(hosts), _) => hosts.clone(),
+        (None, Some(domain)) => {
+            let host = format!("{}.{domain}", name.as_str().to_ascii_lowercase());
+            vec![HostName::parse(host).map_err(|error| invalid(&error))?]
+        }
+        (None, None) => {
+            return Err(Error::Invalid(
+                "no host name is given, and the setting management.domain, which would make one, is not set"
+                    .into(),
+            ));
+        }
+    };
+    let owner = AccessPolicy {
+        name: PolicyName::parse(OWNER).map_err(|error| Error::Broken(error.to_string()))?,
+        primary_key: keys.fresh_key()?,
+        secondary_key: keys.fresh_key()?,
+        rights: Rights::OF_POLICIES,
+    };
+    let resource = ResourceFacts {
+        subscription: key.subscription.clone(),
+        resource_group: key.resource_group.clone(),
+        ..ResourceFacts::default()
+    };
+    let empty = Instance {
+        id_scope,
+        name: name.to_string(),
+        service_hosts,
+        allocation_policy: AllocationPolicy::Hashed,
+        access_policies: vec![owner],
+        linked_hubs: Vec::new(),
+        failover: false,
+        require_verified_ca: true,
+        registrations: Default::default(),
+        existing_devices: Default::default(),
+        crl_max_age: Default::default(),
+        max_registrations_per_minute: None,
+        resource,
+        managed: ManagedBy::Operators,
+        deletion: None,
+        cleanups_held: None,
+        configured: Configured::default(),
+        webhook_key: None,
+        operation_key: keys.fresh_key()?,
+    };
+    updated(&empty, draft, keys)
+}
+
+/// Returns the instance as drafted. What the draft leaves out stays.
+pub(super) fn updated(
+    instance: &Instance,
+    draft: &InstanceDraft,
+    keys: &impl Keys,
+) -> Result<Instance, Error> {
+    let mut next = instance.clone();
+    let facts = &mut next.resource;
+    replace(&mut facts.location, &draft.location);
+    replace(&mut facts.tags, &draft.tags);
+    replace(&mut facts.capacity, &draft.capacity);
+    replace(&mut next.allocation_policy, &draft.allocation_policy);
+    replace(&mut next.service_hosts, &draft.service_hosts);
+    replace(&mut next.failover, &draft.failover);
+    replace(&mut next.require_verified_ca, &draft.require_verified_ca);
+    replace(&mut next.registrations, &draft.registrations);
+    replace(&mut next.existing_devices, &draft.existing_devices);
+    if let Some(most) = draft.max_registrations_per_minute {
+        next.max_registrations_per_minute = NonZeroU32::new(most);
+    }
+    if let Some(policies) = &draft.access_policies {
+        next.access_policies = policies::replaced(&instance.access_policies, policies, keys)?;
+    }
+    if let Some(hubs) = &draft.linked_hubs {
+        next = with_links(next, hubs)?;
+    }
+    checked(next)
+}
+
+fn replace<T: Clone>(setting: &mut T, draft: &Option<T>) {
+    if let Some(value) = draft {
+        setting.clone_from(value);
+    }
+}
+
+/// Returns the instance with these links and no others.
+fn with_links(mut instance: Instance, hubs: &[LinkDraft]) -> Result<Instance, Error> {
+    instance.linked_hubs.retain(|hub| hubs.iter().any(|draft| draft.name == hub.name));
+    for draft in hubs {
+        let if_match = instance.linked_hub(&draft.name).map(|_| IfMatch::Any);
+        instance = linked(&instance, draft, if_match.as_ref())?;
+    }
+    Ok(instance)
+}
+
+/// Returns the instance if its settings are within their bounds.
+fn checked(instance: Instance) -> Result<Instance, Error> {
+    let refuse = |text: &str| Err(Error::Invalid(text.to_owned()));
+    if instance.allocation_policy == AllocationPolicy::Custom {
+        return refuse("the custom allocation policy is for enrollments only");
+    }
+    if instance.service_hosts.is_empty() || instance.service_hosts.len() > MAX_SERVICE_HOSTS {
+        return Err(Error::Invalid(format!("an instance has 1 to {MAX_SERVICE_HOSTS} host names")));
+    }
+    if instance.resource.tags.len() > MAX_TAGS {
+        return Err(Error::Invalid(format!("an instance has at most {MAX_TAGS} tags")));
+    }
+    Ok(instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{HubName, PolicyDraft};
+
+    use super::*;
+    use crate::enroll::samples;
+
+    struct Fixed;
+
+    impl Keys for Fixed {
+        fn fresh_key(&self) -> Result<SymmetricKey, Error> {
+            Ok(samples::key(42))
+        }
+    }
+
+    fn key(name: &str) -> ResourceKey {
+        ResourceKey { subscription: "s".into(), resource_group: "g".into(), name: name.into() }
+    }
+
+    fn create(name: &str, draft: &InstanceDraft, domain: Option<&str>) -> Result<Instance, String> {
+        let scope = IdScope::parse("0ne00000001").unwrap();
+        created(&key(name), scope, (draft, domain), &Fixed).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_new_instance_has_a_host_an_owner_and_no_hubs() {
+        let instance = create("Plant-1", &InstanceDraft::default(), Some("dps.test")).unwrap();
+        assert_eq!(instance.service_hosts, [HostName::parse("plant-1.dps.test").unwrap()]);
+        assert_eq!(instance.access_policies[0].name.as_str(), OWNER);
+        assert!(instance.linked_hubs.is_empty() && instance.require_verified_ca);
+        assert!(key("PLANT-1").is_of(&instance) && !key("plant-2").is_of(&instance));
+    }
+
+    #[test]
+    fn what_a_new_instance_lacks_is_named() {
+        let none = InstanceDraft::default();
+        for (name, draft, domain, expected) in [
+            ("a", none.clone(), Some("dps.test"), "3 to 50"),
+            ("123", none.clone(), Some("dps.test"), "not digits alone"),
+            ("plant", none.clone(), None, "management.domain"),
+            ("plant", InstanceDraft { service_hosts: Some(vec![]), ..none.clone() }, None, "host names"),
+            (
+                "plant",
+                InstanceDraft { access_policies: Some(vec![]), ..none.clone() },
+                Some("d.test"),
+                "at least one",
+            ),
+            (
+                "plant",
+                InstanceDraft { allocation_policy: Some(AllocationPolicy::Custom), ..none.clone() },
+                Some("d.test"),
+                "enrollments only",
+            ),
+        ] {
+            let error = create(name, &draft, domain).unwrap_err();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_draft_changes_what_it_names() {
+        let before = samples::instance("one");
+        assert_eq!(updated(&before, &InstanceDraft::default(), &Fixed).unwrap(), before);
+        let kept = LinkDraft {
+            name: HubName::parse("hub-2.test").unwrap(),
+            access: None,
+            location: "there".into(),
+            weight: model::AllocationWeight::new(5).unwrap(),
+            takes_new_devices: true,
+            max_devices: None,
+        };
+        let draft = InstanceDraft {
+            linked_hubs: Some(vec![kept]),
+            failover: Some(true),
+            max_registrations_per_minute: Some(0),
+            access_policies: Some(vec![PolicyDraft {
+                name: PolicyName::parse("new").unwrap(),
+                primary_key: None,
+                secondary_key: Some(samples::key(1)),
+                rights: Some(Rights::OF_POLICIES),
+            }]),
+            ..InstanceDraft::default()
+        };
+        let next = updated(&before, &draft, &Fixed).unwrap();
+        assert_eq!(next.linked_hubs.len(), 1);
+        assert_eq!((next.linked_hubs[0].weight.number(), next.failover), (5, true));
+        let policy = &next.access_policies[0];
+        assert_eq!((&policy.primary_key, &policy.secondary_key), (&samples::key(42), &samples::key(1)));
+    }
+}

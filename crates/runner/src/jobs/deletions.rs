@@ -1,0 +1,52 @@
+//! Deletes what belonged to deleted instances.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use model::{IdScope, LeaseToken};
+use provisioning::{Error, Provisioning, resource::Portion};
+use tokio::time::sleep;
+
+use super::LeasedTask;
+
+/// Between two searches for deleted instances.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Between two portions, so that other writes come in between.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Deletes what belonged to deleted instances. What a crash leaves is found again.
+pub(crate) struct DeletionJob {
+    pub(crate) provisioning: Arc<Provisioning>,
+}
+
+#[async_trait]
+impl LeasedTask for DeletionJob {
+    async fn run(&self, fence: LeaseToken) {
+        let mut failing = false;
+        loop {
+            sleep(INTERVAL).await;
+            let deleted = self.delete_all(fence).await;
+            if let (Err(error), false) = (&deleted, failing) {
+                tracing::warn!(%error, "the records of a deleted instance could not be deleted");
+            }
+            failing = deleted.is_err();
+        }
+    }
+}
+
+impl DeletionJob {
+    async fn delete_all(&self, fence: LeaseToken) -> Result<(), Error> {
+        for instance in self.provisioning.deleted_resources().await? {
+            self.delete(&instance.id_scope, fence).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, scope: &IdScope, fence: LeaseToken) -> Result<(), Error> {
+        while self.provisioning.delete_portion(scope, fence).await? == Portion::More {
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! The management API: instances as resources, in the form of Azure's Resource Manager.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use model::{Instance, ResourceKey};
+use provisioning::{
+    Error, RecordKind,
+    resource::{DeletionProgress, NameProblem, Written},
+};
+use serde_json::{Value, json};
+use wire::service::{instance_json, listing_json, parse_instance, parse_name, parse_tags};
+
+use crate::{
+    access::CalledHost,
+    error::Failure,
+    reply,
+    request::Call,
+    route::{Answer, Target},
+};
+
+/// The header with the address of the state of an operation that goes on in the background.
+const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
+
+/// Seconds between two questions for that state.
+const RETRY_AFTER_SECS: u32 = 1;
+
+const READ: &[model::Right] = &[model::Right::InstanceRead, model::Right::ServiceConfig];
+const WRITE: &[model::Right] = &[model::Right::InstanceWrite];
+
+/// Returns the resource that the path of a request names, if it does.
+pub(crate) fn key_in(target: &Target) -> Option<ResourceKey> {
+    let is_of_resource = target.route.path.contains("{provisioningServiceName}");
+    match target.parameters.as_slice() {
+        [subscription, resource_group, name, ..] if is_of_resource => Some(ResourceKey {
+            subscription: subscription.clone(),
+            resource_group: resource_group.clone(),
+            name: name.clone(),
+        }),
+        _ => None,
+    }
+}
+
+/// Returns the resource ID of an instance.
+pub(crate) fn resource_id(instance: &Instance) -> String {
+    let (facts, name) = (&instance.resource, instance.resource_name());
+    format!(
+        "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Devices/provisioningServices/{name}",
+        facts.subscription, facts.resource_group
+    )
+}
+
+/// Lists the operations on provisioning services, as roles of Azure name them.
+pub(crate) async fn operations(_: &Call<CalledHost>) -> Answer {
+    let operation = |(action, text): (&str, &str)| {
+        let display =
+            json!({"provider": "Microsoft Devices", "resource": "ProvisioningServices", "operation": text});
+        json!({"name": format!("Microsoft.Devices/provisioningServices/{action}"), "display": display})
+    };
+    let known = [
+        ("read", "Get provisioning services"),
+        ("write", "Create or update a provisioning service"),
+        ("delete", "Delete a provisioning service"),
+        ("listKeys/action", "List the keys of a provisioning service"),
+        ("certificates/read", "Get CA certificates"),
+        ("certificates/write", "Create or update a CA certificate"),
+        ("certificates/delete", "Delete a CA certificate"),
+    ];
+    Ok(reply::ok(&listing_json(known.into_iter().map(operation).collect())))
+}
+
+/// Lists the instances of a subscription, or of a resource group, that the caller may read.
+pub(crate) async fn list(call: &Call<CalledHost>) -> Answer {
+    let (subscription, group) = match call.parameters() {
+        [subscription, group, ..] => (subscription.as_str(), Some(group.as_str())),
+        [subscription] => (subscription.as_str(), None),
+        [] => ("", None),
+    };
+    let is_listed = |it: &&Arc<Instance>| {
+        it.resource.subscription.eq_ignore_ascii_case(subscription)
+            && group.is_none_or(|group| it.resource.resource_group.eq_ignore_ascii_case(group))
+            && call.operator().has_on(&it.id_scope, READ)
+    };
+    let instances = call.verbs().instances().await?;
+    let json = instances.iter().filter(is_listed).map(|it| to_json(call, it)).collect::<Result<_, _>>()?;
+    Ok(reply::ok(&listing_json(json)))
+}
+
+/// Returns an instance.
+pub(crate) async fn read(call: &Call) -> Answer {
+    Ok(reply::ok(&to_json(call, call.instance())?))
+}
+
+/// Creates an instance, or changes one.
+pub(crate) async fn put(call: &Call<CalledHost>) -> Answer {
+    let key = key(call)?;
+    let draft = parse_instance(call.body())?;
+    match call.visible(&key).await? {
+        Some(stored) => authorize(call, &stored)?,
+        None if !call.operator().has_everywhere(WRITE) => {
+            return Err(Failure::NotEverywhere("creating an instance"));
+        }
+        None => {}
+    }
+    let (domain, if_match) = (call.management().domain.as_deref(), call.if_match()?);
+    let (instance, written) =
+        call.verbs().put_resource((&key, if_match.as_ref()), call.actor(), &draft, domain).await?;
+    let mut response = reply::ok(&to_json(call, &instance)?);
+    if written == Written::Created {
+        *response.status_mut() = StatusCode::CREATED;
+        let operation = format!("create-{}", instance.id_scope);
+        point_to_operation(call, &mut response, &instance, &operation);
+    }
+    Ok(response)
+}
+
+/// Changes the tags of an instance.
+pub(crate) async fn patch(call: &Call) -> Answer {
+    let draft = parse_tags(call.body())?;
+    let changed = call.verbs().update_resource(call.instance(), call.actor(), &draft).await?;
+    Ok(reply::ok(&to_json(call, &changed)?))
+}
+
+/// Begins the deletion of an instance. A missing one is deleted already.
+pub(crate) async fn delete(call: &Call<CalledHost>) -> Answer {
+    let key = key(call)?;
+    let Some(stored) = call.visible(&key).await? else {
+        return Ok(reply::no_content());
+    };
+    authorize(call, &stored)?;
+    let deleted = call.verbs().delete_resource(&stored, call.actor()).await?;
+    let mut response = reply::accepted();
+    let operation = format!("delete-{}", deleted.id_scope);
+    point_to_operation(call, &mut response, &deleted, &operation);
+    Ok(response)
+}
+
+/// Returns what a deletion would delete.
+pub(crate) async fn preview_deletion(call: &Call) -> Answer {
+    let progress = call.verbs().deletion_progress(&call.instance().id_scope).await?;
+    Ok(reply::ok(&progress_json(&progress)))
+}
+
+/// Returns the state of a creation, which is done at once, or of a deletion.
+pub(crate) async fn operation_result(call: &Call<CalledHost>) -> Answer {
+    let key = key(call)?;
+    let operation = call.raw_id();
+    let instances = call.verbs().instances().await?;
+    let deleted = call.verbs().deleted_resources().await?;
+    let is_meant = |it: &&Arc<Instance>| {
+        let verb = if it.deletion.is_some() { "delete" } else { "create" };
+        key.is_of(it)
+            && call.operator().has_on(&it.id_scope, READ)
+            && operation.eq_ignore_ascii_case(&format!("{verb}-{}", it.id_scope))
+    };
+    let found = instances.iter().chain(&deleted).find(is_meant);
+    let instance = found.ok_or(Error::NotFound(RecordKind::Operation))?;
+    if instance.deletion.as_ref().is_some_and(|deletion| deletion.finished.is_none()) {
+        let progress = call.verbs().deletion_progress(&instance.id_scope).await?;
+        let body = json!({"status": "InProgress", "remaining": progress_json(&progress)});
+        let mut response = reply::ok(&body);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+        return Ok(response);
+    }
+    Ok(reply::ok(&json!({"status": "Succeeded"})))
+}
+
+/// Lists the pricing tiers.
+pub(crate) async fn skus(_: &Call) -> Answer {
+    Ok(reply::ok(&listing_json(vec![json!({"name": "S1"})])))
+}
+
+/// Returns whether a new instance can have a name.
+pub(crate) async fn check_name(call: &Call<CalledHost>) -> Answer {
+    let name = parse_name(call.body())?;
+    let problem = call.verbs().name_problem(&name, call.management().domain.as_deref()).await?;
+    Ok(reply::ok(&match problem {
+        None => json!({"nameAvailable": true}),
+        Some(NameProblem::Invalid) => json!({
+            "nameAvailable": false,
+            "reason": "Invalid",
+            "message": "a name has 3 to 50 letters, digits and hyphens, not digits alone, and no hyphen at either end",
+        }),
+        Some(NameProblem::Taken) => {
+            json!({"nameAvailable": false, "reason": "AlreadyExists", "message": "another instance has the name"})
+        }
+    }))
+}
+
+fn key(call: &Call<CalledHost>) -> Result<ResourceKey, Failure> {
+    match call.parameters() {
+        [subscription, resource_group, name, ..] => Ok(ResourceKey {
+            subscription: subscription.clone(),
+            resource_group: resource_group.clone(),
+            name: name.clone(),
+        }),
+        _ => Err(Failure::NoRoute),
+    }
+}
+
+/// Fails unless the caller may change this instance.
+fn authorize(call: &Call<CalledHost>, instance: &Instance) -> Result<(), Failure> {
+    match call.operator().has_on(&instance.id_scope, WRITE) {
+        true => Ok(()),
+        false => Err(Failure::Forbidden(call.operator().name.clone())),
+    }
+}
+
+fn to_json<S>(call: &Call<S>, instance: &Instance) -> Result<Value, Failure> {
+    let etag = call.verbs().resource_etag(instance)?;
+    Ok(instance_json(instance, &resource_id(instance), etag.as_str()))
+}
+
+fn progress_json(progress: &DeletionProgress) -> Value {
+    let DeletionProgress { counts, groups, ca_certificates, revocation_lists, blocks } = progress;
+    json!({
+        "enrollments": counts.individuals,
+        "enrollmentGroups": groups,
+        "registrations": counts.registrations,
+        "cleanups": counts.cleanups,
+        "certificates": ca_certificates,
+        "revocationLists": revocation_lists,
+        "blockedCertificates": blocks,
+    })
+}
+
+/// Names the operation where clients look for it.
+fn point_to_operation(
+    call: &Call<CalledHost>,
+    response: &mut Response,
+    instance: &Instance,
+    operation: &str,
+) {
+    let version = call.parameter("api-version").unwrap_or_default();
+    let path = format!(
+        "{}/operationresults/{operation}?asyncinfo=true&api-version={version}",
+        resource_id(instance)
+    );
+    let headers = response.headers_mut();
+    if let Ok(address) = HeaderValue::from_str(&call.address_of(&path)) {
+        headers.insert(ASYNC_OPERATION, address.clone());
+        headers.insert(header::LOCATION, address);
+    }
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+}
