@@ -93,7 +93,10 @@ impl Refusal {
     pub(crate) fn read(status: u16, body: &[u8]) -> Refusal {
         let json: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let code = json.get("errorCode").and_then(Value::as_u64).and_then(|code| u32::try_from(code).ok());
+        // In the management API it is `code`, a number or a text.
+        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        let code = json.get("errorCode").or_else(|| json.get("code")).and_then(number);
+        let code = code.and_then(|code| u32::try_from(code).ok());
         // Errors of a hub's registry spell the member with a capital letter.
         let message = [text("message"), text("Message")].into_iter().find(|text| !text.is_empty());
         Refusal {

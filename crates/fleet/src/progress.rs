@@ -44,6 +44,13 @@ impl Progress {
         }
     }
 
+    /// Counts steps until this many are done.
+    pub fn advance_to(&mut self, done: u64) {
+        while self.done < done.min(self.total) {
+            self.step();
+        }
+    }
+
     /// Ends the progress. The bar remains on the terminal.
     pub fn finish(self) {
         self.bar.abandon();

@@ -32,10 +32,20 @@ pub struct ServiceArgs {
 impl ServiceArgs {
     /// Makes a client of the endpoint. It prints warnings of the service to standard error.
     pub fn client(&self) -> anyhow::Result<ServiceClient> {
+        self.client_with(|info| info.service_connection_string)
+    }
+
+    /// Makes a client of the management API.
+    pub fn management_client(&self) -> anyhow::Result<ServiceClient> {
+        self.client_with(|info| info.management_connection_string)
+    }
+
+    fn client_with(&self, of_emulator: impl Fn(DevInfo) -> String) -> anyhow::Result<ServiceClient> {
         let (connection, ca_file) = match (&self.dev, &self.connection_string) {
             (Some(dir), _) => {
                 let info = DevInfo::read(dir)?;
-                (info.service_connection_string, Some(info.ca_file))
+                let ca_file = info.ca_file.clone();
+                (of_emulator(info), Some(ca_file))
             }
             (None, Some(connection)) => (connection.clone(), self.ca.clone()),
             // Clap requires one or the other.

@@ -17,6 +17,7 @@ mod full_disk;
 mod help;
 mod hostile_text;
 mod import;
+mod instance;
 mod linked_hub;
 mod log;
 mod metrics;

@@ -1,0 +1,357 @@
+//! `muster instance`.
+
+use std::{
+    io::{self, BufRead, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use clap::{ArgAction, Args, Subcommand};
+use fleet::{Progress, ResourcePath, ServiceClient};
+use model::ResourceFacts;
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+
+use super::{
+    service::ServiceArgs,
+    table::{Table, text},
+};
+use crate::output::{self, Format};
+
+/// Between two questions how far a deletion is.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Manage service instances: create, change and delete them while the service runs.
+///
+/// The connection string is that of the management API: its host, and a policy of [[management.access_policy]].
+#[derive(Args)]
+pub struct InstanceArgs {
+    #[command(subcommand)]
+    command: InstanceCommand,
+}
+
+#[derive(Subcommand)]
+enum InstanceCommand {
+    Create(CreateArgs),
+    List(ListArgs),
+    Show(ShowArgs),
+    Update(UpdateArgs),
+    Delete(DeleteArgs),
+}
+
+/// Where a resource is.
+#[derive(Args)]
+pub(super) struct ResourceArgs {
+    #[command(flatten)]
+    pub(super) service: ServiceArgs,
+    /// The subscription. Default: that of instances that name none.
+    #[arg(long)]
+    subscription: Option<String>,
+    /// The resource group. Default: that of instances that name none.
+    #[arg(long, value_name = "GROUP")]
+    resource_group: Option<String>,
+    /// The name of the instance.
+    name: String,
+}
+
+impl ResourceArgs {
+    pub(super) fn path(&self) -> ResourcePath {
+        let facts = ResourceFacts::default();
+        ResourcePath {
+            subscription: self.subscription.clone().unwrap_or(facts.subscription),
+            resource_group: self.resource_group.clone().unwrap_or(facts.resource_group),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// The settings of an instance. An absent one keeps its value, or takes the default for a new instance.
+#[derive(Args)]
+struct Settings {
+    /// The region, as free text.
+    #[arg(long)]
+    location: Option<String>,
+    /// A tag; replaces all tags. Repeatable.
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
+    tags: Vec<(String, String)>,
+    /// A host name of the service operations endpoint; replaces all of them. Repeatable. Default for a new instance:
+    /// NAME.DOMAIN, with the setting management.domain.
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// The allocation policy of enrollments without their own.
+    #[arg(long, value_parser = ["hashed", "geoLatency", "static"])]
+    allocation_policy: Option<String>,
+    /// Whether new devices avoid hubs that are down or full.
+    #[arg(long, value_name = "BOOL")]
+    failover: Option<bool>,
+    /// Whether the signing certificate of a group must lead to a verified CA certificate.
+    #[arg(long, value_name = "BOOL")]
+    require_verified_ca: Option<bool>,
+    /// Whether another enrollment group may take over a device.
+    #[arg(long, value_parser = ["movable", "first-come"])]
+    registrations: Option<String>,
+    /// What happens to a device at a hub that has the device ID of a new one.
+    #[arg(long, value_parser = ["adopt", "refuse"])]
+    existing_devices: Option<String>,
+    /// Registrations that are begun in a minute; 0 for no limit.
+    #[arg(long, value_name = "NUMBER")]
+    max_registrations_per_minute: Option<u32>,
+}
+
+/// Create an instance. Its ID scope and its first access policy are generated.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster instance create --dev .muster plant-1 --host plant-1.example
+  muster policy list --dev .muster plant-1
+      the keys of the new instance")]
+struct CreateArgs {
+    #[command(flatten)]
+    resource: ResourceArgs,
+    #[command(flatten)]
+    settings: Settings,
+    /// Print JSON.
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
+}
+
+/// List the instances of a subscription.
+#[derive(Args)]
+#[command(after_help = "Example:
+  muster instance list --dev .muster")]
+struct ListArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// The subscription. Default: that of instances that name none.
+    #[arg(long)]
+    subscription: Option<String>,
+    /// Print JSON instead of a table.
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
+}
+
+/// Show an instance, without its keys.
+#[derive(Args)]
+#[command(after_help = "Example:
+  muster instance show --dev .muster dev")]
+struct ShowArgs {
+    #[command(flatten)]
+    resource: ResourceArgs,
+    /// Print JSON instead of a table.
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
+}
+
+/// Change settings of an instance. Settings that are not given stay.
+#[derive(Args)]
+#[command(after_help = "Example:
+  muster instance update --dev .muster plant-1 --failover true --tag team=line-3")]
+struct UpdateArgs {
+    #[command(flatten)]
+    resource: ResourceArgs,
+    #[command(flatten)]
+    settings: Settings,
+    /// Print JSON instead of a table.
+    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
+    format: Format,
+}
+
+/// Delete an instance with its enrollments, registrations and CA certificates.
+///
+/// The instance is not served any more at once. The service deletes its records in the background, and goes on after a restart;
+/// the command shows how far it is, and may be ended meanwhile. Devices stay at their hubs. The ID scope is never used again.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster instance delete --dev .muster plant-1 --dry-run
+      what would be deleted
+  muster instance delete --dev .muster plant-1 --yes
+      without the question for the name")]
+struct DeleteArgs {
+    #[command(flatten)]
+    resource: ResourceArgs,
+    /// Only print what would be deleted.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask for the name of the instance.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: InstanceArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        InstanceCommand::Create(args) => create(args).await,
+        InstanceCommand::List(args) => list(args).await,
+        InstanceCommand::Show(args) => show(args).await,
+        InstanceCommand::Update(args) => update(args).await,
+        InstanceCommand::Delete(args) => delete(args).await,
+    }
+}
+
+async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
+    let (mut client, path) = (args.resource.service.management_client()?, args.resource.path());
+    if client.find_instance(&path).await?.is_some() {
+        bail!("the instance {} exists already; muster instance update changes it", path.name);
+    }
+    let created = client.put_instance(&path, &args.settings.body(), None).await?;
+    print(&created, args.format)
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let subscription = args.subscription.unwrap_or_else(|| ResourceFacts::default().subscription);
+    let reply = args.service.management_client()?.instances(&subscription).await?;
+    let instances = reply.get("value").and_then(Value::as_array).context("the reply is not a list")?;
+    if args.format == Format::Json {
+        output::json(instances)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["name", "ID scope", "resource group", "host", "state"]);
+    for instance in instances {
+        let of = |pointer: &str| text(instance, pointer);
+        table.add_row([
+            of("/name"),
+            of("/properties/idScope"),
+            of("/resourcegroup"),
+            of("/properties/serviceOperationsHostName"),
+            of("/properties/state"),
+        ]);
+    }
+    output::table(&table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
+    let shown = args.resource.service.management_client()?.instance(&args.resource.path()).await?;
+    print(&shown, args.format)
+}
+
+async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
+    let (mut client, path) = (args.resource.service.management_client()?, args.resource.path());
+    let stored = client.instance(&path).await?;
+    let etag = stored.get("etag").and_then(Value::as_str).context("the reply has no etag")?;
+    let updated = client.put_instance(&path, &args.settings.body(), Some(etag)).await;
+    print(&updated.with_context(|| format!("the instance {} was not changed", path.name))?, args.format)
+}
+
+async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
+    let (mut client, path) = (args.resource.service.management_client()?, args.resource.path());
+    let instance = client.instance(&path).await?;
+    let scope = text(&instance, "/properties/idScope");
+    let preview = client.preview_deletion(&path).await?;
+    print_preview(&preview)?;
+    if args.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.yes && !is_confirmed(&path.name)? {
+        bail!("nothing was deleted: the name that was typed is another one");
+    }
+    client.delete_instance(&path).await?;
+    follow(&mut client, (&path, &scope), total(&preview)).await?;
+    output::line(format_args!("deleted {} (ID scope {scope}, which is not used again)", path.name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows how far a deletion is until it is done.
+async fn follow(
+    client: &mut ServiceClient,
+    (path, scope): (&ResourcePath, &str),
+    total: usize,
+) -> anyhow::Result<()> {
+    let mut progress = Progress::start("deleting", total);
+    loop {
+        let state = client.deletion_state(path, scope).await?;
+        let remaining = state.get("remaining").map_or(0, self::total);
+        progress.advance_to(u64::try_from(total.saturating_sub(remaining))?);
+        if state.get("status").and_then(Value::as_str) == Some("Succeeded") {
+            progress.finish();
+            return Ok(());
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Asks for the name of the instance.
+fn is_confirmed(name: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("standard input is not a terminal: confirm the deletion by --yes");
+    }
+    output::note(format_args!("Type the name of the instance to delete it:"));
+    let mut typed = String::new();
+    io::stdin().lock().read_line(&mut typed)?;
+    Ok(typed.trim() == name)
+}
+
+fn print_preview(preview: &Value) -> anyhow::Result<()> {
+    let mut table = Table::new(&["records", "count"]);
+    for (name, count) in preview.as_object().context("the reply is not an object")? {
+        table.add_row([name.clone(), count.to_string()]);
+    }
+    output::table(&table)
+}
+
+fn total(preview: &Value) -> usize {
+    let counts = preview.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
+    usize::try_from(counts.sum::<u64>()).unwrap_or(usize::MAX)
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl Settings {
+    /// Makes the body of a request: members that are left out keep their values.
+    fn body(&self) -> Value {
+        let mut ours = Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                ours.insert(name.to_owned(), value);
+            }
+        };
+        put("serviceHosts", (!self.hosts.is_empty()).then(|| json!(self.hosts)));
+        put("failover", self.failover.map(Value::from));
+        put("requireVerifiedCa", self.require_verified_ca.map(Value::from));
+        put("registrations", self.registrations.clone().map(Value::from));
+        put("existingDevices", self.existing_devices.clone().map(Value::from));
+        put("maxRegistrationsPerMinute", self.max_registrations_per_minute.map(Value::from));
+        let mut body = json!({"sku": {"name": "S1"}, "properties": {"muster": ours}});
+        if let Some(policy) = &self.allocation_policy {
+            body["properties"]["allocationPolicy"] = json!(policy);
+        }
+        if let Some(location) = &self.location {
+            body["location"] = json!(location);
+        }
+        if !self.tags.is_empty() {
+            let tags = self.tags.iter().map(|(name, value)| (name.clone(), json!(value)));
+            body["tags"] = Value::Object(tags.collect());
+        }
+        body
+    }
+}
+
+fn print(instance: &Value, format: Format) -> anyhow::Result<ExitCode> {
+    if format == Format::Json {
+        output::json(instance)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["setting", "value"]);
+    for (label, pointer) in [
+        ("name", "/name"),
+        ("ID scope", "/properties/idScope"),
+        ("state", "/properties/state"),
+        ("location", "/location"),
+        ("tags", "/tags"),
+        ("hosts", "/properties/muster/serviceHosts"),
+        ("allocation policy", "/properties/allocationPolicy"),
+        ("failover", "/properties/muster/failover"),
+        ("require verified CA", "/properties/muster/requireVerifiedCa"),
+        ("registrations", "/properties/muster/registrations"),
+        ("existing devices", "/properties/muster/existingDevices"),
+        ("registrations per minute", "/properties/muster/maxRegistrationsPerMinute"),
+        ("managed by", "/properties/muster/managed"),
+    ] {
+        table.add_row([label.to_owned(), text(instance, pointer)]);
+    }
+    output::table(&table)?;
+    Ok(ExitCode::SUCCESS)
+}

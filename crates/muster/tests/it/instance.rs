@@ -1,0 +1,68 @@
+//! `muster instance` and `muster policy`, over the management API.
+
+use serde_json::json;
+use wire::sas::ConnectionString;
+
+use crate::program::{World, muster};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_lives_from_its_creation_to_its_deletion() {
+    let world = World::start().await;
+    let created = world.muster(&["instance", "create"], &["plant-1", "--failover", "true", "--json"]).await;
+    assert_eq!(created.code, 0, "{created:?}");
+    let scope = created.json()["properties"]["idScope"].as_str().unwrap().to_owned();
+    let again = world.muster(&["instance", "create"], &["plant-1"]).await;
+    assert!(again.code == 1 && again.stderr.contains("exists already"), "{again:?}");
+    let listed = world.muster(&["instance", "list"], &[]).await;
+    assert!(listed.stdout.contains(&scope) && listed.stdout.contains("plant-1.localhost"), "{listed:?}");
+
+    let updated = world.muster(&["instance", "update"], &["plant-1", "--tag", "line=3"]).await;
+    assert!(updated.code == 0 && updated.stdout.contains("line"), "{updated:?}");
+    let shown = world.muster(&["instance", "show"], &["plant-1", "--json"]).await.json();
+    assert_eq!(
+        (&shown["tags"], &shown["properties"]["muster"]["failover"]),
+        (&json!({"line": "3"}), &json!(true))
+    );
+
+    let dry = world.muster(&["instance", "delete"], &["plant-1", "--dry-run"]).await;
+    assert!(dry.code == 0 && dry.stdout.contains("enrollmentGroups"), "{dry:?}");
+    let unconfirmed = world.muster(&["instance", "delete"], &["plant-1"]).await;
+    assert!(unconfirmed.code == 1 && unconfirmed.stderr.contains("--yes"), "{unconfirmed:?}");
+    let deleted = world.muster(&["instance", "delete"], &["plant-1", "--yes"]).await;
+    assert!(deleted.code == 0 && deleted.stdout.contains("not used again"), "{deleted:?}");
+    assert_eq!(world.muster(&["instance", "show"], &["plant-1"]).await.code, 3);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_created_rotated_and_removed_while_the_service_runs() {
+    let world = World::start().await;
+    let made =
+        world.muster(&["policy", "put"], &["dev", "line", "--rights", "EnrollmentRead", "--json"]).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let info = world.emulator.info();
+    let list = async |key: &str| {
+        let owner = ConnectionString::parse(&info.service_connection_string).unwrap();
+        let with = ConnectionString { key_name: "line".into(), key: key.into(), ..owner }.to_string();
+        let ca = info.ca_file.to_str().unwrap();
+        muster(["enrollment", "list", "--connection-string", &with, "--ca", ca]).await.code
+    };
+    let key = |policies: &serde_json::Value, name: &str| policies[0][name].as_str().unwrap().to_owned();
+    let (primary, secondary) = (key(&made.json(), "primaryKey"), key(&made.json(), "secondaryKey"));
+    assert_eq!((list(&primary).await, list(&secondary).await), (0, 0));
+    let rotated = world.muster(&["policy", "rotate"], &["dev", "line", "secondary", "--json"]).await.json();
+    assert_eq!((list(&primary).await, list(&secondary).await), (0, 4));
+    assert_eq!(list(&key(&rotated, "secondaryKey")).await, 0);
+    assert_eq!(world.muster(&["policy", "delete"], &["dev", "line"]).await.code, 0);
+    assert_eq!(list(&primary).await, 4);
+    let last = world.muster(&["policy", "delete"], &["dev", "provisioningserviceowner"]).await;
+    assert!(last.code == 1 && last.stderr.contains("last access policy"), "{last:?}");
+
+    // What operators changed stays after a restart, although the emulator plans the instance again.
+    let made = world.muster(&["policy", "put"], &["dev", "kept", "--rights", "EnrollmentRead"]).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let world = world.restarted().await;
+    let listed = world.muster(&["policy", "list"], &["dev"]).await;
+    assert!(listed.stdout.contains("kept"), "{listed:?}");
+    world.stop().await;
+}
