@@ -36,8 +36,8 @@ struct Program {
     /// The number of devices that register concurrently.
     #[arg(long, default_value_t = 48)]
     concurrency: usize,
-    /// Measure only rows whose title contains this text, and no other tables.
-    #[arg(long)]
+    /// Measure only rows whose title contains this text, and no other tables; or parts of `postgres`.
+    #[arg(long, global = true)]
     only: Option<String>,
     /// The numbers of enrollments for the tables of costs by size.
     #[arg(long, global = true, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
@@ -110,7 +110,9 @@ async fn main() -> anyhow::Result<()> {
         Some(Part::Transports) => transports(program.size()).await,
         Some(Part::Tpm) => tpm(program.size()).await,
         Some(Part::Hostile) => hostile(program.size()).await,
-        Some(Part::Postgres) => postgres::measure(program.size(), &program.enrollments).await,
+        Some(Part::Postgres) => {
+            postgres::measure(program.size(), &program.enrollments, program.only.as_deref()).await
+        }
         Some(Part::Outage) => outage(program.size()).await,
         None => everything(&program).await,
     }
@@ -131,7 +133,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     tpm(size).await?;
     outage(size).await?;
     hostile(size).await?;
-    postgres::measure(size, &program.enrollments).await?;
+    postgres::measure(size, &program.enrollments, None).await?;
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
         eprintln!("filling a store with {enrollments} enrollments …");

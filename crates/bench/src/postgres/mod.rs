@@ -53,22 +53,32 @@ struct Usage {
     wal: f64,
 }
 
-/// Measures and prints everything.
-pub async fn measure(size: Size, enrollments: &[usize]) -> anyhow::Result<()> {
+/// Measures and prints everything, or the parts whose name contains `only`.
+pub async fn measure(size: Size, enrollments: &[usize], only: Option<&str>) -> anyhow::Result<()> {
     let size = Size { concurrency: IN_FLIGHT, ..size };
-    eprintln!("PostgreSQL against the embedded store …");
-    tables::engines(&[engines(Kind::Key, size).await?, engines(Kind::Chain, size).await?]);
-    eprintln!("PostgreSQL by registrations in flight …");
-    tables::levels(&LEVELS, &levels(size).await?);
-    tables::usage([usage(fewer(size)).await?, usage(size).await?]);
-    eprintln!("PostgreSQL with one node and two …");
-    tables::nodes(&nodes(size).await?);
-    let mut sizes = Vec::new();
-    for count in enrollments {
-        eprintln!("PostgreSQL with {count} enrollments …");
-        sizes.push((*count, at_size(*count, size).await?));
+    let begins = |part: &str| {
+        let is_wanted = only.is_none_or(|only| part.contains(only));
+        is_wanted.then(|| eprintln!("PostgreSQL: {part} …")).is_some()
+    };
+    if begins("against the embedded store") {
+        tables::engines(&[engines(Kind::Key, size).await?, engines(Kind::Chain, size).await?]);
     }
-    tables::sizes(&sizes);
+    if begins("registrations in flight") {
+        tables::levels(&LEVELS, &levels(size).await?);
+    }
+    if begins("statements and bytes") {
+        tables::usage([usage(fewer(size)).await?, usage(size).await?]);
+    }
+    if begins("one node and two") {
+        tables::nodes(&nodes(size).await?);
+    }
+    if begins("enrollments") {
+        let mut sizes = Vec::new();
+        for count in enrollments {
+            sizes.push((*count, at_size(*count, size).await?));
+        }
+        tables::sizes(&sizes);
+    }
     Ok(())
 }
 
