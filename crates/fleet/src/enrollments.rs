@@ -104,13 +104,16 @@ impl ServiceClient {
         self.operator().send(Request { body: Some(&body), ..Request::new(Method::POST, &path) }).await
     }
 
-    /// Lists the first `limit` enrollments of one kind, or all of them.
+    /// Lists the first `limit` enrollments of one kind whose IDs begin with a prefix, or all of them.
     pub async fn enrollments(
         &mut self,
         kind: EnrollmentKind,
+        prefix: Option<&str>,
         limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
-        let (path, query) = (format!("{}/query", kind.collection()), json!({"query": "SELECT *"}));
+        let prefix = prefix.map(|prefix| format!("?prefix={}", encode_component(prefix))).unwrap_or_default();
+        let path = format!("{}/query{prefix}", kind.collection());
+        let query = json!({"query": "SELECT *"});
         self.all_pages(Request { body: Some(&query), ..Request::new(Method::POST, &path) }, limit).await
     }
 

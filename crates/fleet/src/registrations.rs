@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 
 use http::Method;
-use model::{HubDeviceRef, RefusalReason, RegistrationId, StatusKind, Timestamp};
+use model::{
+    EnrollmentGroupId, HubDeviceRef, HubName, KeySlot, RefusalReason, RegistrationId, StatusKind, Timestamp,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use wire::sas::encode_component;
@@ -46,6 +48,47 @@ impl AttemptSearch {
     }
 }
 
+/// A search among registrations. An absent member is no condition.
+#[derive(Debug, Clone, Default)]
+pub struct RegistrationSearch {
+    /// The status.
+    pub status: Option<StatusKind>,
+    /// The group that the device is registered through.
+    pub group: Option<EnrollmentGroupId>,
+    /// How the registration ID begins.
+    pub prefix: Option<String>,
+    /// The hub that has the device.
+    pub hub: Option<HubName>,
+    /// The code of the failure.
+    pub error_code: Option<u32>,
+    /// The key of its enrollment that the device used last.
+    pub key: Option<KeySlot>,
+    /// Changed then or later.
+    pub since: Option<Timestamp>,
+    /// Not changed after then.
+    pub until: Option<Timestamp>,
+}
+
+impl RegistrationSearch {
+    fn path(&self) -> String {
+        let RegistrationSearch { status, group, prefix, hub, error_code, key, since, until } = self;
+        let given = [
+            ("status", status.map(|status| status.name().to_owned())),
+            ("group", group.as_ref().map(ToString::to_string)),
+            ("prefix", prefix.clone()),
+            ("hub", hub.as_ref().map(ToString::to_string)),
+            ("errorCode", error_code.map(|code| code.to_string())),
+            ("key", key.map(|key| key.name().to_owned())),
+            ("updatedSince", since.map(|since| since.to_string())),
+            ("updatedUntil", until.map(|until| until.to_string())),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let given: Vec<_> =
+            given.map(|(name, value)| format!("{name}={}", encode_component(&value))).collect();
+        format!("/registrations?{}", given.join("&"))
+    }
+}
+
 #[derive(Deserialize)]
 struct AttemptPage {
     attempts: Vec<Value>,
@@ -53,17 +96,13 @@ struct AttemptPage {
 }
 
 impl ServiceClient {
-    /// Lists the first `limit` registrations, or all of them; of one status, or of all statuses.
+    /// Lists the first `limit` registrations that meet a search, or all of them.
     pub async fn registrations(
         &mut self,
-        status: Option<StatusKind>,
+        search: &RegistrationSearch,
         limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
-        let path = match status {
-            Some(status) => format!("/registrations?status={}", status.name()),
-            None => "/registrations".to_owned(),
-        };
-        self.all_pages(Request::new(Method::GET, &path), limit).await
+        self.all_pages(Request::new(Method::GET, &search.path()), limit).await
     }
 
     /// Reads a registration with the decisions that led to it: `{…, explanation: [sentence], decisions: […]}`.

@@ -22,6 +22,11 @@ impl KeySlot {
     /// Both slots, primary first.
     pub const ALL: [KeySlot; 2] = [KeySlot::Primary, KeySlot::Secondary];
 
+    /// Returns the slot with this name, without regard to case.
+    pub fn from_name(name: &str) -> Option<KeySlot> {
+        Self::ALL.into_iter().find(|slot| slot.name().eq_ignore_ascii_case(name))
+    }
+
     /// Returns its name in JSON and in messages.
     pub fn name(self) -> &'static str {
         match self {

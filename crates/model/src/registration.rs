@@ -331,6 +331,25 @@ pub enum FailureReason {
     Recorded(u32),
 }
 
+impl FailureReason {
+    /// The reasons that are given today.
+    pub const ALL: [FailureReason; 13] = [
+        FailureReason::AttestationChanged,
+        FailureReason::Canceled,
+        FailureReason::CustomAllocationFailed,
+        FailureReason::DeviceExists,
+        FailureReason::DeviceIdTaken,
+        FailureReason::EnrollmentDeleted,
+        FailureReason::EnrollmentDisabled,
+        FailureReason::GroupDeleted,
+        FailureReason::HubFull,
+        FailureReason::HubRefused,
+        FailureReason::InstanceGone,
+        FailureReason::NoHub,
+        FailureReason::WebhookUnauthorized,
+    ];
+}
+
 /// A failure to assign a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

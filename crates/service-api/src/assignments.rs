@@ -1,19 +1,32 @@
 //! Unfinished assignments, cleanups, and the decisions that led to them. Not part of the hosted service's API.
 
-use model::{DeviceId, HubDeviceRef, HubName, KeyStanding, Registration, RegistrationId, StatusKind};
-use provisioning::ports::Page;
-use wire::service::{Collection, cleanup_json, explained_registration_json, listed_registration_json};
+use model::{
+    DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, KeySlot, KeyStanding, Registration, RegistrationId,
+    StatusKind, Timestamp,
+};
+use provisioning::{
+    enroll::{IdPrefix, RegistrationSearch},
+    ports::Page,
+};
+use wire::{
+    device::failures_with_code,
+    service::{Collection, cleanup_json, explained_registration_json, listed_registration_json},
+};
 
-use crate::{reply, request::Call, route::Answer};
+use crate::{
+    error::Failure,
+    reply,
+    request::{Call, INSTANT},
+    route::Answer,
+};
 
-/// `GET /registrations`: lists the registrations of all enrollments, of one status or of all.
+/// `GET /registrations`: lists the registrations of all enrollments that meet a search.
 pub(crate) async fn list(call: &Call) -> Answer {
-    let names = StatusKind::ALL.map(StatusKind::name).join(", ");
-    let status = call.parsed("status", &format!("one of {names}"), StatusKind::from_name)?;
+    let search = search(call)?;
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
     let instance = call.instance();
-    let page = call.verbs().list_registrations(instance, status, request).await?;
+    let page = call.verbs().list_registrations(instance, &search, request).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for registration in page.items {
         let key = call.verbs().key_standing(instance, &registration).await?;
@@ -24,6 +37,24 @@ pub(crate) async fn list(call: &Call) -> Answer {
         listed_registration_json(registration, *key)
     };
     Ok(reply::page(Collection::Registrations, &page, limit, json))
+}
+
+fn search(call: &Call) -> Result<RegistrationSearch, Failure> {
+    let statuses = format!("one of {}", StatusKind::ALL.map(StatusKind::name).join(", "));
+    let group = |text: &str| EnrollmentGroupId::parse(text).ok();
+    let hub = |text: &str| HubName::parse(text).ok();
+    let failures = |text: &str| text.parse().ok().map(failures_with_code);
+    let instant = |text: &str| Timestamp::parse(text).ok();
+    Ok(RegistrationSearch {
+        status: call.parsed("status", &statuses, StatusKind::from_name)?,
+        group: call.parsed("group", "the ID of an enrollment group", group)?,
+        prefix: call.parsed("prefix", "the begin of an ID", IdPrefix::parse)?,
+        hub: call.parsed("hub", "the host name of a hub", hub)?,
+        failures: call.parsed("errorCode", "a number", failures)?,
+        key: call.parsed("key", "primary or secondary", KeySlot::from_name)?,
+        since: call.parsed("updatedSince", INSTANT, instant)?,
+        until: call.parsed("updatedUntil", INSTANT, instant)?,
+    })
 }
 
 /// `GET /registrations/{id}/explanation`: returns a registration with the decisions that led to it.

@@ -3,7 +3,7 @@
 use model::{IndividualEnrollment, RegistrationId};
 use provisioning::{
     Error,
-    enroll::{ImportOutcome, KeysReplaced, MAX_BULK_ITEMS, MAX_IMPORT_ITEMS, Written},
+    enroll::{IdPrefix, ImportOutcome, KeysReplaced, MAX_BULK_ITEMS, MAX_IMPORT_ITEMS, Written},
 };
 use wire::service::{
     BulkError, ImportBody, ImportCounts, Secrets, StateShown, UnreadableItem, UnreadableMember,
@@ -81,10 +81,7 @@ pub(crate) async fn regenerate_keys<R: Resource>(call: &Call) -> Answer {
 /// Lists enrollments. The query in the body is ignored: the hosted service returns all enrollments whatever the query is, and
 /// its clients send an object as text, `{}`, `*` or nothing.
 pub(crate) async fn query<R: Resource>(call: &Call) -> Answer {
-    let request = call.page(R::COLLECTION)?;
-    let limit = request.limit;
-    let page = call.verbs().query_enrollments::<R>(call.instance(), request).await?;
-    Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(Secrets::Hidden)))
+    list::<R>(call, Secrets::Hidden).await
 }
 
 /// Creates, replaces or deletes several enrollments. The call succeeds even if no item does.
@@ -165,10 +162,15 @@ pub(crate) async fn import<R: Resource>(call: &Call) -> Answer {
 
 /// Lists enrollments with their keys and certificates, as an import takes them. Not part of the hosted service's API.
 pub(crate) async fn export<R: Resource>(call: &Call) -> Answer {
+    list::<R>(call, Secrets::Exported).await
+}
+
+async fn list<R: Resource>(call: &Call, secrets: Secrets) -> Answer {
+    let prefix = call.parsed("prefix", "the begin of an ID", IdPrefix::parse)?;
     let request = call.page(R::COLLECTION)?;
     let limit = request.limit;
-    let page = call.verbs().query_enrollments::<R>(call.instance(), request).await?;
-    Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(Secrets::Exported)))
+    let page = call.verbs().query_enrollments::<R>(call.instance(), prefix.as_ref(), request).await?;
+    Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(secrets)))
 }
 
 /// Returns the warnings about an enrollment that an item of a bulk operation wrote, as one entry with its ID, so that the

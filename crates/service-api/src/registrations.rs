@@ -7,9 +7,12 @@ use wire::{
     service::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, attempts_json},
 };
 
-use crate::{reply, request::Call, route::Answer};
+use crate::{
+    reply,
+    request::{Call, INSTANT},
+    route::Answer,
+};
 
-const INSTANT: &str = "an instant such as 2026-11-23T08:00:00Z";
 const POSITION: &str = "the position that a reply ended with";
 
 /// Returns a registration.

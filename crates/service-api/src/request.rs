@@ -26,6 +26,9 @@ pub const MAX_LIST_BODY_BYTES: usize = Crl::MAX_BYTES / 2 * 3;
 /// The maximum length of the body of an import: a hundred enrollments of 10 KB.
 pub(crate) const MAX_IMPORT_BODY_BYTES: usize = 1024 * 1024;
 
+/// What a query parameter with a time must be.
+pub(crate) const INSTANT: &str = "an instant such as 2026-11-23T08:00:00Z";
+
 /// The number of bytes beyond the limit that are read and discarded, so that the client receives the reply instead of a
 /// broken connection.
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;

@@ -43,6 +43,9 @@ pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
     /// Returns what a draft becomes; see [`merge`].
     fn merge(draft: Self::Draft, stored: Option<&Self>, stamp: &Stamp<'_>) -> Result<Self, Error>;
 
+    /// Returns its ID.
+    fn enrollment_id(&self) -> &Self::Id;
+
     /// Returns its version and dates.
     fn record(&self) -> &Record;
 
@@ -99,6 +102,10 @@ impl Enrollment for IndividualEnrollment {
 
     fn merge(draft: IndividualDraft, stored: Option<&Self>, stamp: &Stamp<'_>) -> Result<Self, Error> {
         merge::individual(draft, stored, stamp)
+    }
+
+    fn enrollment_id(&self) -> &RegistrationId {
+        &self.registration_id
     }
 
     fn record(&self) -> &Record {
@@ -175,6 +182,10 @@ impl Enrollment for EnrollmentGroup {
 
     fn merge(draft: GroupDraft, stored: Option<&Self>, stamp: &Stamp<'_>) -> Result<Self, Error> {
         merge::group(draft, stored, stamp)
+    }
+
+    fn enrollment_id(&self) -> &EnrollmentGroupId {
+        &self.group_id
     }
 
     fn record(&self) -> &Record {

@@ -12,6 +12,7 @@ mod keys;
 mod kind;
 mod merge;
 mod read;
+mod search;
 mod settings;
 mod warnings;
 
@@ -23,6 +24,7 @@ pub use instance::MAX_USAGE_DAYS;
 pub use keys::{KeysReplaced, UnchangedKeys};
 pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};
 pub use merge::Stamp;
+pub use search::{IdPrefix, RegistrationSearch};
 pub use warnings::Entered;
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use model::{
     Cleanup, DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, Instance, Job, KeyStanding, LogOperation,
-    OperationKind, Registration, RegistrationId, StatusKind,
+    OperationKind, Registration, RegistrationId,
 };
 
-use super::Enrollment;
+use super::{Enrollment, IdPrefix, RegistrationSearch, search};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Commit, Page, PageRequest, StoreError},
@@ -24,13 +24,18 @@ impl Provisioning {
         self.read(instance, id, OperationKind::AttestationRead).await
     }
 
-    /// Returns a page of enrollments in the order of their IDs.
+    /// Returns a page of enrollments in the order of their IDs: those with a prefix, or all.
     pub async fn query_enrollments<E: Enrollment>(
         &self,
         instance: &Instance,
+        prefix: Option<&IdPrefix>,
         page: PageRequest,
     ) -> Result<Page<E>, Error> {
-        let page = E::list(self.store.as_ref(), &instance.id_scope, page).await?;
+        let page = search::begin(prefix, page);
+        let mut page = E::list(self.store.as_ref(), &instance.id_scope, page).await?;
+        search::end(prefix, &mut page, |enrollment: &E| {
+            enrollment.enrollment_id().to_string().to_ascii_lowercase()
+        });
         self.count(instance, OperationKind::EnrollmentQuery).await?;
         Ok(page)
     }
@@ -74,17 +79,22 @@ impl Provisioning {
         Ok(page)
     }
 
-    /// Returns a page of the registrations of one status, or of all.
+    /// Returns a page of the registrations that meet a search. It may have few or none although more follow.
     pub async fn list_registrations(
         &self,
         instance: &Instance,
-        status: Option<StatusKind>,
+        search: &RegistrationSearch,
         page: PageRequest,
     ) -> Result<Page<Registration>, Error> {
-        let page = match status {
-            Some(status) => self.store.registrations_in(&instance.id_scope, status, page).await?,
-            None => self.store.registrations(&instance.id_scope, page).await?,
+        let (scope, prefix) = (&instance.id_scope, search.prefix.as_ref());
+        let page = search::begin(prefix, page);
+        let mut page = match (&search.group, search.status) {
+            (Some(group), _) => self.store.registrations_of(scope, group, page).await?,
+            (None, Some(status)) => self.store.registrations_in(scope, status, page).await?,
+            (None, None) => self.store.registrations(scope, page).await?,
         };
+        search::end(prefix, &mut page, |registration| registration.registration_id.key().into_owned());
+        page.items.retain(|registration| search.admits(registration));
         self.count(instance, OperationKind::RegistrationQuery).await?;
         Ok(page)
     }

@@ -4,6 +4,7 @@
 //! ([`crate::openapi`]) and the tests that walk all routes follow from it.
 
 mod management;
+mod parameters;
 mod table;
 
 use std::pin::Pin;

@@ -2,8 +2,7 @@
 
 use std::future::ready;
 
-use model::{EnrollmentGroup, IndividualEnrollment, LogKind, RefusalReason, Right, StatusKind};
-use wire::service::MAX_PAGE_ITEMS;
+use model::{EnrollmentGroup, IndividualEnrollment, Right};
 
 use crate::{
     assignments, certificates, change_log, enrollments, explain, latency, links, registrations,
@@ -11,7 +10,7 @@ use crate::{
     revocation, usage,
 };
 
-use super::{Handler, InstanceHandler, ParameterKind, QueryParameter, Route, Verb};
+use super::{Handler, InstanceHandler, ParameterKind, QueryParameter, Route, Verb, parameters};
 
 const READ: &[Right] = &[Right::EnrollmentRead];
 const WRITE: &[Right] = &[Right::EnrollmentWrite];
@@ -65,6 +64,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(enrollments::query::<IndividualEnrollment>(call))
     })
     .summary("Lists individual enrollments by registration ID")
+    .query(parameters::PREFIX)
     .takes_optionally("QuerySpecification")
     .replies_pages_of("IndividualEnrollment")
     .reads(),
@@ -85,6 +85,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(enrollments::export::<IndividualEnrollment>(call))
     })
     .summary("Lists individual enrollments with their keys and certificates, as an import takes them")
+    .query(parameters::PREFIX)
     .replies_pages_of("IndividualEnrollment"),
     get("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_Get", READ, |call| {
         Box::pin(enrollments::read::<EnrollmentGroup>(call))
@@ -125,6 +126,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(enrollments::query::<EnrollmentGroup>(call))
     })
     .summary("Lists enrollment groups by their IDs")
+    .query(parameters::PREFIX)
     .takes_optionally("QuerySpecification")
     .replies_pages_of("EnrollmentGroup")
     .reads(),
@@ -145,6 +147,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(enrollments::export::<EnrollmentGroup>(call))
     })
     .summary("Lists enrollment groups with their keys and certificates, as an import takes them")
+    .query(parameters::PREFIX)
     .replies_pages_of("EnrollmentGroup"),
     get("/registrations/{registrationId}", "DeviceRegistrationState_Get", SEE, |call| {
         Box::pin(registrations::read(call))
@@ -175,38 +178,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(registrations::search_attempts(call))
     })
     .summary("Returns refused attempts to register, of all devices, latest first")
-    .query(&[
-        QueryParameter {
-            name: "after",
-            kind: ParameterKind::Pattern("^[0-9]{1,18}$"),
-            description: "Only attempts after this position, which an earlier reply ended with.",
-        },
-        QueryParameter {
-            name: "since",
-            kind: ParameterKind::Time,
-            description: "Only attempts that are not older.",
-        },
-        QueryParameter {
-            name: "until",
-            kind: ParameterKind::Time,
-            description: "Only attempts that are not newer.",
-        },
-        QueryParameter {
-            name: "reason",
-            kind: ParameterKind::OneOf(|| RefusalReason::ALL.iter().map(|reason| reason.name()).collect()),
-            description: "Only attempts that were refused for this reason.",
-        },
-        QueryParameter {
-            name: "key",
-            kind: ParameterKind::Pattern("^[A-Za-z0-9-](?:[A-Za-z0-9._:-]{0,126}[A-Za-z0-9-])?$"),
-            description: "Only attempts of the device with this registration ID.",
-        },
-        QueryParameter {
-            name: "limit",
-            kind: ParameterKind::UpTo(MAX_PAGE_ITEMS),
-            description: "The maximum number of attempts that are examined; 100 if absent.",
-        },
-    ])
+    .query(parameters::ATTEMPT_SEARCH)
     .replies("Attempts"),
     post("/attestation/explain", "Attestation_Explain", READ, |call| {
         Box::pin(explain::explain(call))
@@ -219,11 +191,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(assignments::list(call))
     })
     .summary("Lists all registrations by registration ID")
-    .query(&[QueryParameter {
-        name: "status",
-        kind: ParameterKind::OneOf(|| StatusKind::ALL.map(StatusKind::name).to_vec()),
-        description: "Only registrations of this status.",
-    }])
+    .query(parameters::REGISTRATION_SEARCH)
     .replies_pages_of("ListedRegistration"),
     get(
         "/registrations/{registrationId}/explanation",
@@ -256,38 +224,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(change_log::read(call))
     })
     .summary("Returns who changed what, when, and from where, oldest change first")
-    .query(&[
-        QueryParameter {
-            name: "after",
-            kind: ParameterKind::Pattern("^[0-9a-f]{1,16}-[0-9a-f]{1,16}([.][0-9a-f]{1,16}-[0-9a-f]{1,16})*$"),
-            description: "Only changes after this position, which an earlier reply ended with.",
-        },
-        QueryParameter {
-            name: "since",
-            kind: ParameterKind::Time,
-            description: "Only changes that are not older.",
-        },
-        QueryParameter {
-            name: "kind",
-            kind: ParameterKind::OneOf(|| LogKind::ALL.iter().map(|kind| kind.name()).collect()),
-            description: "Only changes of this kind of record.",
-        },
-        QueryParameter {
-            name: "key",
-            kind: ParameterKind::Text,
-            description: "Only changes of the record with this ID or name, in any case.",
-        },
-        QueryParameter {
-            name: "actor",
-            kind: ParameterKind::Text,
-            description: "Only changes by the access policy, device or job with this name, in any case.",
-        },
-        QueryParameter {
-            name: "limit",
-            kind: ParameterKind::UpTo(MAX_PAGE_ITEMS),
-            description: "The maximum number of changes; 100 if absent.",
-        },
-    ])
+    .query(parameters::LOG_FILTER)
     .replies("ChangeLog")
     .continues(),
     get("/usage", "Usage_Get", ANY_READ, |call| Box::pin(usage::read(call)))

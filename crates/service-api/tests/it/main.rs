@@ -22,6 +22,7 @@ mod paging;
 mod registrations;
 mod revocation;
 mod schema;
+mod search;
 mod transport;
 mod usage;
 mod warnings;

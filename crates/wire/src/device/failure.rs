@@ -2,6 +2,12 @@
 
 use model::FailureReason;
 
+/// Returns the reasons that have this `errorCode`.
+pub fn failures_with_code(code: u32) -> Vec<FailureReason> {
+    let of_today = FailureReason::ALL.into_iter().filter(|reason| failure_code(*reason) == code);
+    of_today.chain([FailureReason::Recorded(code)]).collect()
+}
+
 /// Returns the `errorCode` of a failed registration: six digits, the first three of which are an HTTP status. Where the
 /// documentation of the hosted service has a code for the reason, it is used.
 pub const fn failure_code(reason: FailureReason) -> u32 {

@@ -8,7 +8,7 @@ mod request;
 mod user_name;
 
 pub use address::DeviceAddress;
-pub use failure::failure_code;
+pub use failure::{failure_code, failures_with_code};
 pub use operation::RegistrationOperation;
 pub use reply::{
     ChallengeReply, ErrorBody, OperationReply, disabled_reply, registration_result, registration_state,

@@ -196,29 +196,12 @@ pub const fn failure_advice(reason: FailureReason) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The reasons that an instance gives today.
-    const FAILURES: [FailureReason; 14] = [
-        FailureReason::AttestationChanged,
-        FailureReason::Canceled,
-        FailureReason::CustomAllocationFailed,
-        FailureReason::DeviceExists,
-        FailureReason::DeviceIdTaken,
-        FailureReason::EnrollmentDeleted,
-        FailureReason::EnrollmentDisabled,
-        FailureReason::GroupDeleted,
-        FailureReason::HubFull,
-        FailureReason::HubRefused,
-        FailureReason::InstanceGone,
-        FailureReason::NoHub,
-        FailureReason::WebhookUnauthorized,
-        FailureReason::Recorded(500_001),
-    ];
-
     #[test]
     fn every_reason_has_advice_that_is_a_sentence() {
         let refusals =
             RefusalReason::ALL.iter().map(|reason| (format!("{reason:?}"), refusal_advice(*reason)));
-        let failures = FAILURES.iter().map(|reason| (format!("{reason:?}"), failure_advice(*reason)));
+        let failures = FailureReason::ALL.into_iter().chain([FailureReason::Recorded(500_001)]);
+        let failures = failures.map(|reason| (format!("{reason:?}"), failure_advice(reason)));
         for (reason, advice) in refusals.chain(failures) {
             assert!(advice.ends_with('.') && advice.len() > 20, "{reason}: {advice}");
             assert!(advice.starts_with(char::is_uppercase) && !advice.contains("  "), "{reason}: {advice}");

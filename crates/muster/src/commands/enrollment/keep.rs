@@ -23,6 +23,7 @@ const HEADER: &[&str] = &["enrollment", "attestation", "status", "allocation", "
 #[command(after_help = "Examples:
   muster enrollment list --dev .muster
   muster enrollment list --dev .muster --groups
+  muster enrollment list --dev .muster --prefix line-4-
   muster enrollment list --dev .muster --limit 1000 --json")]
 pub struct ListArgs {
     #[command(flatten)]
@@ -30,6 +31,9 @@ pub struct ListArgs {
     /// List enrollment groups instead of individual enrollments.
     #[arg(long)]
     groups: bool,
+    /// Only those whose ID begins so.
+    #[arg(long)]
+    prefix: Option<String>,
     #[command(flatten)]
     listing: ListingArgs,
 }
@@ -65,7 +69,8 @@ pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         true => (EnrollmentKind::Group, "no enrollment groups"),
         false => (EnrollmentKind::Individual, "no individual enrollments"),
     };
-    let listing = args.service.client()?.enrollments(kind, args.listing.limit).await?;
+    let listing =
+        args.service.client()?.enrollments(kind, args.prefix.as_deref(), args.listing.limit).await?;
     let form = if args.listing.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
     print(&listing, form)
 }

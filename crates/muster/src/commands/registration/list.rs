@@ -6,12 +6,16 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use model::StatusKind;
+use fleet::RegistrationSearch;
+use model::{EnrollmentGroupId, HubName, KeySlot, StatusKind};
+use provisioning::ports::Clock;
 use serde_json::Value;
+use server::SystemClock;
 
 use crate::commands::{
     listing::{Form, ListingArgs, print},
     service::ServiceArgs,
+    since::Since,
     table::{seconds, text},
 };
 
@@ -25,6 +29,8 @@ const HEADER: &[&str] = &["registration", "status", "hub", "key", "reason", "sin
   muster registration list --dev .muster --status assigning
       pending assignments, with the reason and the next try
   muster registration list --dev .muster --status failed
+  muster registration list --dev .muster --hub hub1.plant.example --prefix line-4-
+  muster registration list --dev .muster --error 403002 --since 24h
   muster registration list --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' \\
       --ca ca.pem --status assigned --limit 1000 --json")]
 pub struct ListArgs {
@@ -33,6 +39,27 @@ pub struct ListArgs {
     /// Only registrations with this status.
     #[arg(long, value_parser = statuses())]
     status: Option<StatusKind>,
+    /// Only registrations through this enrollment group.
+    #[arg(long, value_parser = |text: &str| EnrollmentGroupId::parse(text))]
+    group: Option<EnrollmentGroupId>,
+    /// Only registrations whose ID begins so.
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Only registrations of devices at this hub.
+    #[arg(long, value_parser = |text: &str| HubName::parse(text))]
+    hub: Option<HubName>,
+    /// Only registrations that failed with this code.
+    #[arg(long, value_name = "CODE")]
+    error: Option<u32>,
+    /// Only registrations of devices that used this key of their enrollment last: primary or secondary.
+    #[arg(long, value_parser = |text: &str| KeySlot::from_name(text).ok_or("expected primary or secondary"))]
+    key: Option<KeySlot>,
+    /// Only registrations that changed since then: 90s, 30m, 24h or 7d ago, a day, or an instant in UTC.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    /// Only registrations that did not change after then.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Since>,
     #[command(flatten)]
     listing: ListingArgs,
 }
@@ -44,7 +71,18 @@ fn statuses() -> impl TypedValueParser<Value = StatusKind> {
 
 /// Runs the command.
 pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let listing = args.service.client()?.registrations(args.status, args.listing.limit).await?;
+    let now = SystemClock.now();
+    let search = RegistrationSearch {
+        status: args.status,
+        group: args.group,
+        prefix: args.prefix,
+        hub: args.hub,
+        error_code: args.error,
+        key: args.key,
+        since: args.since.map(|since| since.before(now)),
+        until: args.until.map(|until| until.before(now)),
+    };
+    let listing = args.service.client()?.registrations(&search, args.listing.limit).await?;
     let if_none = match args.status {
         Some(status) => format!("no registrations with status {}", status.name()),
         None => "no registrations".to_owned(),

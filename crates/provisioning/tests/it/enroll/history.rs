@@ -275,7 +275,8 @@ impl<E: Kind> History<E> {
         let (limit, mut after, mut found) = (1 + self.roll(3), None, Vec::new());
         loop {
             let request = PageRequest { after, limit };
-            let page = self.world.provisioning.query_enrollments::<E>(&self.instance, request).await.unwrap();
+            let page =
+                self.world.provisioning.query_enrollments::<E>(&self.instance, None, request).await.unwrap();
             self.count(OperationKind::EnrollmentQuery);
             assert!(page.items.len() <= limit && page.damaged.is_empty());
             found.extend(page.items);

@@ -8,6 +8,7 @@ use model::{
 };
 use provisioning::{
     Error, RecordKind,
+    enroll::RegistrationSearch,
     ports::{Change, PageRequest},
 };
 use testkit::sample;
@@ -36,12 +37,14 @@ async fn registrations_are_listed_by_status_and_group() {
     let ids = |items: Vec<Registration>| -> Vec<String> {
         items.iter().map(|it| it.registration_id.to_string()).collect()
     };
+    let of_status = |status| RegistrationSearch { status: Some(status), ..Default::default() };
     for status in StatusKind::ALL {
-        let page = world.provisioning.list_registrations(&instance, Some(status), ALL).await.unwrap();
+        let page = world.provisioning.list_registrations(&instance, &of_status(status), ALL).await.unwrap();
         assert_eq!(ids(page.items), by_status.remove(status.name()).unwrap_or_default(), "{status:?}");
     }
     assert!(by_status.is_empty());
-    let page = world.provisioning.list_registrations(&instance, None, ALL).await.unwrap();
+    let page =
+        world.provisioning.list_registrations(&instance, &RegistrationSearch::default(), ALL).await.unwrap();
     let all = ids(page.items);
     assert_eq!(all.len(), sample::statuses("dev").len());
     // Neither group is stored: its registrations are listed all the same, and without any it is not found.

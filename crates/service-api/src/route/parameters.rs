@@ -1,0 +1,126 @@
+//! The query parameters of searches.
+
+use model::{LogKind, RefusalReason, StatusKind};
+use wire::service::MAX_PAGE_ITEMS;
+
+use super::{ParameterKind, QueryParameter};
+
+/// IDs of enrollments and registrations.
+const ENROLLMENT_ID: &str = "^[A-Za-z0-9-](?:[A-Za-z0-9._:-]{0,126}[A-Za-z0-9-])?$";
+
+const ID_PREFIX: QueryParameter = QueryParameter {
+    name: "prefix",
+    kind: ParameterKind::Pattern("^[A-Za-z0-9._:-]{1,128}$"),
+    description: "Only those whose ID begins so, in any case.",
+};
+
+/// Of listings of enrollments.
+pub(super) const PREFIX: &[QueryParameter] = &[ID_PREFIX];
+
+/// Of registrations.
+pub(super) const REGISTRATION_SEARCH: &[QueryParameter] = &[
+    QueryParameter {
+        name: "status",
+        kind: ParameterKind::OneOf(|| StatusKind::ALL.map(StatusKind::name).to_vec()),
+        description: "Only registrations of this status.",
+    },
+    QueryParameter {
+        name: "group",
+        kind: ParameterKind::Pattern(ENROLLMENT_ID),
+        description: "Only registrations through this enrollment group.",
+    },
+    ID_PREFIX,
+    QueryParameter {
+        name: "hub",
+        kind: ParameterKind::Pattern("^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$"),
+        description: "Only registrations of devices at this hub.",
+    },
+    QueryParameter {
+        name: "errorCode",
+        kind: ParameterKind::Pattern("^[0-9]{1,9}$"),
+        description: "Only registrations that failed with this code.",
+    },
+    QueryParameter {
+        name: "key",
+        kind: ParameterKind::OneOf(|| vec!["primary", "secondary"]),
+        description: "Only registrations of devices that used this key of their enrollment last.",
+    },
+    QueryParameter {
+        name: "updatedSince",
+        kind: ParameterKind::Time,
+        description: "Only registrations that changed then or later.",
+    },
+    QueryParameter {
+        name: "updatedUntil",
+        kind: ParameterKind::Time,
+        description: "Only registrations that did not change after then.",
+    },
+];
+
+/// Of refused attempts.
+pub(super) const ATTEMPT_SEARCH: &[QueryParameter] = &[
+    QueryParameter {
+        name: "after",
+        kind: ParameterKind::Pattern("^[0-9]{1,18}$"),
+        description: "Only attempts after this position, which an earlier reply ended with.",
+    },
+    QueryParameter {
+        name: "since",
+        kind: ParameterKind::Time,
+        description: "Only attempts that are not older.",
+    },
+    QueryParameter {
+        name: "until",
+        kind: ParameterKind::Time,
+        description: "Only attempts that are not newer.",
+    },
+    QueryParameter {
+        name: "reason",
+        kind: ParameterKind::OneOf(|| RefusalReason::ALL.iter().map(|reason| reason.name()).collect()),
+        description: "Only attempts that were refused for this reason.",
+    },
+    QueryParameter {
+        name: "key",
+        kind: ParameterKind::Pattern(ENROLLMENT_ID),
+        description: "Only attempts of the device with this registration ID.",
+    },
+    QueryParameter {
+        name: "limit",
+        kind: ParameterKind::UpTo(MAX_PAGE_ITEMS),
+        description: "The maximum number of attempts that are examined; 100 if absent.",
+    },
+];
+
+/// Of the change log.
+pub(super) const LOG_FILTER: &[QueryParameter] = &[
+    QueryParameter {
+        name: "after",
+        kind: ParameterKind::Pattern("^[0-9a-f]{1,16}-[0-9a-f]{1,16}([.][0-9a-f]{1,16}-[0-9a-f]{1,16})*$"),
+        description: "Only changes after this position, which an earlier reply ended with.",
+    },
+    QueryParameter {
+        name: "since",
+        kind: ParameterKind::Time,
+        description: "Only changes that are not older.",
+    },
+    QueryParameter {
+        name: "kind",
+        kind: ParameterKind::OneOf(|| LogKind::ALL.iter().map(|kind| kind.name()).collect()),
+        description: "Only changes of this kind of record.",
+    },
+    QueryParameter {
+        name: "key",
+        kind: ParameterKind::Text,
+        description: "Only changes of the record with this ID or name, in any case.",
+    },
+    QueryParameter {
+        name: "actor",
+        kind: ParameterKind::Text,
+        description: "Only changes by the access policy, device or job with this name, in any case.",
+    },
+    QueryParameter {
+        name: "limit",
+        kind: ParameterKind::UpTo(MAX_PAGE_ITEMS),
+        description: "The maximum number of changes; 100 if absent.",
+    },
+];
