@@ -113,15 +113,18 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let mut errors = ErrorFile::new(args.errors.unwrap_or_else(|| default_errors(&args.file)));
     let mut progress = Progress::start("KiB imported", usize::try_from(length / 1024).unwrap_or(usize::MAX));
     let (mut totals, mut batches) = (Totals::default(), Batches::start(clients, options));
+    let mut read = 0;
     let reader = batches.read(input, args.format);
     while let Some(done) = batches.next().await {
-        let Done { reply, errors: failed, kib } = done?;
+        let Done { reply, errors: failed, bytes } = done?;
         totals.created += reply.created;
         totals.replaced += reply.replaced;
         totals.unchanged += reply.unchanged;
         totals.failed += failed.len() as u64;
         failed.iter().try_for_each(|error| errors.write(error))?;
-        progress.advance(kib);
+        let before = read / 1024;
+        read += bytes;
+        progress.advance(read / 1024 - before);
     }
     reader.await.context("the file could not be read")??;
     progress.finish();

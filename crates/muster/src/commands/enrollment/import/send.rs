@@ -40,8 +40,8 @@ pub struct Done {
     pub reply: ImportReply,
     /// The enrollments and lines that failed.
     pub errors: Vec<FailedItem>,
-    /// How much of the file that was, in KiB.
-    pub kib: u64,
+    /// The bytes of the enrollments' JSON, about as many as in the file.
+    pub bytes: u64,
 }
 
 /// Batches on their way to the service. At most a few for each connection are in memory.
@@ -139,7 +139,7 @@ impl Worker {
             let done = match next {
                 None => return,
                 Some(Task::Note(error)) => {
-                    Ok(Done { reply: ImportReply::default(), errors: vec![error], kib: 0 })
+                    Ok(Done { reply: ImportReply::default(), errors: vec![error], bytes: 0 })
                 }
                 Some(Task::Import(batch)) => self.import(batch).await.map_err(anyhow::Error::from),
             };
@@ -152,18 +152,18 @@ impl Worker {
 
     async fn import(&mut self, batch: Batch) -> Result<Done, OperatorError> {
         let enrollments: Vec<Value> = batch.items.iter().map(|item| item.enrollment.clone()).collect();
-        let kib = batch.bytes as u64 / 1024;
+        let bytes = batch.bytes as u64;
         let mut pause = FIRST_PAUSE;
         for _ in 1..TRIES {
             match self.client.import_enrollments(batch.kind, &enrollments, self.options).await {
                 Err(error) if is_passing(&error) => {}
-                reply => return reply.map(|reply| done(reply, &batch.items, kib)),
+                reply => return reply.map(|reply| done(reply, &batch.items, bytes)),
             }
             sleep(pause).await;
             pause *= 2;
         }
         let reply = self.client.import_enrollments(batch.kind, &enrollments, self.options).await?;
-        Ok(done(reply, &batch.items, kib))
+        Ok(done(reply, &batch.items, bytes))
     }
 }
 
@@ -176,12 +176,12 @@ fn is_passing(error: &OperatorError) -> bool {
     }
 }
 
-fn done(mut reply: ImportReply, items: &[Item], kib: u64) -> Done {
+fn done(mut reply: ImportReply, items: &[Item], bytes: u64) -> Done {
     let errors = std::mem::take(&mut reply.errors).into_iter().map(|error| FailedItem {
         line: items.get(error.index).map_or(0, |item| item.line),
         id: error.id,
         code: Some(error.error_code),
         text: error.error_status,
     });
-    Done { errors: errors.collect(), reply, kib }
+    Done { errors: errors.collect(), reply, bytes }
 }
