@@ -44,22 +44,24 @@ async fn changes_reads_of_keys_and_refusals_are_recorded_without_secrets() {
     }
     operator.delete_enrollment(EnrollmentKind::Individual, "dev-1").await.unwrap();
 
+    // Of six refusals two are recorded in a minute, which may end meanwhile.
     let found = lines(&path, 6).await;
-    let of = |name: &str| found.iter().filter_map(|line| line[name].as_str()).collect::<Vec<_>>();
-    assert_eq!(of("outcome"), ["done", "done", "refused", "refused", "omitted", "done"], "{found:?}");
-    let operations = [
+    let of = |outcome: &str| found.iter().filter(|line| line["outcome"] == outcome).collect::<Vec<_>>();
+    let (done, refused) = (of("done"), of("refused"));
+    let omitted: u64 = of("omitted").iter().filter_map(|line| line["count"].as_u64()).sum();
+    assert_eq!(refused.len() as u64 + omitted, 6, "{found:?}");
+    let operations: Vec<_> = done.iter().filter_map(|line| line["operation"].as_str()).collect();
+    let expected = [
         "IndividualEnrollment_CreateOrUpdate",
         "IndividualEnrollment_GetAttestationMechanism",
-        "IndividualEnrollment_CreateOrUpdate",
-        "IndividualEnrollment_Delete",
         "IndividualEnrollment_Delete",
     ];
-    assert_eq!(of("operation"), operations, "{found:?}");
-    assert_eq!((&found[0]["actor"], &found[0]["address"]), (&"owner".into(), &"127.0.0.1".into()));
-    assert_eq!((&found[2]["code"], &found[2]["actor"]), (&412_000.into(), &"owner".into()));
-    assert_eq!((&found[3]["code"], &found[3]["actor"]), (&401_002.into(), &Value::Null));
-    assert_eq!(found[3]["trackingId"].as_str().map(str::len), Some(36));
-    assert_eq!((&found[4]["count"], &found[5]["instance"]), (&4.into(), &"0neAAAAAAAA".into()));
+    assert_eq!(operations, expected, "{found:?}");
+    assert_eq!((&done[0]["actor"], &done[0]["address"]), (&"owner".into(), &"127.0.0.1".into()));
+    assert_eq!(done[2]["instance"], "0neAAAAAAAA");
+    assert_eq!((&refused[0]["code"], &refused[0]["actor"]), (&412_000.into(), &"owner".into()));
+    assert_eq!((&refused[1]["code"], &refused[1]["actor"]), (&401_002.into(), &Value::Null));
+    assert_eq!(refused[1]["trackingId"].as_str().map(str::len), Some(36));
     let text = fs::read_to_string(&path).unwrap();
     assert!(!text.contains(KEY) && !text.contains("sig="), "{text}");
     service.kill().await.unwrap();
