@@ -1,6 +1,6 @@
 //! Tries of something that is repeated until it succeeds.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,10 @@ struct FailedTries {
 pub struct FailedTry {
     /// Why it failed, for operators.
     pub reason: String,
-    /// When the next one is due.
+    /// When the next one is due, by the clock of the process that failed.
     pub next: Timestamp,
+    /// How long that was to wait; absent in records of earlier versions. A process whose clock differs waits no longer.
+    pub pause: Option<Duration>,
 }
 
 impl Tries {
@@ -58,25 +60,32 @@ struct StoredTries {
     next: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// In milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pause: Option<u64>,
 }
 
 impl From<StoredTries> for Tries {
     /// Reads any combination: a reason or a date is that of a try, and a try without a date is repeated at once.
-    fn from(StoredTries { count, next, reason }: StoredTries) -> Tries {
+    fn from(StoredTries { count, next, reason, pause }: StoredTries) -> Tries {
         let count = match NonZeroU32::new(count) {
             None if next.is_none() && reason.is_none() => return Tries::default(),
             count => count.unwrap_or(NonZeroU32::MIN),
         };
         let next = next.unwrap_or(Timestamp::from_unix_seconds(0));
-        Tries(Some(FailedTries { count, last: FailedTry { reason: reason.unwrap_or_default(), next } }))
+        let (reason, pause) = (reason.unwrap_or_default(), pause.map(Duration::from_millis));
+        Tries(Some(FailedTries { count, last: FailedTry { reason, next, pause } }))
     }
 }
 
 impl From<Tries> for StoredTries {
     fn from(tries: Tries) -> StoredTries {
         let count = tries.count();
-        let (reason, next) = tries.0.map(|it| (it.last.reason, it.last.next)).unzip();
-        StoredTries { count, next, reason }
+        let last = tries.0.map(|it| it.last);
+        let pause = last.as_ref().and_then(|last| last.pause);
+        let pause = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        let (reason, next) = last.map(|last| (last.reason, last.next)).unzip();
+        StoredTries { count, next, reason, pause }
     }
 }
 
@@ -85,7 +94,7 @@ mod tests {
     use super::*;
 
     fn failed(reason: &str, next: i64) -> FailedTry {
-        FailedTry { reason: reason.to_owned(), next: Timestamp::from_unix_seconds(next) }
+        FailedTry { reason: reason.to_owned(), next: Timestamp::from_unix_seconds(next), pause: None }
     }
 
     fn read(text: &str) -> Tries {
@@ -97,8 +106,11 @@ mod tests {
         let once = Tries::default().and_failed(failed("down", 1));
         let twice = once.and_failed(failed("full", 2));
         assert_eq!((twice.count(), twice.last()), (2, Some(&failed("full", 2))));
+        let pause = Some(Duration::from_millis(1500));
+        let paused = Tries::default().and_failed(FailedTry { pause, ..failed("down", 1) });
         for (tries, stored) in [
             (Tries::default(), r#"{"count":0}"#),
+            (paused, r#"{"count":1,"next":10000000,"reason":"down","pause":1500}"#),
             (once, r#"{"count":1,"next":10000000,"reason":"down"}"#),
             (twice, r#"{"count":2,"next":20000000,"reason":"full"}"#),
         ] {

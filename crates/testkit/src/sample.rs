@@ -337,7 +337,7 @@ pub fn attempts(device: &str) -> [(&'static str, Attempt); 3] {
 
 fn tries() -> Tries {
     let next = Timestamp::parse("2026-11-24T00:01:00Z").unwrap();
-    let failed = FailedTry { reason: "hub-1.example: 503".to_owned(), next };
+    let failed = FailedTry { reason: "hub-1.example: 503".to_owned(), next, pause: None };
     (0..7).fold(Tries::default(), |tries, _| tries.and_failed(failed.clone()))
 }
 

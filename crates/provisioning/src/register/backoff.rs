@@ -27,13 +27,14 @@ pub(super) fn after(tries: &Tries, now: Timestamp, longest: Duration, delay: Del
 
 /// Returns the tries with another failed one that is followed by this back-off.
 pub(super) fn paused(tries: &Tries, now: Timestamp, pause: Duration, reason: String) -> (Tries, Duration) {
-    (tries.and_failed(FailedTry { reason, next: now.plus(pause) }), pause)
+    (tries.and_failed(FailedTry { reason, next: now.plus(pause), pause: Some(pause) }), pause)
 }
 
-/// Returns how long it is until the next try is due. Bounded, for the clock may have been set back since the tries were
-/// stored.
+/// Returns how long it is until the next try is due. Never longer than the back-off was, for the clock may have been set back
+/// since, or that of another process was ahead.
 pub(super) fn left(tries: &Tries, now: Timestamp) -> Duration {
-    tries.last().map_or(Duration::ZERO, |last| last.next.since(now).min(MAX_HUB_RETRY_AFTER))
+    let bounded = |last: &FailedTry| last.next.since(now).min(last.pause.unwrap_or(MAX_HUB_RETRY_AFTER));
+    tries.last().map_or(Duration::ZERO, bounded)
 }
 
 #[cfg(test)]
@@ -59,11 +60,11 @@ mod tests {
         for (seconds, pause) in [(0, 1), (20, 20), (9000, 300)] {
             assert_eq!(after(&tries, now, MAX_ASSIGNMENT_BACKOFF, wanted(seconds)).1.as_secs(), pause);
         }
-        assert_eq!(
-            left(&tries, Timestamp::from_unix_seconds(-1_000_000)),
-            MAX_HUB_RETRY_AFTER,
-            "the clock was set back"
-        );
+        let behind = Timestamp::from_unix_seconds(400);
+        assert_eq!(left(&tries, behind).as_secs(), 60, "no longer than it was to be");
+        let last = tries.last().cloned().unwrap();
+        let of_before = Tries::default().and_failed(FailedTry { pause: None, ..last });
+        assert_eq!(left(&of_before, behind), MAX_HUB_RETRY_AFTER, "the clock was set back");
         let many = (0..100).fold(tries, |tries, _| paused(&tries, now, Duration::ZERO, String::new()).0);
         assert_eq!(after(&many, now, MAX_CLEANUP_BACKOFF, String::new().into()).1, MAX_CLEANUP_BACKOFF);
     }

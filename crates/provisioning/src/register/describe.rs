@@ -56,7 +56,7 @@ pub fn pending(step: &PendingStep, tries: &Tries) -> String {
         PendingStep::Allocate(_) => "its webhook is to be called".to_owned(),
         PendingStep::Ensure(spec) => format!("{} is to be called", spec.hub),
     };
-    let Some(FailedTry { reason, next }) = tries.last() else { return what };
+    let Some(FailedTry { reason, next, .. }) = tries.last() else { return what };
     let failed = match tries.count() {
         1 => "one try so far, which".to_owned(),
         count => format!("{count} tries so far, the last"),

@@ -4,16 +4,16 @@
 //! the same record and write the same text. When a stored form has to change, the old file stays, as a document that
 //! must still be read, and the new form gets a file of its own.
 
-use std::{fs, num::NonZeroU32, path::Path};
+use std::{fs, num::NonZeroU32, path::Path, time::Duration};
 
 use certpath::{Crl, CrlMaxAge};
 use model::{
     Admission, AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold,
     CrlAddress, CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, Deletion,
-    EnrollmentGroup, EnrollmentRef, EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation,
-    HoldReason, Instance, KeySlot, KeyUse, LastAttestation, ListId, ManagedBy, PolicyOf, RefusalReason,
-    RegistrationIds, RegistrationOwnership, Residue, ResourceFacts, RevocationList, Status, Timestamp,
-    TpmHandover, WebhookReply,
+    EnrollmentGroup, EnrollmentRef, EnrollmentSettings, ExistingDevices, FailedTry, Failure, FailureReason,
+    Generation, HoldReason, Instance, KeySlot, KeyUse, LastAttestation, ListId, ManagedBy, PolicyOf,
+    RefusalReason, RegistrationIds, RegistrationOwnership, Residue, ResourceFacts, RevocationList, Status,
+    Timestamp, TpmHandover, WebhookReply,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -181,6 +181,9 @@ fn cleanups_are_stored_as_ever() {
     let cleanup = sample::cleanup("hub-1.example", "Dev-1");
     check("cleanup", &cleanup);
     check("cleanup_confirmed", &Cleanup { confirmed: true, ..cleanup.clone() });
+    let last = cleanup.tries.last().cloned().unwrap();
+    let failed = FailedTry { pause: Some(Duration::from_secs(60)), ..last };
+    check("cleanup_with_pause", &Cleanup { tries: cleanup.tries.and_failed(failed), ..cleanup.clone() });
     let residue = Residue { generation: generation(), ..cleanup.residue.clone() };
     check("cleanup_of_generation", &Cleanup { residue, ..cleanup });
 }

@@ -123,7 +123,7 @@ pub(super) async fn isolation(world: World) {
 }
 
 fn failed(next: i64) -> FailedTry {
-    FailedTry { reason: "down".to_owned(), next: Timestamp::from_unix_seconds(next) }
+    FailedTry { reason: "down".to_owned(), next: Timestamp::from_unix_seconds(next), pause: None }
 }
 
 async fn find(world: &World, cleanup: &Cleanup) -> Option<Cleanup> {
