@@ -131,6 +131,33 @@ async fn a_failed_commit_loses_the_batch_and_nothing_else() {
     assert_eq!(ids(&database), [1, 5]);
 }
 
+/// Neither alone nor in a batch does a commit that writes nothing, or undoes what it wrote, prove that writes succeed again.
+#[tokio::test]
+async fn writes_fail_until_one_has_written_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let delete =
+        |id: i64| move |connection: &Connection| connection.execute("DELETE FROM note WHERE id = ?1", [id]);
+    let undone = || {
+        |connection: &Connection| {
+            connection.execute("INSERT INTO note (id, text) VALUES (7, 'x')", [])?;
+            Err::<usize, _>(rusqlite::Error::InvalidQuery)
+        }
+    };
+    for id in 1..3 {
+        assert!(matches!(database.write(insert((id, Some(99)))).await, Err(WriteError::Lost(_))));
+        assert!(database.is_failing());
+        assert!(database.write(undone()).await.is_err());
+        database.write(delete(50)).await.unwrap();
+        one_batch(&database, vec![delete(51), delete(52)]).await;
+        one_batch(&database, vec![undone(), undone()]).await;
+        assert!(database.is_failing(), "nothing was written");
+        add(&database, id).await.unwrap();
+        assert!(!database.is_failing());
+    }
+    assert_eq!(ids(&database), [1, 2]);
+}
+
 #[tokio::test]
 async fn a_full_disk_loses_the_batch_and_the_writer_continues() {
     let directory = tempfile::tempdir().unwrap();
