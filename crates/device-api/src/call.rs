@@ -3,14 +3,13 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use model::{
-    EndorsementKey, IdScope, Instance, OperationId, Registration, RegistrationId, Status, StorageRootKey,
-    TpmKeyError,
+    EndorsementKey, IdScope, OperationId, Registration, RegistrationId, Status, StorageRootKey, TpmKeyError,
 };
 use net::{Peer, Purpose, Standing, Transport};
 use provisioning::{
     Error,
     attest::{Attested, Evidence, tpm::PresentedTpm},
-    ports::RunStatus,
+    ports::{DeviceRecords, RunStatus},
     register::{DefaultReprovision, RegisterOutcome, RegisterRequest},
 };
 use serde::Serialize;
@@ -92,11 +91,10 @@ impl DeviceApi {
     }
 
     async fn registered(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
-        let instance = self.instance(&caller.scope).await?;
+        let device = self.device(&caller.scope, &caller.registration_id).await?;
         let asked = parse_registration(body)?;
         let tpm = asked.tpm.map(presented_tpm).transpose()?;
         let request = RegisterRequest {
-            registration_id: caller.registration_id.clone(),
             evidence: Evidence { tpm: tpm.or(caller.evidence.tpm.clone()), ..caller.evidence.clone() },
             payload: asked.payload,
             address: Some(caller.address),
@@ -107,7 +105,8 @@ impl DeviceApi {
             },
             runner: Some(self.runs.lease().ok_or_else(no_lease)?),
         };
-        let run = match self.provisioning.begin(&instance, &request).await? {
+        let instance = Arc::clone(&device.instance);
+        let run = match self.provisioning.begin(device, &request).await? {
             RegisterOutcome::Settled(registration) => {
                 log_failure(&caller.scope, caller.address, &registration);
                 return self.first_answer(caller, &registration);
@@ -139,11 +138,10 @@ impl DeviceApi {
     }
 
     async fn polled(&self, caller: &Caller, operation_id: &OperationId) -> Result<Answer, CallError> {
-        let instance = self.instance(&caller.scope).await?;
-        let id = &caller.registration_id;
-        let registration = self.provisioning.poll(&instance, id, operation_id, &caller.evidence).await?;
-        if let Some(status) = self.runs.join(&instance, &registration).await? {
-            let reply = OperationReply::assigning(operation_id, id);
+        let device = self.device(&caller.scope, &caller.registration_id).await?;
+        let registration = self.provisioning.poll(&device, operation_id, &caller.evidence).await?;
+        if let Some(status) = self.runs.join(&device.instance, &registration).await? {
+            let reply = OperationReply::assigning(operation_id, &caller.registration_id);
             return Ok(self.ask_again(caller, reply, Wait::of(&status)));
         }
         let state = self.operation(caller, &registration)?;
@@ -156,9 +154,8 @@ impl DeviceApi {
         if DeviceRegistration::parse(body)?.csr.is_some() {
             return Err(Error::Invalid("csr is only for the register call".into()).into());
         }
-        let instance = self.instance(&caller.scope).await?;
-        let registration =
-            self.provisioning.look_up(&instance, &caller.registration_id, &caller.evidence).await?;
+        let device = self.device(&caller.scope, &caller.registration_id).await?;
+        let registration = self.provisioning.look_up(&device, &caller.evidence).await?;
         caller.standing.mark_proven(Purpose::Provisioning);
         Ok(registration_result(&registration, caller.api_version))
     }
@@ -169,8 +166,8 @@ impl DeviceApi {
         address: &DeviceAddress,
         tpm: PresentedTpm,
     ) -> Result<Vec<u8>, CallError> {
-        let instance = self.instance(&address.id_scope).await?;
-        Ok(self.provisioning.challenge_tpm(&instance, &address.registration_id, tpm).await?)
+        let device = self.device(&address.id_scope, &address.registration_id).await?;
+        Ok(self.provisioning.challenge_tpm(&device, tpm).await?)
     }
 
     /// Verifies the identity that a device claims, and returns the proof.
@@ -180,9 +177,8 @@ impl DeviceApi {
         evidence: &Evidence,
         from: IpAddr,
     ) -> Result<Attested, CallError> {
-        let instance = self.instance(&address.id_scope).await?;
-        let id = &address.registration_id;
-        Ok(self.provisioning.verify_identity(&instance, id, evidence, Some(from)).await?)
+        let device = self.device(&address.id_scope, &address.registration_id).await?;
+        Ok(self.provisioning.verify_identity(&device, evidence, Some(from)).await?)
     }
 
     /// Verifies a caller before the rest of its request is read, which is larger than an unproven connection may send.
@@ -207,11 +203,12 @@ impl DeviceApi {
         body
     }
 
-    async fn instance(&self, scope: &IdScope) -> Result<Arc<Instance>, CallError> {
-        let instance = self.provisioning.instance(scope).await?;
-        let instance = instance.ok_or_else(|| CallError::UnknownScope(scope.to_string()))?;
-        self.tally.note_instance(&instance.id_scope);
-        Ok(instance)
+    /// Returns what is stored of a device: everything that its call is judged by.
+    async fn device(&self, scope: &IdScope, id: &RegistrationId) -> Result<DeviceRecords, CallError> {
+        let device = self.provisioning.device(scope, id).await?;
+        let device = device.ok_or_else(|| CallError::UnknownScope(scope.to_string()))?;
+        self.tally.note_instance(&device.instance.id_scope);
+        Ok(device)
     }
 
     /// Returns the answer to a register call whose result is known. A client that is not known to read a result from this reply

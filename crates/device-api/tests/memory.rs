@@ -60,7 +60,6 @@ fn request(number: usize, payload: &RawJson, clock: &SteppedClock) -> RegisterRe
     );
     let claim = wire::sas::parse(&token).unwrap();
     RegisterRequest {
-        registration_id: sample::registration_id(&id),
         evidence: Evidence { claim: Some(claim), ..Evidence::default() },
         // As each device would send it: not shared.
         payload: Some(RawJson::new(serde_json::from_str(payload.as_str()).unwrap()).unwrap()),
@@ -106,15 +105,16 @@ async fn runs_that_wait_cost_their_names() {
         }))
     };
     let provisioning = open();
-    let instance = provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
     let numbers =
         RawJson::new(serde_json::from_str(&format!("[{}1]", "1,".repeat(48_000))).unwrap()).unwrap();
     for number in 0..RUNS {
         enroll(&*store, number).await;
-        let begun = provisioning.begin(&instance, &request(number, &numbers, &clock)).await.unwrap();
+        let id = sample::registration_id(&format!("dev-{number}"));
+        let device = provisioning.device(&sample::scope(SCOPE), &id).await.unwrap().unwrap();
+        let begun = provisioning.begin(device, &request(number, &numbers, &clock)).await.unwrap();
         assert!(matches!(begun, RegisterOutcome::Running(_)), "{begun:?}");
     }
-    drop((instance, provisioning));
+    drop(provisioning);
 
     // As after a crash: all of them are found, tried, and wait for the webhook.
     let id = RunnerId::random(&SeededEntropy::new(2));

@@ -21,8 +21,8 @@ use store::{
     SystemClock,
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
     engine::{
-        AttemptRow, ConfigurationRow, ConfigurationRows, Engine, FoundRow, Listing, MAX_COUNTED, PageRows,
-        Reading, RowContent, attempt_number,
+        AttemptRow, ConfigurationRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, MAX_COUNTED,
+        PageRows, Reading, RowContent, attempt_number,
     },
     table::Table,
 };
@@ -89,13 +89,22 @@ impl MemoryEngine {
 
 #[async_trait]
 impl Engine for MemoryEngine {
-    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError> {
+    async fn read(&self, lookup: Lookup) -> Result<Reading, StoreError> {
+        let Lookup { instance, registration, individual, cleanup, other_owner } = lookup;
         let content = self.content();
-        let document = |table: &Table| {
-            let row = content.rows.get(&(instance, RowKey { table: *table, id: id.to_owned() }));
-            row.map(|row| Ok(row.document.clone()))
+        let document = |table, id: Option<String>| {
+            let row = content.rows.get(&(instance, RowKey { table, id: id? }))?;
+            Some(Ok(row.document.clone()))
         };
-        Ok(Reading { activity: content.batches, documents: tables.iter().map(document).collect() })
+        Ok(Reading {
+            activity: content.batches,
+            registration: document(Table::Registrations, registration),
+            individual: document(Table::Individuals, individual),
+            cleanup: document(Table::Cleanups, cleanup),
+            other_owner: other_owner
+                .and_then(|(device, id)| content.owner(&device, (instance, &id)))
+                .and_then(|(instance, id)| Some((content.scope(instance)?, id))),
+        })
     }
 
     async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
@@ -123,17 +132,6 @@ impl Engine for MemoryEngine {
             page.push(FoundRow { id, number, document: Ok(document) });
         }
         Ok((page.into_rows(), false))
-    }
-
-    async fn owner(
-        &self,
-        device: &HubDeviceRef,
-        except: (i64, &str),
-    ) -> Result<Option<(String, String)>, StoreError> {
-        let content = self.content();
-        let Some((instance, id)) = content.owner(device, except) else { return Ok(None) };
-        let scope = content.instances.iter().find(|(_, (number, _))| *number == instance);
-        Ok(scope.map(|(scope, _)| (scope.clone(), id)))
     }
 
     async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {
@@ -290,6 +288,11 @@ impl Content {
         let is_other = |(instance, key): &(i64, RowKey)| (*instance, key.id.as_str()) != except;
         let found = self.rows.iter().find(|(key, row)| is_other(key) && has_it(row));
         found.map(|((instance, key), _)| (*instance, key.id.clone()))
+    }
+
+    fn scope(&self, instance: i64) -> Option<String> {
+        let found = self.instances.iter().find(|(_, (number, _))| *number == instance);
+        found.map(|(scope, _)| scope.clone())
     }
 
     fn apply(&mut self, batch: &Batch) -> Option<Vec<Outcome>> {

@@ -24,8 +24,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use attest::tpm::NamedKeys;
 pub use error::{Error, RecordKind};
-use model::{Actor, Attribution, HostName, IdScope, Instance, Job, LogOperation};
-use ports::{AllocationWebhook, Clock, Compute, ComputeInPlace, Entropy, HubTopology, Hubs, Store};
+use model::{Actor, Attribution, HostName, IdScope, Instance, Job, LogOperation, RegistrationId};
+use ports::{
+    AllocationWebhook, Clock, Compute, ComputeInPlace, DeviceRecords, Entropy, HubTopology, Hubs, Store,
+};
 
 /// The verbs, over their ports. Its only memory is bounded: storage root keys that devices named, refusals that are not written
 /// yet, and the last fetches of revocation lists.
@@ -131,5 +133,19 @@ impl Provisioning {
     /// Returns the instance with this ID scope.
     pub async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, Error> {
         Ok(self.store.instance(scope).await?)
+    }
+
+    /// Returns what is stored of a device, by which its requests are judged; `None` if there is no such instance.
+    pub async fn device(&self, scope: &IdScope, id: &RegistrationId) -> Result<Option<DeviceRecords>, Error> {
+        Ok(self.store.device(scope, id).await?)
+    }
+
+    /// Returns what is stored of a device of an instance that existed a moment ago.
+    pub(crate) async fn device_of(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<DeviceRecords, Error> {
+        self.device(scope, id).await?.ok_or_else(|| Error::Broken(format!("instance {scope} is gone")))
     }
 }

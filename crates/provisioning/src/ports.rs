@@ -11,6 +11,7 @@
 mod attempts;
 mod cleanups;
 mod commits;
+mod devices;
 mod enrollments;
 mod hubs;
 mod instances;
@@ -30,6 +31,7 @@ use model::Timestamp;
 pub use attempts::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, AttemptQuery, Attempts};
 pub use cleanups::Cleanups;
 pub use commits::{Change, Commit, Commits, Expect, Guard, Guarded, Outcome};
+pub use devices::{DeviceRecords, Devices, Found, HubDeviceRecords, Owner};
 pub use enrollments::Enrollments;
 pub use hubs::{
     Before, Delay, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed,
@@ -38,7 +40,7 @@ pub use instances::{Instances, RecordCounts};
 pub use leases::{Lease, LeaseName, Leases, RunnerId};
 pub use log::{ChangeLog, LogError, LogFilter, LogLimits, LogPage, LogQuery, LogRetention};
 pub use page::{Page, PageRequest, StoreError};
-pub use registrations::{Owner, Registrations};
+pub use registrations::Registrations;
 pub use revocation_lists::RevocationListSource;
 pub use runs::{AssignmentRuns, RunStatus};
 pub use topology::{HubTopology, Unknown};
@@ -55,6 +57,7 @@ pub trait Store:
     InstanceWriter
     + Enrollments
     + Registrations
+    + Devices
     + Cleanups
     + Commits
     + Attempts
@@ -69,6 +72,7 @@ impl<T> Store for T where
     T: InstanceWriter
         + Enrollments
         + Registrations
+        + Devices
         + Cleanups
         + Commits
         + Attempts

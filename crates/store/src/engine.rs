@@ -30,9 +30,8 @@ pub const MAX_COUNTED: u64 = 100_000;
 /// ([`Leases`]), which need no documents and are the engine's alone.
 #[async_trait]
 pub trait Engine: Leases + 'static {
-    /// Reads the rows of an instance that have this lower-case ID in these tables, and the activity, as they are at one
-    /// moment. Each request reads, so this is one round trip at most.
-    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError>;
+    /// Reads rows, and the activity, as they are at one moment. Each request reads, so this is one round trip at most.
+    async fn read(&self, lookup: Lookup) -> Result<Reading, StoreError>;
 
     /// Returns the rows of instances and configurations that were changed after this version of the snapshot, or all of them,
     /// as they are at one moment.
@@ -40,14 +39,6 @@ pub trait Engine: Leases + 'static {
 
     /// Returns the rows of a listing, in its order, and whether there are more.
     async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError>;
-
-    /// Returns the lower-case ID scope and ID of the registration that a device at a hub belongs to, unless it is this one of
-    /// the instance.
-    async fn owner(
-        &self,
-        device: &HubDeviceRef,
-        except: (i64, &str),
-    ) -> Result<Option<(String, String)>, StoreError>;
 
     /// Counts the rows of a table of an instance, up to [`MAX_COUNTED`].
     async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError>;
@@ -85,14 +76,35 @@ pub type Damaged = String;
 /// A sealed document, or why the row that has it cannot be read.
 pub type Document = Result<Vec<u8>, Damaged>;
 
-/// Rows with one ID.
-#[derive(Debug)]
+/// Rows of an instance that are read together, by their lower-case IDs. What has no ID is not looked up.
+#[derive(Debug, Clone, Default)]
+pub struct Lookup {
+    /// The number of the instance.
+    pub instance: i64,
+    /// The registration.
+    pub registration: Option<String>,
+    /// The individual enrollment.
+    pub individual: Option<String>,
+    /// The cleanup.
+    pub cleanup: Option<String>,
+    /// The registration that this device at a hub belongs to, unless it is the one of the instance with this ID.
+    pub other_owner: Option<(HubDeviceRef, String)>,
+}
+
+/// What a [`Lookup`] found.
+#[derive(Debug, Clone, Default)]
 pub struct Reading {
     /// A number that rises with every batch that changes configuration, at the latest when the batch is acknowledged. It
-    /// may rise at other times.
+    /// may rise at other times. It falls only if the database has lost batches.
     pub activity: u64,
-    /// The documents, in the order of the tables that were asked for.
-    pub documents: Vec<Option<Document>>,
+    /// The registration.
+    pub registration: Option<Document>,
+    /// The individual enrollment.
+    pub individual: Option<Document>,
+    /// The cleanup.
+    pub cleanup: Option<Document>,
+    /// The lower-case ID scope and ID of the registration that the device belongs to.
+    pub other_owner: Option<(String, String)>,
 }
 
 /// A row of a listing.

@@ -11,16 +11,17 @@ use provisioning::{
     RecordKind,
     configuration::Snapshot,
     ports::{
-        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DamagedRecord, Enrollments,
-        Instances, KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome,
-        Owner, Page, PageRequest, RecordCounts, Registrations, RunnerId, StoreError, Usage,
+        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DamagedRecord, DeviceRecords,
+        Devices, Enrollments, HubDeviceRecords, Instances, KnownDamage, Lease, LeaseName, Leases, LogError,
+        LogPage, LogQuery, LogRetention, Outcome, Owner, Page, PageRequest, RecordCounts, Registrations,
+        RunnerId, StoreError, Usage,
     },
 };
 
 use crate::{
     SealedStore, broken,
     document::RowRef,
-    engine::{AttemptRow, AttemptRows, Engine, Listing, MAX_PAGE},
+    engine::{AttemptRow, AttemptRows, Engine, Listing, Lookup, MAX_PAGE},
     table::Table,
 };
 
@@ -58,7 +59,11 @@ impl<E: Engine> Enrollments for SealedStore<E> {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<IndividualEnrollment>, StoreError> {
-        self.read(scope, Table::Individuals, id.key()).await
+        let id = id.key();
+        let lookup = Lookup { individual: Some(id.to_string()), ..Lookup::default() };
+        let Some((_, reading)) = self.read(scope, lookup).await? else { return Ok(None) };
+        let place = RowRef { table: Table::Individuals, scope, id: &id };
+        self.opened(place, reading.individual).map_err(StoreError::Damaged)
     }
 
     async fn individuals(
@@ -86,7 +91,11 @@ impl<E: Engine> Registrations for SealedStore<E> {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Registration>, StoreError> {
-        self.read(scope, Table::Registrations, id.key()).await
+        let id = id.key();
+        let lookup = Lookup { registration: Some(id.to_string()), ..Lookup::default() };
+        let Some((_, reading)) = self.read(scope, lookup).await? else { return Ok(None) };
+        let place = RowRef { table: Table::Registrations, scope, id: &id };
+        self.opened(place, reading.registration).map_err(StoreError::Damaged)
     }
 
     async fn registrations(
@@ -114,31 +123,68 @@ impl<E: Engine> Registrations for SealedStore<E> {
     ) -> Result<Page<Registration>, StoreError> {
         self.page(scope, Listing::RegistrationsIn(status, page)).await
     }
+}
 
-    async fn other_owner(
+#[async_trait]
+impl<E: Engine> Devices for SealedStore<E> {
+    async fn device(
         &self,
-        place: &HubDeviceRef,
         scope: &IdScope,
         id: &RegistrationId,
-    ) -> Result<Option<Owner>, StoreError> {
-        let table = self.instance_table().await?;
-        let number = table.readable_number(scope)?.unwrap_or_default();
-        let found = self.engine.owner(place, (number, &id.key())).await?;
-        let parse = |(scope, id): (String, String)| {
-            let (id_scope, registration_id) = (IdScope::parse(scope), RegistrationId::parse(&id));
-            Ok(Owner {
-                id_scope: id_scope.map_err(broken)?,
-                registration_id: registration_id.map_err(broken)?,
-            })
+    ) -> Result<Option<DeviceRecords>, StoreError> {
+        let (registration_id, id) = (id.clone(), id.key());
+        let lookup = Lookup {
+            registration: Some(id.to_string()),
+            individual: Some(id.to_string()),
+            ..Lookup::default()
         };
-        found.map(parse).transpose()
+        let Some((instances, reading)) = self.read(scope, lookup).await? else { return Ok(None) };
+        let snapshot = instances.snapshot();
+        let Some(instance) = snapshot.instance(scope)?.cloned() else { return Ok(None) };
+        let place = |table| RowRef { table, scope, id: &id };
+        Ok(Some(DeviceRecords {
+            registration_id,
+            instance,
+            configuration: snapshot.configuration(scope)?,
+            registration: self.opened(place(Table::Registrations), reading.registration),
+            individual: self.opened(place(Table::Individuals), reading.individual),
+        }))
     }
+
+    async fn hub_device(
+        &self,
+        hub_device: &HubDeviceRef,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<HubDeviceRecords, StoreError> {
+        let key = hub_device.key();
+        let lookup = Lookup {
+            cleanup: Some(key.to_string()),
+            other_owner: Some((hub_device.clone(), id.key().into_owned())),
+            ..Lookup::default()
+        };
+        let found = self.read(scope, lookup).await?;
+        let (_, reading) = found.ok_or_else(|| broken(format!("instance {scope} is gone")))?;
+        Ok(HubDeviceRecords {
+            other_owner: reading.other_owner.map(owner).transpose()?,
+            cleanup: self.opened(RowRef { table: Table::Cleanups, scope, id: &key }, reading.cleanup),
+        })
+    }
+}
+
+fn owner((scope, id): (String, String)) -> Result<Owner, StoreError> {
+    let (id_scope, registration_id) = (IdScope::parse(scope), RegistrationId::parse(&id));
+    Ok(Owner { id_scope: id_scope.map_err(broken)?, registration_id: registration_id.map_err(broken)? })
 }
 
 #[async_trait]
 impl<E: Engine> Cleanups for SealedStore<E> {
     async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError> {
-        self.read(scope, Table::Cleanups, place.key()).await
+        let id = place.key();
+        let lookup = Lookup { cleanup: Some(id.to_string()), ..Lookup::default() };
+        let Some((_, reading)) = self.read(scope, lookup).await? else { return Ok(None) };
+        let place = RowRef { table: Table::Cleanups, scope, id: &id };
+        self.opened(place, reading.cleanup).map_err(StoreError::Damaged)
     }
 
     async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {

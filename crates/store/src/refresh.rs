@@ -1,7 +1,8 @@
 //! Keeps the snapshot in memory as new as the database, whichever handle changed it.
 //!
 //! No writer touches the snapshot. Each read brings along whether anything was committed since the handle looked last, which
-//! costs nothing while nothing was; then the rows of configuration that were changed are read before the answer.
+//! costs nothing while nothing was; then the rows of configuration that were changed are read before the answer. The same is done
+//! when a read brings less than an earlier one did: the database has lost commits, in a failover or because it was restored.
 
 use std::{
     collections::HashMap,
@@ -20,31 +21,34 @@ use serde::de::DeserializeOwned;
 use crate::{
     SealedStore,
     document::{Documents, RowRef},
-    engine::{ConfigurationRows, Document, Engine, RowContent},
+    engine::{ConfigurationRows, Document, Engine, Lookup, Reading, RowContent},
     snapshot::{InstanceContent, InstanceTable},
-    store::NO_INSTANCE,
     table::Table,
 };
 
 impl<E: Engine> SealedStore<E> {
     /// Returns the instances, as new as every commit that was acknowledged.
     pub(crate) async fn instance_table(&self) -> Result<Arc<InstanceTable>, StoreError> {
-        let activity = self.engine.read(NO_INSTANCE, "", &[]).await?.activity;
-        self.instance_table_at(activity).await
+        Ok(self.look_up(Lookup::default()).await?.0)
     }
 
-    /// Returns the instances, as new as every commit that was acknowledged when this activity was read.
-    pub(crate) async fn instance_table_at(&self, activity: u64) -> Result<Arc<InstanceTable>, StoreError> {
-        if self.memory.seen.load(Ordering::Acquire) < activity {
-            self.refresh(activity).await?;
+    /// Reads rows, and returns them with the instances, as new as every commit that was acknowledged before.
+    pub(crate) async fn look_up(&self, lookup: Lookup) -> Result<(Arc<InstanceTable>, Reading), StoreError> {
+        let before = self.memory.seen.load(Ordering::Acquire);
+        let reading = self.engine.read(lookup).await?;
+        // Reads that began earlier may end later: only one that began after `before` was read shows a loss.
+        let has_lost = reading.activity < before;
+        if has_lost || self.memory.seen.load(Ordering::Acquire) < reading.activity {
+            self.refresh(reading.activity, has_lost).await?;
         }
-        Ok(self.memory.current.load_full())
+        Ok((self.memory.current.load_full(), reading))
     }
 
-    /// Brings the table up to this activity.
-    async fn refresh(&self, activity: u64) -> Result<(), StoreError> {
+    /// Brings the table to this activity.
+    async fn refresh(&self, activity: u64, has_lost: bool) -> Result<(), StoreError> {
         let _alone = self.memory.refreshing.lock().await;
-        if self.memory.seen.load(Ordering::Acquire) >= activity {
+        let seen = self.memory.seen.load(Ordering::Acquire);
+        if seen == activity || seen > activity && !has_lost {
             return Ok(());
         }
         let known = self.memory.current.load().snapshot().version();

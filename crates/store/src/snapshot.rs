@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use model::{IdScope, Instance};
+use model::{Actor, IdScope, Instance, Job};
 use provisioning::{
     configuration::{Configuration, Snapshot},
     ports::{DamagedRecord, StoreError},
@@ -99,9 +99,12 @@ impl InstanceTable {
         Ok(self.snapshot.instance(scope)?.and_then(|_| self.number(scope)))
     }
 
-    /// Returns whether the deletion of an instance was requested.
-    pub(crate) fn is_deleted(&self, scope: &IdScope) -> bool {
-        self.snapshot.deleted_instance(scope).is_some()
+    /// Returns the number of an instance that this actor writes to. After its deletion was requested only the job does that
+    /// deletes its records.
+    pub(crate) fn written_number(&self, scope: &IdScope, by: &Actor) -> Result<Option<i64>, StoreError> {
+        let is_deleted = self.snapshot.deleted_instance(scope).is_some();
+        let is_allowed = !is_deleted || *by == Actor::System(Job::Deletions);
+        Ok(self.readable_number(scope)?.filter(|_| is_allowed))
     }
 
     /// Returns the number of an instance, served or not.

@@ -1,13 +1,10 @@
 //! A store over any engine: what all engines have in common.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use arc_swap::ArcSwap;
-use model::{Actor, IdScope, Job};
-use provisioning::ports::{Change, Commit, Outcome, Page, StoreError};
+use model::{Actor, IdScope};
+use provisioning::ports::{Change, Commit, Found, Outcome, Page, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::task;
 
@@ -15,17 +12,13 @@ use crate::{
     batch::{Batch, RowKey},
     broken,
     document::{Documents, RowRef},
-    engine::{ConfigurationRows, Engine, FoundRow, Listing},
+    engine::{ConfigurationRows, Document, Engine, FoundRow, Listing, Lookup, Reading},
     snapshot::InstanceTable,
-    table::Table,
 };
 
 /// Rows of a page that are opened where it was asked for. A longer page would hold up the devices on that thread, and is opened
 /// on one that may block. Most pages are short: the reconciler and the cleanup job look every second, and find little.
 const SHORT_PAGE: usize = 8;
-
-/// The number of no instance.
-pub(crate) const NO_INSTANCE: i64 = 0;
 
 /// A store of sealed documents over an engine. Clones share it.
 #[derive(Debug, Clone)]
@@ -39,7 +32,7 @@ pub struct SealedStore<E> {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) current: ArcSwap<InstanceTable>,
-    /// The activity that the table was last compared with: see [`Reading`](crate::engine::Reading).
+    /// The activity that the table was last compared with: see [`Reading`].
     pub(crate) seen: AtomicU64,
     /// Held while the table is brought up to date.
     pub(crate) refreshing: tokio::sync::Mutex<()>,
@@ -48,7 +41,7 @@ pub(crate) struct Memory {
 impl<E: Engine> SealedStore<E> {
     /// Opens a store over an engine; its documents are sealed with this key.
     pub async fn over(engine: E, sealer: durable::Sealer) -> Result<Self, StoreError> {
-        let activity = engine.read(NO_INSTANCE, "", &[]).await?.activity;
+        let activity = engine.read(Lookup::default()).await?.activity;
         let rows = engine.configuration(None).await?;
         Ok(Self::with_configuration(engine, Documents::new(sealer), activity, &rows))
     }
@@ -65,26 +58,29 @@ impl<E: Engine> SealedStore<E> {
         SealedStore { engine, documents, memory: Arc::new(memory) }
     }
 
-    /// Reads one record.
-    pub(crate) async fn read<T: DeserializeOwned>(
+    /// Reads rows of an instance, and the instances as they are then. Returns `None` if it is not served.
+    pub(crate) async fn read(
         &self,
         scope: &IdScope,
-        table: Table,
-        id: Cow<'_, str>,
-    ) -> Result<Option<T>, StoreError> {
+        lookup: Lookup,
+    ) -> Result<Option<(Arc<InstanceTable>, Reading)>, StoreError> {
         let Some(instance) = self.known_number(scope).await? else { return Ok(None) };
-        let mut reading = self.engine.read(instance, &id, &[table]).await?;
+        let (table, reading) = self.look_up(Lookup { instance, ..lookup }).await?;
         // The instance may have been removed since.
-        if self.instance_table_at(reading.activity).await?.readable_number(scope)?.is_none() {
-            return Ok(None);
-        }
-        let Some(document) = reading.documents.pop().flatten() else { return Ok(None) };
-        let place = RowRef { table, scope, id: &id };
-        let opened = match document {
+        Ok(table.readable_number(scope)?.map(|_| (table, reading)))
+    }
+
+    /// Opens a document that was read.
+    pub(crate) fn opened<T: DeserializeOwned>(
+        &self,
+        place: RowRef<'_>,
+        document: Option<Document>,
+    ) -> Found<T> {
+        let open = |document: Document| match document {
             Ok(sealed) => self.documents.open(place, &sealed),
             Err(reason) => Err(self.documents.note(place, reason)),
         };
-        opened.map(Some).map_err(StoreError::Damaged)
+        document.map(open).transpose()
     }
 
     /// Returns the number of an instance, which never changes; looked up where this handle has not seen the instance yet.
@@ -132,12 +128,13 @@ impl<E: Engine> SealedStore<E> {
         Ok(outcomes)
     }
 
-    /// Returns the number of an instance that this actor writes to. After its deletion was requested only the job does that
-    /// deletes its records.
+    /// Returns the number of an instance that this actor writes to, as the last read of this handle has left it: the number never
+    /// changes, and a request or a job that writes has read before.
     pub(crate) async fn written_number(&self, scope: &IdScope, by: &Actor) -> Result<i64, StoreError> {
-        let table = self.instance_table().await?;
-        let is_allowed = !table.is_deleted(scope) || *by == Actor::System(Job::Deletions);
-        let number = table.readable_number(scope)?.filter(|_| is_allowed);
+        if let Ok(Some(number)) = self.memory.current.load().written_number(scope, by) {
+            return Ok(number);
+        }
+        let number = self.instance_table().await?.written_number(scope, by)?;
         number.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))
     }
 }

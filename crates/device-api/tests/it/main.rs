@@ -17,6 +17,7 @@ mod mqtt_client;
 mod mqtt_connect;
 mod mqtt_illegal;
 mod rate;
+mod round_trips;
 mod slow_hubs;
 mod tls;
 mod tpm;

@@ -238,19 +238,18 @@ async fn a_run_that_is_woken_finds_that_it_was_canceled() {
 /// As if the service had ended between the intent and the hub.
 async fn begin(world: &World) -> String {
     let device = world.device("reg-1").await;
-    let instance = world.provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
+    let (scope, id) = (sample::scope(SCOPE), sample::registration_id("reg-1"));
+    let stored = world.provisioning.device(&scope, &id).await.unwrap().unwrap();
     let claim = wire::sas::parse(&device.token()).unwrap();
     let evidence = provisioning::attest::Evidence { claim: Some(claim), ..Default::default() };
-    let registration_id = sample::registration_id("reg-1");
     let request = provisioning::register::RegisterRequest {
-        registration_id,
         evidence,
         payload: None,
         address: None,
         default_reprovision: provisioning::register::DefaultReprovision::Migrate,
         runner: None,
     };
-    world.provisioning.begin(&instance, &request).await.unwrap();
+    world.provisioning.begin(stored, &request).await.unwrap();
     let record = world.record("reg-1").await.unwrap();
     assert!(matches!(record.status, Status::Assigning { .. }));
     record.operation_id.to_string()

@@ -92,9 +92,25 @@ impl World {
         World::within(Arc::clone(&hubs), hubs, IN_TIME, limits).await
     }
 
+    /// With its records in this database.
+    pub async fn on(database: &Database) -> World {
+        let hubs = Arc::new(FakeHubs::new([sample::hub_name(HUB)]));
+        let (store, directory) = (connect(database).await, directory());
+        World::with_store((store, directory), (Arc::clone(&hubs), hubs), IN_TIME, Limits::default()).await
+    }
+
     async fn within(hubs: Arc<FakeHubs>, port: Arc<dyn Hubs>, timing: Timing, limits: Limits) -> World {
-        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let directory = directory();
         let store = open(directory.path()).await;
+        World::with_store((store, directory), (hubs, port), timing, limits).await
+    }
+
+    async fn with_store(
+        (store, directory): (Arc<dyn Store>, TempDir),
+        (hubs, port): (Arc<FakeHubs>, Arc<dyn Hubs>),
+        timing: Timing,
+        limits: Limits,
+    ) -> World {
         for scope in [SCOPE, OTHER_SCOPE] {
             let hub =
                 LinkedHub { takes_new_devices: true, ..sample::instance(scope).linked_hubs.swap_remove(0) };
@@ -227,12 +243,24 @@ impl Drop for World {
 
 /// Opens an empty store: an embedded one, or what `MUSTER_TEST_STORE` names.
 async fn open(directory: &Path) -> Arc<dyn Store> {
-    let sealer = Sealer::from_key([7; 32]);
-    let Some(database) = Database::chosen() else {
-        return Arc::new(EmbeddedStore::open(&directory.join("store.db"), sealer).unwrap());
-    };
+    match Database::chosen() {
+        Some(database) => connect(&database).await,
+        None => Arc::new(EmbeddedStore::open(&directory.join("store.db"), sealer()).unwrap()),
+    }
+}
+
+async fn connect(database: &Database) -> Arc<dyn Store> {
     let settings = Settings::parse(&database.url()).unwrap();
-    Arc::new(PostgresStore::connect(settings, sealer).await.unwrap())
+    Arc::new(PostgresStore::connect(settings, sealer()).await.unwrap())
+}
+
+fn sealer() -> Sealer {
+    Sealer::from_key([7; 32])
+}
+
+/// A directory in memory if possible.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Where the endpoint listens.

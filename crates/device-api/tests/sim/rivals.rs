@@ -89,7 +89,8 @@ pub fn watch_hub(world: &World, hub: &HubName, order: &DeviceSpec) {
     let Some((id, _)) = TWINS.iter().find(|(_, keys)| is_told(*keys)) else { return };
     let place = HubDeviceRef { hub: hub.clone(), device_id: order.device_id.clone() };
     let id = sample::registration_id(id);
-    if let Some(owner) = finish(world.disk().other_owner(&place, &world.scope(), &id)).unwrap() {
+    let found = finish(world.disk().hub_device(&place, &world.scope(), &id)).unwrap();
+    if let Some(owner) = found.other_owner {
         world.violated(format_args!("{id} took the device {} of {}", place.device_id, owner.registration_id));
     }
 }

@@ -13,9 +13,10 @@ use model::{
 use provisioning::{
     configuration::Snapshot,
     ports::{
-        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, Enrollments, Instances,
-        KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
-        Page, PageRequest, RecordCounts, Registrations, RunnerId, Store, StoreError, Usage,
+        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DeviceRecords, Devices,
+        Enrollments, HubDeviceRecords, Instances, KnownDamage, Lease, LeaseName, Leases, LogError, LogPage,
+        LogQuery, LogRetention, Outcome, Page, PageRequest, RecordCounts, Registrations, RunnerId, Store,
+        StoreError, Usage,
     },
 };
 use tokio::time::Instant;
@@ -193,14 +194,35 @@ impl Registrations for SimulatedStore {
     ) -> Result<Page<Registration>, StoreError> {
         self.reach(|| finish(self.handle.registrations_in(scope, status, page))).await
     }
+}
 
-    async fn other_owner(
+#[async_trait]
+impl Devices for SimulatedStore {
+    async fn device(
         &self,
-        place: &HubDeviceRef,
         scope: &IdScope,
         id: &RegistrationId,
-    ) -> Result<Option<Owner>, StoreError> {
-        self.reach(|| finish(self.handle.other_owner(place, scope, id))).await
+    ) -> Result<Option<DeviceRecords>, StoreError> {
+        let device = self.reach(|| finish(self.handle.device(scope, id))).await?;
+        Ok(match (self.process.world.flaw, device) {
+            (Flaw::OverlooksIndividuals, Some(device)) => {
+                Some(DeviceRecords { individual: Ok(None), ..device })
+            }
+            (Flaw::ServesStaleSnapshots, Some(device)) => {
+                let snapshot = self.snapshot().await?;
+                Some(DeviceRecords { configuration: snapshot.configuration(scope)?, ..device })
+            }
+            (_, device) => device,
+        })
+    }
+
+    async fn hub_device(
+        &self,
+        hub_device: &HubDeviceRef,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<HubDeviceRecords, StoreError> {
+        self.reach(|| finish(self.handle.hub_device(hub_device, scope, id))).await
     }
 }
 

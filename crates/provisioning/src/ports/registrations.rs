@@ -1,7 +1,7 @@
 //! Registrations.
 
 use async_trait::async_trait;
-use model::{EnrollmentGroupId, HubDeviceRef, IdScope, Registration, RegistrationId, StatusKind};
+use model::{EnrollmentGroupId, IdScope, Registration, RegistrationId, StatusKind};
 
 use super::{Page, PageRequest, StoreError};
 
@@ -37,21 +37,4 @@ pub trait Registrations: Send + Sync {
         status: StatusKind,
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError>;
-
-    /// Returns the registration, of any instance, that a device at a hub belongs to, unless it is the one with this ID.
-    async fn other_owner(
-        &self,
-        place: &HubDeviceRef,
-        scope: &IdScope,
-        id: &RegistrationId,
-    ) -> Result<Option<Owner>, StoreError>;
-}
-
-/// The registration that a device at a hub belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// Its instance.
-    pub id_scope: IdScope,
-    /// Its ID in lower case.
-    pub registration_id: RegistrationId,
 }

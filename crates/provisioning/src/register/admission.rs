@@ -65,13 +65,18 @@ fn admission_of(run: &AssignmentRun, enrollment: Option<&Enrollment>) -> Admissi
             "The enrollment's attestation was changed before the device was assigned; it must register again.",
         );
     }
+    Ok(version_of(enrollment))
+}
+
+/// Returns the guard that an enrollment still has this version.
+pub(super) fn version_of(enrollment: &Enrollment) -> Guard {
     let (record, version) = match enrollment {
         Enrollment::Individual(found) => {
             (Guarded::Individual(found.registration_id.clone()), &found.record.etag)
         }
         Enrollment::Group(group) => (Guarded::Group(group.group_id.clone()), &group.record.etag),
     };
-    Ok(Guard::Record { record, version: Some(Etag::clone(version)) })
+    Guard::Record { record, version: Some(Etag::clone(version)) }
 }
 
 fn disabled(registration: &Registration) -> RunEnd {

@@ -12,6 +12,7 @@ use super::{
     abandoned::{self, AbandonedRun},
     backoff,
     commit::RegistrationCommit,
+    dispute::dispute,
     plan::device_spec,
 };
 use crate::{
@@ -42,7 +43,7 @@ impl Provisioning {
         run: &AssignmentRun,
         ask: &AllocationRequest,
     ) -> Result<RunOutcome, Error> {
-        let Some(instance) = self.store.instance(&run.scope).await? else {
+        let Some(instance) = self.instance_of(run).await? else {
             let failure = Failure {
                 reason: FailureReason::InstanceGone,
                 message: "There is no such service instance.".into(),
@@ -127,8 +128,10 @@ impl Provisioning {
             return Ok(AssignmentRun::started(&run.scope, &next)
                 .map_or(RedirectOutcome::Superseded, |run| RedirectOutcome::Redirected(Box::new(run))));
         }
-        let dispute = self.dispute(&run.scope, &before.registration_id, &hub_device).await?;
-        Ok(dispute.map_or(RedirectOutcome::Superseded, RedirectOutcome::Taken))
+        let id = &before.registration_id;
+        let found = self.store.hub_device(&hub_device, &run.scope, id).await?;
+        let failure = found.other_owner.map(|owner| dispute(&run.scope, id, &hub_device, &owner));
+        Ok(failure.map_or(RedirectOutcome::Superseded, RedirectOutcome::Taken))
     }
 }
 

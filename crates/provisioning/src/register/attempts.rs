@@ -12,16 +12,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use model::{
-    Attempt, EnrollmentRef, Explanation, IdScope, Instance, RefusalReason, Registration, RegistrationId,
-    Timestamp,
-};
+use model::{Attempt, Explanation, IdScope, Instance, RefusalReason, RegistrationId, Timestamp};
 use rustls_pki_types::CertificateDer;
 
 use crate::{
     Error, Provisioning,
     attest::{self, AttestationTrace, Evidence, Proof, Refusal, tpm::RegistrationRef},
-    ports::{ATTEMPTS_OF_ONE, AttemptQuery, Page, PageRequest, StoreError},
+    ports::{ATTEMPTS_OF_ONE, AttemptQuery, DeviceRecords, Page, PageRequest},
     register::challenge::challenge_or_refuse,
 };
 
@@ -92,7 +89,6 @@ impl RefusalBuffer {
 /// A device that asks to be let in.
 #[derive(Clone, Copy)]
 pub(super) struct Applicant<'a> {
-    pub(super) registration_id: &'a RegistrationId,
     pub(super) evidence: &'a Evidence,
     /// Its address; `None` if unknown.
     pub(super) address: Option<IpAddr>,
@@ -149,46 +145,33 @@ impl Provisioning {
     /// Returns the proof of who the device is. A refusal is buffered for operators.
     pub(super) async fn identify_or_buffer(
         &self,
-        instance: &Instance,
+        device: &DeviceRecords,
         applicant: Applicant<'_>,
-        previous: Option<&Registration>,
     ) -> Result<Proof, Error> {
-        let Applicant { registration_id, evidence, .. } = applicant;
-        let trace = self.evaluate(instance, registration_id, evidence, previous).await?;
+        let trace = self.evaluate(device, applicant.evidence).await?;
         match &trace.outcome {
-            Err(_) => self.buffer_refusal(instance, applicant, &trace, previous),
+            Err(_) => self.buffer_refusal(device, applicant, &trace),
             Ok(Proof::Challenge(tpm)) => {
+                let DeviceRecords { instance, registration_id, .. } = device;
                 self.remember_named_key(RegistrationRef { scope: &instance.id_scope, registration_id }, tpm);
             }
             Ok(Proof::Attested(_)) => {}
         }
-        challenge_or_refuse(trace.outcome, evidence)
+        challenge_or_refuse(trace.outcome, applicant.evidence)
     }
 
     /// Buffers a refusal that was made after the evidence was verified, and returns it.
-    pub(super) fn refuse(
-        &self,
-        instance: &Instance,
-        applicant: Applicant<'_>,
-        refusal: Refusal,
-        previous: Option<&Registration>,
-    ) -> Error {
+    pub(super) fn refuse(&self, device: &DeviceRecords, applicant: Applicant<'_>, refusal: Refusal) -> Error {
         let trace = AttestationTrace::without_candidates(refusal.clone());
-        self.buffer_refusal(instance, applicant, &trace, previous);
+        self.buffer_refusal(device, applicant, &trace);
         refusal.into()
     }
 
-    fn buffer_refusal(
-        &self,
-        instance: &Instance,
-        applicant: Applicant<'_>,
-        trace: &AttestationTrace,
-        previous: Option<&Registration>,
-    ) {
-        let is_enrolled = trace.considered.iter().any(|one| one.enrollment == EnrollmentRef::Individual);
-        let known = is_enrolled || previous.is_some();
-        let Applicant { registration_id, evidence, address } = applicant;
+    fn buffer_refusal(&self, device: &DeviceRecords, applicant: Applicant<'_>, trace: &AttestationTrace) {
+        let DeviceRecords { instance, registration_id, .. } = device;
+        let Applicant { evidence, address } = applicant;
         let explanation = || attest::explanation(trace, evidence);
+        let known = is_known(device);
         self.buffer(&instance.id_scope, RefusedDevice { registration_id, address, known }, explanation);
     }
 
@@ -203,25 +186,12 @@ impl Provisioning {
         if !self.refused.accept(scope, MAX_WAITING) {
             return Ok(());
         }
-        let known = self.is_known(scope, id).await?;
+        let known = is_known(&self.device_of(scope, id).await?);
         let explanation =
             || attest::early_explanation(&refusal.certificates, (refusal.code, &refusal.reason));
         let device = RefusedDevice { registration_id: id, address: refusal.address, known };
         self.buffer(scope, device, explanation);
         Ok(())
-    }
-
-    /// Whether the registration ID is enrolled, or was registered. A damaged record counts.
-    async fn is_known(&self, scope: &IdScope, id: &RegistrationId) -> Result<bool, Error> {
-        let is_enrolled = match self.store.individual(scope, id).await {
-            Err(StoreError::Damaged(_)) => true,
-            found => found?.is_some(),
-        };
-        let is_registered = match self.store.registration(scope, id).await {
-            Err(StoreError::Damaged(_)) => true,
-            found => found?.is_some(),
-        };
-        Ok(is_enrolled || is_registered)
     }
 
     fn buffer(
@@ -287,6 +257,11 @@ impl Provisioning {
         let before = self.clock.now().plus_seconds(-86_400 * i64::from(days));
         Ok(self.store.trim_attempts(before).await?)
     }
+}
+
+/// Whether a registration ID is enrolled, or was registered. A damaged record counts.
+fn is_known(device: &DeviceRecords) -> bool {
+    !matches!((&device.individual, &device.registration), (Ok(None), Ok(None)))
 }
 
 #[cfg(test)]

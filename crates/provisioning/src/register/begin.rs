@@ -3,24 +3,26 @@
 use std::{net::IpAddr, sync::Arc};
 
 use model::{
-    Actor, AttestationDigest, CleanupCause, Decision, DecisionOutcome, Decisions, DeviceSpec, EnrollmentRef,
-    Failure, FailureReason, Instance, LeaseToken, LogOperation, PendingStep, Registration, RegistrationId,
-    Status, Timestamp, Tries,
+    Actor, AttestationDigest, Cleanup, CleanupCause, Decision, DecisionOutcome, Decisions, DeviceSpec,
+    EnrollmentRef, Failure, FailureReason, Instance, LeaseToken, LogOperation, PendingStep, Registration,
+    RegistrationId, Status, Timestamp, Tries,
 };
 
 use super::{
-    AssignmentRun, RegisterOutcome, RegisterRequest,
+    AssignmentRun, ReadByRequest, RegisterOutcome, RegisterRequest,
     abandoned::{self, AbandonedRun},
+    admission,
     attempts::Applicant,
     challenge::reject_replay,
     commit::RegistrationCommit,
+    dispute::dispute,
     operation_id,
     plan::{Case, Plan, came_through, plan},
 };
 use crate::{
     Error, Provisioning,
     attest::{Attested, Proof},
-    ports::{Change, Expect, StoreError},
+    ports::{Change, DeviceRecords, Expect, Found, HubDeviceRecords},
     record,
 };
 
@@ -29,7 +31,7 @@ const MAX_RACES: usize = 8;
 
 /// An attested device that registers.
 struct Registrant<'a> {
-    instance: &'a Instance,
+    instance: &'a Arc<Instance>,
     attested: &'a Attested,
     /// The registration ID in the spelling of its first registration.
     name: &'a RegistrationId,
@@ -76,6 +78,13 @@ impl Registrant<'_> {
         );
     }
 
+    /// Returns what was read for the request. An enrollment that it changed has another version since.
+    fn read(&self) -> ReadByRequest {
+        let enrollment =
+            self.attested.learned().is_none().then(|| admission::version_of(self.attested.admitted_by()));
+        ReadByRequest { instance: Arc::clone(self.instance), enrollment }
+    }
+
     /// Returns what the enrollment accepts as proof, which the run must find unchanged at its end.
     fn admitted_by(&self) -> AttestationDigest {
         AttestationDigest::of(self.attested.admitted_by())
@@ -92,44 +101,47 @@ struct NextRecord {
 }
 
 impl Provisioning {
-    /// Verifies who the device is and plans what it gets. If a run is under way already, the request joins it.
+    /// Verifies who the device is and plans what it gets. If a run is under way already, the request joins it. The records are
+    /// read again if they changed meanwhile.
     pub async fn begin(
         &self,
-        instance: &Arc<Instance>,
+        mut device: DeviceRecords,
         request: &RegisterRequest,
     ) -> Result<RegisterOutcome, Error> {
         for _ in 0..MAX_RACES {
-            let previous = self.store.registration(&instance.id_scope, &request.registration_id).await?;
-            let id = &request.registration_id;
-            let applicant =
-                Applicant { registration_id: id, evidence: &request.evidence, address: request.address };
-            let attested = match self.identify_or_buffer(instance, applicant, previous.as_ref()).await? {
-                Proof::Attested(attested) => attested,
-                Proof::Challenge(tpm) => {
-                    return Ok(RegisterOutcome::Challenged(self.challenge(
-                        instance,
-                        id,
-                        &tpm,
-                        previous.as_ref(),
-                    )?));
-                }
-            };
-            let attested = match reject_replay(attested, previous.as_ref()) {
-                Ok(attested) => attested,
-                Err(refusal) => return Err(self.refuse(instance, applicant, refusal, previous.as_ref())),
-            };
-            let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
-            let (previous, address) = (previous.as_ref(), request.address);
-            let runner = self.runner_for(previous, request.runner).await?;
-            let registrant = Registrant { instance, attested: &attested, name, previous, address, runner };
-            if !self.store_learned_key(instance, &attested, &registrant.actor()).await? {
-                continue;
-            }
-            if let Some(outcome) = self.apply_plan(&registrant, request).await? {
+            if let Some(outcome) = self.try_begin(&device, request).await? {
                 return Ok(outcome);
             }
+            device = self.device_of(&device.instance.id_scope, &device.registration_id).await?;
         }
         Err(Error::Busy)
+    }
+
+    /// Returns `None` if a record of the device changed meanwhile.
+    async fn try_begin(
+        &self,
+        device: &DeviceRecords,
+        request: &RegisterRequest,
+    ) -> Result<Option<RegisterOutcome>, Error> {
+        let (instance, previous) = (&device.instance, device.registration()?);
+        let applicant = Applicant { evidence: &request.evidence, address: request.address };
+        let attested = match self.identify_or_buffer(device, applicant).await? {
+            Proof::Attested(attested) => attested,
+            Proof::Challenge(tpm) => {
+                return Ok(Some(RegisterOutcome::Challenged(self.challenge(device, &tpm)?)));
+            }
+        };
+        let attested = match reject_replay(attested, previous) {
+            Ok(attested) => attested,
+            Err(refusal) => return Err(self.refuse(device, applicant, refusal)),
+        };
+        let name = previous.map_or(&device.registration_id, |previous| &previous.registration_id);
+        let (address, runner) = (request.address, self.runner_for(previous, request.runner).await?);
+        let registrant = Registrant { instance, attested: &attested, name, previous, address, runner };
+        match self.store_learned_key(instance, &attested, &registrant.actor()).await? {
+            true => self.apply_plan(&registrant, request).await,
+            false => Ok(None),
+        }
     }
 
     /// Persists the plan, up to the first call to a hub. Returns `None` if the registration changed meanwhile, or another one
@@ -141,8 +153,7 @@ impl Provisioning {
     ) -> Result<Option<RegisterOutcome>, Error> {
         let scope = &registrant.instance.id_scope;
         let mut abandoned = AbandonedRun::of(registrant.previous);
-        let plan = self.undisputed(scope, registrant.name, self.plan_for(registrant, request)).await?;
-        let next = match plan {
+        let next = match self.plan_for(registrant, request) {
             Plan::Join => {
                 let run = registrant.previous.and_then(|previous| AssignmentRun::from_store(scope, previous));
                 return Ok(run.map(|run| RegisterOutcome::Running(Box::new(run))));
@@ -160,7 +171,7 @@ impl Provisioning {
                 let run = |previous: &Registration| {
                     let by = (scope, request.runner);
                     let run = AssignmentRun::confirming(by, previous, admitted_by, (spec, decision));
-                    run.after(registrant.attested.to_record())
+                    run.after(registrant.attested.to_record()).with_read(Some(registrant.read()))
                 };
                 return Ok(confirmed.as_ref().map(run).map(|run| RegisterOutcome::Running(Box::new(run))));
             }
@@ -176,22 +187,29 @@ impl Provisioning {
                     },
                 }
             }
-            Plan::Fail(failure, decision) => NextRecord {
-                status: Status::Failed { failure, current: abandoned.current.clone() },
-                abandoned,
-                cause: CleanupCause::Failed,
-                decision: Some(decision),
-            },
+            Plan::Fail(failure, decision) => NextRecord::failed(failure, abandoned, decision),
             Plan::Redo(spec) => {
-                let step = self.ensure_step(registrant.instance, spec, &mut abandoned).await?;
+                // The run under way owns its hub device.
+                let HubDeviceRecords { cleanup, .. } = self.hub_device(registrant, &spec).await?;
+                let step = ensure_step(spec, cleanup, &mut abandoned);
                 NextRecord::assigning(step, registrant, abandoned, registrant.redecided(self.clock.now()))
             }
             Plan::Assign(step @ PendingStep::Allocate(_), decision) => {
                 NextRecord::assigning(step, registrant, abandoned, Some(decision))
             }
             Plan::Assign(PendingStep::Ensure(spec), decision) => {
-                let step = self.ensure_step(registrant.instance, *spec, &mut abandoned).await?;
-                NextRecord::assigning(step, registrant, abandoned, Some(decision))
+                let HubDeviceRecords { other_owner, cleanup } = self.hub_device(registrant, &spec).await?;
+                match other_owner {
+                    Some(owner) => {
+                        let failure = dispute(scope, registrant.name, &spec.hub_device(), &owner);
+                        let outcome = DecisionOutcome::failed(self.clock.now(), failure.clone());
+                        NextRecord::failed(failure, abandoned, Decision { outcome, ..decision })
+                    }
+                    None => {
+                        let step = ensure_step(*spec, cleanup, &mut abandoned);
+                        NextRecord::assigning(step, registrant, abandoned, Some(decision))
+                    }
+                }
             }
         };
         self.write(registrant, next).await
@@ -222,25 +240,14 @@ impl Provisioning {
         plan(&Case { instance, attested, name, previous, request, situation: &situation, now })
     }
 
-    /// Returns the step that applies a device spec, with the requests that may have reached its hub before.
-    async fn ensure_step(
+    /// Returns what is stored of the hub device that a spec is for.
+    async fn hub_device(
         &self,
-        instance: &Instance,
-        spec: DeviceSpec,
-        abandoned: &mut AbandonedRun,
-    ) -> Result<PendingStep, Error> {
-        let pending = match spec.twin.is_kept() {
-            // The hub device of a current assignment has no cleanup.
-            true => None,
-            false => match self.store.cleanup(&instance.id_scope, &spec.hub_device()).await {
-                // The commit deletes it. The requests that it names are lost, so that a later cleanup may take the device for a
-                // foreign one and leave it.
-                Err(StoreError::Damaged(_)) => None,
-                pending => pending?,
-            },
-        };
-        let pending = pending.map(|cleanup| cleanup.residue);
-        Ok(PendingStep::Ensure(Box::new(abandoned::with_known_requests(spec, abandoned, pending))))
+        registrant: &Registrant<'_>,
+        spec: &DeviceSpec,
+    ) -> Result<HubDeviceRecords, Error> {
+        let scope = &registrant.instance.id_scope;
+        Ok(self.store.hub_device(&spec.hub_device(), scope, registrant.name).await?)
     }
 
     /// Writes a registration over its previous version. Returns `None` if that changed meanwhile.
@@ -268,7 +275,7 @@ impl Provisioning {
         }
         registrant.warn_of_move();
         Ok(Some(match AssignmentRun::started(scope, &registration) {
-            Some(run) => RegisterOutcome::Running(Box::new(run)),
+            Some(run) => RegisterOutcome::Running(Box::new(run.with_read(Some(registrant.read())))),
             None => RegisterOutcome::Settled(Box::new(registration)),
         }))
     }
@@ -297,6 +304,11 @@ impl Provisioning {
 }
 
 impl NextRecord {
+    fn failed(failure: Failure, abandoned: AbandonedRun, decision: Decision) -> NextRecord {
+        let status = Status::Failed { failure, current: abandoned.current.clone() };
+        NextRecord { status, abandoned, cause: CleanupCause::Failed, decision: Some(decision) }
+    }
+
     fn assigning(
         step: PendingStep,
         registrant: &Registrant<'_>,
@@ -308,6 +320,15 @@ impl NextRecord {
         let status = Status::Assigning { step, from, admitted_by, tries, runner };
         NextRecord { status, abandoned, cause: CleanupCause::Redirected, decision }
     }
+}
+
+/// Returns the step that applies a device spec, with the requests that may have reached its hub before. The commit deletes a
+/// cleanup that cannot be read; the requests that it names are lost, so that a later cleanup may take the device for a foreign
+/// one and leave it.
+fn ensure_step(spec: DeviceSpec, cleanup: Found<Cleanup>, abandoned: &mut AbandonedRun) -> PendingStep {
+    // The hub device of a current assignment has no cleanup.
+    let pending = cleanup.ok().flatten().filter(|_| !spec.twin.is_kept()).map(|cleanup| cleanup.residue);
+    PendingStep::Ensure(Box::new(abandoned::with_known_requests(spec, abandoned, pending)))
 }
 
 /// Returns a registration as disabled if nothing need be written: it is disabled already, or a run is under way, which finds

@@ -14,39 +14,26 @@ use crate::{
         Attested, Claimant, Evidence, Proof, Refusal,
         tpm::{ChallengeContext, Challenges, PresentedTpm, RegistrationRef, credential, fresh_keys},
     },
-    ports::{Change, Commit, Expect, Outcome},
+    ports::{Change, Commit, DeviceRecords, Expect, Outcome},
     record,
 };
 
 impl Provisioning {
     /// Returns a challenge that only this TPM can decrypt.
-    pub(super) fn challenge(
-        &self,
-        instance: &Instance,
-        registration_id: &RegistrationId,
-        identity: &TpmIdentity,
-        previous: Option<&Registration>,
-    ) -> Result<Vec<u8>, Error> {
-        let challenges = self.challenges(instance, registration_id, previous);
+    pub(super) fn challenge(&self, device: &DeviceRecords, identity: &TpmIdentity) -> Result<Vec<u8>, Error> {
+        let DeviceRecords { instance, registration_id, .. } = device;
+        let challenges = self.challenges(instance, registration_id, device.registration()?);
         let key = challenges.key(identity, challenges.next())?;
         let resource = format!("{}/registrations/{registration_id}", instance.id_scope);
         credential(identity, &key, &resource, &*self.entropy)
     }
 
     /// Returns a challenge to the TPM that a device names, for a transport that needs it before the request.
-    pub async fn challenge_tpm(
-        &self,
-        instance: &Instance,
-        registration_id: &RegistrationId,
-        tpm: PresentedTpm,
-    ) -> Result<Vec<u8>, Error> {
-        let previous = self.store.registration(&instance.id_scope, registration_id).await?;
+    pub async fn challenge_tpm(&self, device: &DeviceRecords, tpm: PresentedTpm) -> Result<Vec<u8>, Error> {
         let evidence = Evidence { tpm: Some(tpm), ..Evidence::default() };
-        let trace = self.evaluate(instance, registration_id, &evidence, previous.as_ref()).await?;
+        let trace = self.evaluate(device, &evidence).await?;
         match challenge_or_refuse(trace.outcome, &evidence)? {
-            Proof::Challenge(identity) => {
-                self.challenge(instance, registration_id, &identity, previous.as_ref())
-            }
+            Proof::Challenge(identity) => self.challenge(device, &identity),
             // The device named a TPM and presented nothing else, which proves nothing.
             Proof::Attested(_) => Err(Refusal::NoEvidence.into()),
         }
@@ -88,14 +75,11 @@ impl Provisioning {
     /// Verifies that the device is the one that it names, and returns the proof. A refusal is buffered for operators.
     pub async fn verify_identity(
         &self,
-        instance: &Instance,
-        registration_id: &RegistrationId,
+        device: &DeviceRecords,
         evidence: &Evidence,
         address: Option<IpAddr>,
     ) -> Result<Attested, Error> {
-        let previous = self.store.registration(&instance.id_scope, registration_id).await?;
-        let applicant = Applicant { registration_id, evidence, address };
-        match self.identify_or_buffer(instance, applicant, previous.as_ref()).await? {
+        match self.identify_or_buffer(device, Applicant { evidence, address }).await? {
             Proof::Attested(attested) => Ok(*attested),
             Proof::Challenge(_) => Err(Refusal::NoToken.into()),
         }

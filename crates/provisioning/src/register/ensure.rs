@@ -34,14 +34,14 @@ impl EnsureOutcome {
 }
 
 impl Provisioning {
-    /// Gives the hub the device spec of a run. The instance is loaded each time, because a hub that was unlinked meanwhile is
-    /// not waited for.
+    /// Gives the hub the device spec of a run. The instance is as it was when the request read it, or is loaded, because a hub
+    /// that was unlinked meanwhile is not waited for.
     pub(super) async fn ensure(
         &self,
         run: &AssignmentRun,
         spec: &DeviceSpec,
     ) -> Result<Result<EnsureOutcome, HubError>, Error> {
-        let instance = self.store.instance(&run.scope).await?;
+        let instance = self.instance_of(run).await?;
         let linked = |name| instance.as_ref().and_then(|instance: &Arc<Instance>| instance.linked_hub(name));
         let Some(hub) = linked(&spec.hub).and_then(|hub| self.hubs.connector(hub)) else {
             let reason = format!("{} is not linked to the service any more", spec.hub);
@@ -61,6 +61,14 @@ impl Provisioning {
             self.ensure_moved(&*hub, spec, from, from.and_then(|from| linked(&from.hub))).await
         };
         Ok(outcome.map(|outcome| EnsureOutcome { took_over: outcome.took_over && !is_current, ..outcome }))
+    }
+
+    /// Returns the instance of a run.
+    pub(super) async fn instance_of(&self, run: &AssignmentRun) -> Result<Option<Arc<Instance>>, Error> {
+        match &run.read {
+            Some(read) => Ok(Some(Arc::clone(&read.instance))),
+            None => Ok(self.store.instance(&run.scope).await?),
+        }
     }
 
     async fn ensure_moved(

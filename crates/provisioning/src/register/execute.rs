@@ -106,7 +106,10 @@ impl Provisioning {
         let is_persisted = self.commit_registration(&run.scope, commit).await?;
         let persisted = if is_persisted { AssignmentRun::started(&run.scope, &persisted) } else { None };
         // A run that could not be persisted is superseded, which its execution finds out.
-        Ok(persisted.unwrap_or_else(|| AssignmentRun { origin: Origin::Store, ..run.clone() }))
+        Ok(match persisted {
+            Some(persisted) => persisted.with_read(run.read.clone()),
+            None => AssignmentRun { origin: Origin::Store, ..run.clone() }.after_wait(),
+        })
     }
 
     async fn record(
@@ -155,10 +158,15 @@ impl Provisioning {
     ) -> Result<RunOutcome, Error> {
         let (substatus, generation) = (ensured.substatus, ensured.generation.clone());
         let assignment = Assignment { substatus, generation, ..spec.assignment() };
+        let mut read = run.read.as_ref().and_then(|read| read.enrollment.clone());
         for _ in 0..MAX_RACES {
-            let guard = match self.admission(run).await? {
-                Ok(guard) => guard,
-                Err(end) => return self.end(run, end.after(spec, ensured)).await,
+            // What the request read lets the device in. If it changed since, the commit is refused, and it is read again.
+            let guard = match read.take() {
+                Some(guard) => guard,
+                None => match self.admission(run).await? {
+                    Ok(guard) => guard,
+                    Err(end) => return self.end(run, end.after(spec, ensured)).await,
+                },
             };
             let ended = match run.registration.status == Status::Assigned(assignment.clone()) {
                 true => self.count_confirmation(run, guard).await?.then(|| run.registration.clone()),

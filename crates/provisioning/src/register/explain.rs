@@ -30,8 +30,8 @@ impl Provisioning {
             Some(refusal) => AttestationTrace::without_candidates(refusal),
             None => {
                 let id = &device.registration_id;
-                let previous = self.store.registration(&instance.id_scope, id).await?;
-                self.evaluate(instance, id, &device.evidence, previous.as_ref()).await?
+                let records = self.device_of(&instance.id_scope, id).await?;
+                self.evaluate(&records, &device.evidence).await?
             }
         };
         Ok(attest::explanation(&trace, &device.evidence))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use certpath::CrlMaxAge;
 use model::{
-    EnrollmentGroup, EnrollmentRef, IdScope, IndividualAttestation, Instance, Registration, RegistrationId,
-    Timestamp, Trust,
+    EnrollmentGroup, EnrollmentRef, IdScope, IndividualAttestation, Registration, RegistrationId, Timestamp,
+    Trust,
 };
 
 use crate::{
@@ -14,32 +14,25 @@ use crate::{
         self, AttestationTrace, Claimant, Evidence, Proof, Refusal,
         x509::{self, CaRules},
     },
-    configuration::{Configuration, Groups},
-    ports::DamagedRecord,
+    configuration::Groups,
+    ports::{DamagedRecord, DeviceRecords},
 };
 
 impl Provisioning {
     /// Returns the proof of who the device is, or a refusal that names the rule for the log.
-    pub(super) async fn identify(
-        &self,
-        instance: &Instance,
-        registration_id: &RegistrationId,
-        evidence: &Evidence,
-        previous: Option<&Registration>,
-    ) -> Result<Proof, Error> {
-        let trace = self.evaluate(instance, registration_id, evidence, previous).await?;
+    pub(super) async fn identify(&self, device: &DeviceRecords, evidence: &Evidence) -> Result<Proof, Error> {
+        let trace = self.evaluate(device, evidence).await?;
         trace.outcome.map_err(|refusal| refusal.into_error(evidence))
     }
 
     /// Returns who the device is or why it is refused, with the enrollments that were considered. Changes nothing.
     pub(super) async fn evaluate(
         &self,
-        instance: &Instance,
-        registration_id: &RegistrationId,
+        device: &DeviceRecords,
         evidence: &Evidence,
-        previous: Option<&Registration>,
     ) -> Result<AttestationTrace, Error> {
-        let configuration = self.store.configuration(&instance.id_scope).await?;
+        let DeviceRecords { registration_id, instance, configuration, .. } = device;
+        let previous = device.registration()?;
         if let Some(record) = unreadable_revocation(configuration.unreadable(), evidence) {
             return Err(Error::Damaged(record.clone()));
         }
@@ -55,7 +48,7 @@ impl Provisioning {
             },
             now: self.clock.now(),
         };
-        let trace = self.attest(instance, &claimant, previous, &configuration).await?;
+        let trace = self.attest(device, &claimant, previous).await?;
         // A damaged group owns nothing here: a device that groups decide about was turned away for that already.
         let owner = previous.and_then(Registration::owning_group);
         let owner = owner.and_then(|group| configuration.group(group).ok().flatten());
@@ -63,15 +56,15 @@ impl Provisioning {
     }
 
     /// Verifies evidence. An individual enrollment alone decides about its registration ID, whatever the device presents: the
-    /// groups are not even loaded, so that no key or certificate of theirs can take an ID that was enrolled individually.
+    /// groups are not even looked at, so that no key or certificate of theirs can take an ID that was enrolled individually.
     async fn attest(
         &self,
-        instance: &Instance,
+        device: &DeviceRecords,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
-        configuration: &Configuration,
     ) -> Result<AttestationTrace, Error> {
-        match self.store.individual(claimant.scope, claimant.registration_id).await? {
+        let DeviceRecords { instance, configuration, individual, .. } = device;
+        match individual.clone().map_err(Error::Damaged)? {
             Some(enrollment) if matches!(enrollment.attestation, IndividualAttestation::X509(_)) => {
                 let owned = OwnedClaimant::from(claimant);
                 let attest = move || attest::individual(enrollment, &owned.claimant());

@@ -29,11 +29,11 @@ mod status;
 mod topology;
 mod waiting_run;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use model::{
-    AttestationDigest, Decision, DeviceSpec, IdScope, LastAttestation, LeaseToken, PendingStep, RawJson,
-    Registration, RegistrationId, Status, Tries,
+    AttestationDigest, Decision, DeviceSpec, IdScope, Instance, LastAttestation, LeaseToken, PendingStep,
+    RawJson, Registration, Status, Tries,
 };
 
 pub(crate) use attempts::RefusalBuffer;
@@ -44,13 +44,11 @@ pub use execute::Confirmation;
 pub use explain::DeviceDescription;
 pub use waiting_run::{ResumeOutcome, WaitingRun};
 
-use crate::{Error, attest::Evidence};
+use crate::{Error, attest::Evidence, ports::Guard};
 
 /// A device's request to be registered.
 #[derive(Debug, Clone)]
 pub struct RegisterRequest {
-    /// The name it registers under.
-    pub registration_id: RegistrationId,
     /// What it presented.
     pub evidence: Evidence,
     /// Free JSON for custom allocation.
@@ -93,6 +91,8 @@ pub struct AssignmentRun {
     pub registration: Registration,
     step: PendingStep,
     origin: Origin,
+    /// What the request at hand has read, as long as that is recent.
+    read: Option<ReadByRequest>,
     tries: Tries,
     /// What the enrollment accepted as proof when it let the device in.
     admitted_by: Option<AttestationDigest>,
@@ -114,6 +114,14 @@ enum Origin {
     Store,
 }
 
+/// What a request read of the store before it started its run. The run need not read it again.
+#[derive(Debug, Clone)]
+struct ReadByRequest {
+    instance: Arc<Instance>,
+    /// The version of the enrollment that let the device in. Absent if the request changed the enrollment.
+    enrollment: Option<Guard>,
+}
+
 impl AssignmentRun {
     /// Returns the unfinished run of a registration that was read from the store, if it has one.
     pub fn from_store(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
@@ -131,6 +139,7 @@ impl AssignmentRun {
             registration: registration.clone(),
             step: step.clone(),
             origin: Origin::Request,
+            read: None,
             tries: tries.clone(),
             admitted_by: admitted_by.clone(),
             decision: None,
@@ -151,6 +160,7 @@ impl AssignmentRun {
             registration: registration.clone(),
             step: PendingStep::Ensure(Box::new(spec)),
             origin: Origin::Request,
+            read: None,
             tries: Tries::default(),
             admitted_by: Some(admitted_by),
             decision: Some(decision),
@@ -165,6 +175,16 @@ impl AssignmentRun {
         AssignmentRun { registration: Registration { attestation, ..self.registration }, updates_key, ..self }
     }
 
+    /// Returns the run of a request that has read this.
+    fn with_read(self, read: Option<ReadByRequest>) -> AssignmentRun {
+        AssignmentRun { read, ..self }
+    }
+
+    /// Returns the run after a wait: what the request has read may be outdated, and is read again.
+    pub fn after_wait(self) -> AssignmentRun {
+        self.with_read(None)
+    }
+
     /// Whether it survives this process. A confirmation is not persisted before a device waits for it.
     pub fn is_persisted(&self) -> bool {
         matches!(self.registration.status, Status::Assigning { .. })
@@ -172,7 +192,8 @@ impl AssignmentRun {
 
     /// Returns the run after a try that must be repeated.
     fn tried(&self, tries: Tries) -> AssignmentRun {
-        let mut run = AssignmentRun { origin: Origin::Store, tries: tries.clone(), ..self.clone() };
+        let mut run =
+            AssignmentRun { origin: Origin::Store, tries: tries.clone(), ..self.clone() }.after_wait();
         if let Status::Assigning { tries: stored, .. } = &mut run.registration.status {
             *stored = tries;
         }

@@ -76,7 +76,7 @@ impl RunTask<'_> {
             // An error means that its task has panicked: it has ended, too.
             let ended = async { drop(predecessor.wait_for(Progress::has_ended).await) };
             let ((), persisted) = self.persist_on_request(&run, ended).await?;
-            run = persisted.unwrap_or(run);
+            run = persisted.unwrap_or(run).after_wait();
         }
         let provisioning = &self.runner.provisioning;
         let ended = if run.is_persisted() {

@@ -31,9 +31,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use model::{Day, HubDeviceRef, Timestamp, UsageRow};
+use model::{Day, Timestamp, UsageRow};
 use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError};
-use tokio_postgres::Row;
 
 pub use self::{
     open::{ConnectError, PostgresStore},
@@ -44,13 +43,10 @@ use crate::{
     batch::Batch,
     broken,
     engine::{
-        AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, MAX_COUNTED, Reading, attempt_number,
+        AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, MAX_COUNTED, Reading,
+        attempt_number,
     },
-    postgres::{
-        lane::LaneQueue,
-        queries::Queries,
-        reader::{Lookup, Readers},
-    },
+    postgres::{lane::LaneQueue, queries::Queries, reader::Readers},
     table::Table,
 };
 
@@ -68,24 +64,8 @@ pub struct Postgres {
 
 #[async_trait]
 impl Engine for Postgres {
-    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError> {
-        let lookup_of = |table| tables.contains(&table).then(|| id.to_owned());
-        let lookup = Lookup {
-            instance: number(instance),
-            registration: lookup_of(Table::Registrations),
-            individual: lookup_of(Table::Individuals),
-        };
-        let mut found = self.readers.read(lookup).await?;
-        let mut documents = Vec::with_capacity(tables.len());
-        for table in tables {
-            let document = match table {
-                Table::Registrations => found.registration.take(),
-                Table::Individuals => found.individual.take(),
-                table => self.document(instance, id, *table).await?,
-            };
-            documents.push(document.map(Ok));
-        }
-        Ok(Reading { activity: found.version, documents })
+    async fn read(&self, lookup: Lookup) -> Result<Reading, StoreError> {
+        self.readers.read(lookup).await
     }
 
     async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
@@ -94,17 +74,6 @@ impl Engine for Postgres {
 
     async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError> {
         scan::scan(&self.queries, number(instance), &listing).await
-    }
-
-    async fn owner(
-        &self,
-        device: &HubDeviceRef,
-        (instance, id): (i64, &str),
-    ) -> Result<Option<(String, String)>, StoreError> {
-        let (hub, name, instance) = (device.hub.as_str(), device.device_id.as_str(), number(instance));
-        let row = self.queries.query_opt(scan::OWNER, &[&hub, &name, &instance, &id]).await?;
-        let owner = |row: Row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?));
-        row.map(owner).transpose().map_err(broken)
     }
 
     async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {
@@ -158,12 +127,6 @@ impl Postgres {
         batch.changes.first().map(|change| &change.key.id).hash(&mut hasher);
         let lanes = self.lanes.len() as u64;
         &self.lanes[(hasher.finish() % lanes) as usize]
-    }
-
-    async fn document(&self, instance: i64, id: &str, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
-        let sql = format!("SELECT document FROM {} WHERE instance = $1 AND id = $2", table.name());
-        let row = self.queries.query_opt(&sql, &[&number(instance), &id]).await?;
-        row.map(|row| row.try_get(0)).transpose().map_err(broken)
     }
 }
 

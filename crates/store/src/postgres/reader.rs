@@ -13,12 +13,17 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+use tokio_postgres::{Error, Row, types::ToSql};
 
 use super::{
-    session::{Failure, INDEX_PLANS, MAX_OUTAGE, Parameters, Pauses, Session, answered},
+    number,
+    session::{Failure, INDEX_PLANS, MAX_OUTAGE, Pauses, Session, answered},
     settings::Settings,
 };
-use crate::broken;
+use crate::{
+    broken,
+    engine::{Lookup, Reading},
+};
 
 /// Reads that wait for one reader, some 100 bytes each; further ones are refused.
 const QUEUE: usize = 1024;
@@ -32,27 +37,10 @@ const MAX_GATHERED: usize = 64;
 /// Sent on each new connection.
 const SETUP: &str = "SET statement_timeout = '5s'";
 
-/// What is read of one ID: an ID that is absent is not looked up.
-#[derive(Debug, Default)]
-pub(super) struct Lookup {
-    pub(super) instance: i32,
-    pub(super) registration: Option<String>,
-    pub(super) individual: Option<String>,
-}
-
-/// What was found.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Found {
-    /// The version of the configuration.
-    pub(super) version: u64,
-    pub(super) registration: Option<Vec<u8>>,
-    pub(super) individual: Option<Vec<u8>>,
-}
-
 struct Waiting {
     lookup: Lookup,
     until: Instant,
-    answer: oneshot::Sender<Result<Found, StoreError>>,
+    answer: oneshot::Sender<Result<Reading, StoreError>>,
 }
 
 /// The connections that read. Clones share them; they are closed with the last.
@@ -74,7 +62,7 @@ impl Readers {
     }
 
     /// Reads. Waits while the database is away, within bounds.
-    pub(super) async fn read(&self, lookup: Lookup) -> Result<Found, StoreError> {
+    pub(super) async fn read(&self, lookup: Lookup) -> Result<Reading, StoreError> {
         let (answer, found) = oneshot::channel();
         let waiting = Waiting { lookup, until: Instant::now() + MAX_OUTAGE, answer };
         let queue = &self.queues[self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len()];
@@ -116,24 +104,18 @@ impl Reader {
     }
 
     /// Reads for all of a batch. The connection is closed if that fails.
-    async fn read(&mut self, batch: &[Waiting]) -> Result<Vec<Found>, Failure> {
+    async fn read(&mut self, batch: &[Waiting]) -> Result<Vec<Reading>, Failure> {
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
             None => Session::connect(&self.settings, &[SETUP, INDEX_PLANS]).await?,
         };
-        let lookups = || batch.iter().map(|waiting| &waiting.lookup);
-        let instances: Vec<i32> = lookups().map(|it| it.instance).collect();
-        let registrations: Vec<Option<&str>> = lookups().map(|it| it.registration.as_deref()).collect();
-        let individuals: Vec<Option<&str>> = lookups().map(|it| it.individual.as_deref()).collect();
-        let parameters: Parameters<'_> = &[&instances, &registrations, &individuals];
-        let rows = answered(READ_TIMEOUT, session.query(READ, parameters)).await?;
-        let mut found: Vec<Found> = vec![Found::default(); batch.len()];
+        let columns = Columns::of(batch.iter().map(|waiting| &waiting.lookup));
+        let rows = answered(READ_TIMEOUT, session.query(READ, &columns.parameters())).await?;
+        let mut found: Vec<Reading> = vec![Reading::default(); batch.len()];
         for row in rows {
             let place: i64 = row.try_get(0)?;
-            let version: i64 = row.try_get(1)?;
             if let Some(found) = usize::try_from(place - 1).ok().and_then(|place| found.get_mut(place)) {
-                let version = version.cast_unsigned();
-                *found = Found { version, registration: row.try_get(2)?, individual: row.try_get(3)? };
+                *found = reading(&row)?;
             }
         }
         self.session = Some(session);
@@ -149,9 +131,70 @@ fn give_up(batch: &mut Vec<Waiting>, reason: &str) {
     }
 }
 
-/// `$1` instances, `$2` IDs of registrations, `$3` IDs of individual enrollments.
+/// The parameters of the statement: an array for each column of its lookups.
+#[derive(Default)]
+struct Columns<'a> {
+    instances: Vec<i32>,
+    registrations: Vec<Option<&'a str>>,
+    individuals: Vec<Option<&'a str>>,
+    cleanups: Vec<Option<&'a str>>,
+    hubs: Vec<Option<&'a str>>,
+    devices: Vec<Option<&'a str>>,
+    /// The registrations that do not count as other owners of the devices.
+    owners: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(lookups: impl Iterator<Item = &'a Lookup>) -> Columns<'a> {
+        let mut columns = Columns::default();
+        for lookup in lookups {
+            let (device, owner) =
+                lookup.other_owner.as_ref().map(|(device, id)| (device, id.as_str())).unzip();
+            columns.instances.push(number(lookup.instance));
+            columns.registrations.push(lookup.registration.as_deref());
+            columns.individuals.push(lookup.individual.as_deref());
+            columns.cleanups.push(lookup.cleanup.as_deref());
+            columns.hubs.push(device.map(|device| device.hub.as_str()));
+            columns.devices.push(device.map(|device| device.device_id.as_str()));
+            columns.owners.push(owner);
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 7] {
+        [
+            &self.instances,
+            &self.registrations,
+            &self.individuals,
+            &self.cleanups,
+            &self.hubs,
+            &self.devices,
+            &self.owners,
+        ]
+    }
+}
+
+fn reading(row: &Row) -> Result<Reading, Error> {
+    let version: i64 = row.try_get(1)?;
+    let document = |column: usize| row.try_get(column).map(|document: Option<Vec<u8>>| document.map(Ok));
+    let owner: (Option<String>, Option<String>) = (row.try_get(5)?, row.try_get(6)?);
+    Ok(Reading {
+        activity: version.cast_unsigned(),
+        registration: document(2)?,
+        individual: document(3)?,
+        cleanup: document(4)?,
+        other_owner: owner.0.zip(owner.1),
+    })
+}
+
+/// `$1` instances; IDs of `$2` registrations, `$3` individual enrollments, `$4` cleanups; `$5` hubs and `$6` devices there, and
+/// `$7` IDs of registrations that do not count as their owners.
 const READ: &str = "
-    SELECT k.ord, (SELECT version FROM configuration), r.document, i.document
-    FROM unnest($1::int[], $2::text[], $3::text[]) WITH ORDINALITY AS k(instance, registration, individual, ord)
+    SELECT k.ord, (SELECT version FROM configuration), r.document, i.document, c.document, s.scope, h.id
+    FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+        WITH ORDINALITY AS k(instance, registration, individual, cleanup, hub, device, owner, ord)
     LEFT JOIN registrations r ON r.instance = k.instance AND r.id = k.registration
-    LEFT JOIN individuals i ON i.instance = k.instance AND i.id = k.individual";
+    LEFT JOIN individuals i ON i.instance = k.instance AND i.id = k.individual
+    LEFT JOIN cleanups c ON c.instance = k.instance AND c.id = k.cleanup
+    LEFT JOIN hub_devices h ON h.hub = k.hub AND h.device = k.device AND NOT (h.instance = k.instance AND h.id = k.owner)
+    LEFT JOIN instances s ON s.number = h.instance";

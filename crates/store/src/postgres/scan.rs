@@ -65,8 +65,3 @@ fn usage_row(row: &Row) -> Result<Result<UsageRow, String>, Error> {
 
 const USAGE: &str = "
     SELECT day, kind, sum(count)::bigint FROM usage WHERE instance = $1 AND day BETWEEN $2 AND $3 GROUP BY day, kind";
-
-/// Returns ID scope and ID of the registration that a device belongs to, unless it is this one.
-pub(super) const OWNER: &str = "
-    SELECT i.scope, h.id FROM hub_devices h JOIN instances i ON i.number = h.instance
-    WHERE h.hub = $1 AND h.device = $2 AND NOT (h.instance = $3 AND h.id = $4)";

@@ -39,7 +39,7 @@ use crate::{
     batch::Batch,
     broken,
     engine::{
-        AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, MAX_COUNTED, Reading,
+        AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, Lookup, MAX_COUNTED, Reading,
         attempt_number,
     },
     sqlite::{broken_rows::damage_in, leases::ProcessLeases},
@@ -61,9 +61,9 @@ impl Sqlite {
         self.database.write(write).await.map_err(not_written)
     }
 
-    /// Reads one document on the calling thread.
-    fn document(&self, instance: i64, id: &str, table: Table) -> Result<Option<Document>, StoreError> {
-        let sql = scan::document_sql(table);
+    /// Reads one document on the calling thread, if an ID is named. The instance is `?1`, the ID `?2`.
+    fn document(&self, sql: &str, instance: i64, id: Option<String>) -> Result<Option<Document>, StoreError> {
+        let Some(id) = id else { return Ok(None) };
         let read = self.database.read(|connection| {
             connection.prepare_cached(sql)?.query_row((instance, id), |row| row.get(0)).optional()
         });
@@ -71,6 +71,16 @@ impl Sqlite {
             Ok(found) => Ok(found.map(Ok)),
             Err(error) => damage_in(&error).map(|reason| Some(Err(reason))).ok_or_else(|| broken(error)),
         }
+    }
+
+    fn other_owner(
+        &self,
+        device: &HubDeviceRef,
+        except: (i64, &str),
+    ) -> Result<Option<(String, String)>, StoreError> {
+        self.database
+            .read(|connection| hub_devices::owner(connection, device, except))
+            .map_err(|error: rusqlite::Error| broken(error))
     }
 
     /// Reads on a thread that may block.
@@ -85,12 +95,20 @@ impl Sqlite {
 
 #[async_trait]
 impl Engine for Sqlite {
-    async fn read(&self, instance: i64, id: &str, tables: &[Table]) -> Result<Reading, StoreError> {
+    async fn read(&self, lookup: Lookup) -> Result<Reading, StoreError> {
+        let Lookup { instance, registration, individual, cleanup, other_owner } = lookup;
         // Before the rows: a batch that ends in between is then noticed by the next read.
         let activity = self.database.commits();
-        let documents =
-            tables.iter().map(|table| self.document(instance, id, *table)).collect::<Result<_, _>>()?;
-        Ok(Reading { activity, documents })
+        Ok(Reading {
+            activity,
+            registration: self.document(scan::REGISTRATION, instance, registration)?,
+            individual: self.document(scan::INDIVIDUAL, instance, individual)?,
+            cleanup: self.document(scan::CLEANUP, instance, cleanup)?,
+            other_owner: match other_owner {
+                Some((device, id)) => self.other_owner(&device, (instance, &id))?,
+                None => None,
+            },
+        })
     }
 
     async fn configuration(&self, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
@@ -106,16 +124,6 @@ impl Engine for Sqlite {
             Some(reason) => broken(format!("the index of {table} is damaged: {reason}")),
             None => broken(error),
         })
-    }
-
-    async fn owner(
-        &self,
-        device: &HubDeviceRef,
-        except: (i64, &str),
-    ) -> Result<Option<(String, String)>, StoreError> {
-        self.database
-            .read(|connection| hub_devices::owner(connection, device, except))
-            .map_err(|error: rusqlite::Error| broken(error))
     }
 
     async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {

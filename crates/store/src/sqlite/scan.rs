@@ -7,25 +7,13 @@ use crate::{
     engine::{FoundRow, Listing, PageRows},
     listing::ListingValue,
     sqlite::broken_rows::damage_in,
-    table::Table,
 };
 
-/// Returns the SQL that reads one document of an instance (`?1`) by ID (`?2`).
-pub(super) fn document_sql(table: Table) -> &'static str {
-    match table {
-        Table::Individuals => "SELECT document FROM individuals WHERE instance = ?1 AND id = ?2",
-        Table::Groups => "SELECT document FROM groups WHERE instance = ?1 AND id = ?2",
-        Table::Certificates => "SELECT document FROM certificates WHERE instance = ?1 AND id = ?2",
-        Table::RevocationLists => "SELECT document FROM revocation_lists WHERE instance = ?1 AND id = ?2",
-        Table::Blocks => "SELECT document FROM blocks WHERE instance = ?1 AND id = ?2",
-        Table::Registrations => "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2",
-        Table::Cleanups => "SELECT document FROM cleanups WHERE instance = ?1 AND id = ?2",
-        Table::Attempts => {
-            "SELECT document FROM attempts WHERE instance = ?1 AND id = ?2 ORDER BY number DESC"
-        }
-        Table::Instances => "SELECT document FROM instances WHERE number = ?1 AND ?2 = ''",
-    }
-}
+pub(super) const REGISTRATION: &str = "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2";
+
+pub(super) const INDIVIDUAL: &str = "SELECT document FROM individuals WHERE instance = ?1 AND id = ?2";
+
+pub(super) const CLEANUP: &str = "SELECT document FROM cleanups WHERE instance = ?1 AND id = ?2";
 
 /// Returns the rows of a listing, and whether there are more.
 pub(super) fn scan(

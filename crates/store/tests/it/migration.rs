@@ -7,8 +7,8 @@ use certpath::Crl;
 use durable::{Sealer, rusqlite::Connection};
 use model::{CaReference, Day, IdScope, Instance, ListId, RevocationList, StatusKind};
 use provisioning::ports::{
-    AttemptQuery, Attempts, Change, Cleanups, Commit, Commits, Enrollments, Expect, Instances, Outcome,
-    PageRequest, Registrations, Usage,
+    AttemptQuery, Attempts, Change, Cleanups, Commit, Commits, Devices, Enrollments, Expect, Instances,
+    Outcome, PageRequest, Registrations, Usage,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -206,7 +206,8 @@ async fn places_of_version_1_are_filled_in() {
                 let (at, to) = registration.hub_devices();
                 for place in [at, to].into_iter().flatten() {
                     let other = model::RegistrationId::parse("another").unwrap();
-                    let owner = store.other_owner(&place, &plant(), &other).await.unwrap().unwrap();
+                    let found = store.hub_device(&place, &plant(), &other).await.unwrap();
+                    let owner = found.other_owner.unwrap();
                     assert_eq!(owner.id_scope, plant(), "{opened}");
                     assert_eq!(owner.registration_id, registration.registration_id, "{opened}");
                     placed += 1;

@@ -70,9 +70,14 @@ impl Files {
         File::options().create(true).append(true).open(self.log_file()).unwrap()
     }
 
-    /// Returns the end of the log, for the message of a failure.
+    /// Returns the log.
     pub(super) fn log(&self) -> String {
-        let text = fs::read_to_string(self.log_file()).unwrap_or_default();
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Returns the end of the log, for the message of a failure.
+    pub(super) fn end_of_log(&self) -> String {
+        let text = self.log();
         let last = text.lines().count().saturating_sub(20);
         text.lines().skip(last).collect::<Vec<_>>().join("\n")
     }

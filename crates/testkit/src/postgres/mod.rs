@@ -176,7 +176,7 @@ impl Postgres {
                 return server;
             }
         }
-        panic!("PostgreSQL does not start: {}", server.files.log());
+        panic!("PostgreSQL does not start: {}", server.files.end_of_log());
     }
 
     /// Makes an empty database.
@@ -195,6 +195,11 @@ impl Postgres {
             psql.args(["--dbname", database, "--command", sql])
         });
         output.trim_end().to_owned()
+    }
+
+    /// Returns the log of the server so far.
+    pub fn log(&self) -> String {
+        self.files.log()
     }
 
     /// Returns the port on the loopback address. It stays the same when the server starts again.
@@ -237,7 +242,7 @@ impl Postgres {
             assert!(
                 started.elapsed() < START_TIMEOUT,
                 "PostgreSQL does not start again: {}",
-                self.files.log()
+                self.files.end_of_log()
             );
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -262,7 +267,7 @@ impl Postgres {
             if started.elapsed() > START_TIMEOUT {
                 signal(pid(&child), Signal::QUIT);
                 child.wait().unwrap();
-                panic!("PostgreSQL does not become ready: {}", self.files.log());
+                panic!("PostgreSQL does not become ready: {}", self.files.end_of_log());
             }
             std::thread::sleep(POLL_INTERVAL);
         }

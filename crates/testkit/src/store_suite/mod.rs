@@ -82,6 +82,7 @@ const CASES: &[(&str, Case)] = &[
     ("individual enrollments are read as they were written", |w| Box::pin(records::individuals(w))),
     ("groups are read as they were written", |w| Box::pin(records::groups(w))),
     ("registrations are read as they were written", |w| Box::pin(records::registrations(w))),
+    ("the records of a device are read together", |w| Box::pin(records::of_devices(w))),
     ("IDs keep their case and are found in any case", |w| Box::pin(records::letter_case(w))),
     ("absent records are not found", |w| Box::pin(records::absent(w))),
     ("nothing is written for an unknown instance", |w| Box::pin(records::unknown_instance(w))),

@@ -29,7 +29,8 @@ fn moving(id: &str, from: Option<Assignment>) -> Registration {
 
 async fn owner(world: &World, hub: &str, device: &str, not: &str) -> Option<Owner> {
     let place: HubDeviceRef = at(hub, device).hub_device();
-    world.store.other_owner(&place, &world.scope, &sample::registration_id(not)).await.unwrap()
+    let not = sample::registration_id(not);
+    world.store.hub_device(&place, &world.scope, &not).await.unwrap().other_owner
 }
 
 pub(super) async fn one_per_device(world: World) {

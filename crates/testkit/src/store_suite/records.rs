@@ -133,6 +133,38 @@ pub(super) async fn letter_case(world: World) {
     assert_eq!(listed.items.len(), 1);
 }
 
+/// What is read of a device together is what each read returns alone, in its instance only.
+pub(super) async fn of_devices(world: World) {
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
+    world.apply([put_group(sample::group("line"))]).await;
+    for (id, change) in [
+        ("Enrolled", vec![put_individual(sample::individual("Enrolled"))]),
+        ("registered", vec![put_registration(sample::registration("registered"))]),
+        (
+            "both",
+            vec![put_individual(sample::individual("both")), put_registration(sample::registration("both"))],
+        ),
+        ("none", vec![]),
+    ] {
+        world.apply(change).await;
+        let asked = sample::registration_id(&id.to_uppercase());
+        let found = world.store.device(&world.scope, &asked).await.unwrap().unwrap();
+        assert_eq!(found.registration_id.as_str(), asked.as_str());
+        assert_eq!(*found.instance, sample::instance("one"));
+        assert!(found.configuration.group(&sample::group_id("line")).unwrap().is_some());
+        assert_eq!(
+            (found.individual, found.registration),
+            (Ok(world.individual(id).await), Ok(world.registration(id).await))
+        );
+        let elsewhere = world.store.device(&sample::scope("two"), &asked).await.unwrap().unwrap();
+        assert_eq!((elsewhere.individual, elsewhere.registration), (Ok(None), Ok(None)), "{id}");
+        assert_eq!(elsewhere.configuration.groups().all().len(), 0);
+    }
+    assert!(
+        world.store.device(&sample::scope("none"), &sample::registration_id("both")).await.unwrap().is_none()
+    );
+}
+
 pub(super) async fn absent(world: World) {
     let World { store, scope, .. } = &world;
     assert_eq!(store.instance(&sample::scope("none")).await.unwrap(), None);

@@ -94,14 +94,7 @@ impl Device {
         let default_reprovision = DefaultReprovision::Migrate;
         (
             attested,
-            RegisterRequest {
-                registration_id,
-                evidence,
-                payload: None,
-                address: None,
-                default_reprovision,
-                runner: None,
-            },
+            RegisterRequest { evidence, payload: None, address: None, default_reprovision, runner: None },
         )
     }
 
@@ -123,7 +116,7 @@ impl Device {
         plan(&Case {
             instance: &self.instance,
             attested: &attested,
-            name: &request.registration_id,
+            name: &sample::registration_id(DEVICE),
             previous: self.record.as_ref(),
             request: &request,
             situation: &Situation::default(),

@@ -34,15 +34,14 @@ async fn evidence_for_one_instance_is_refused_by_the_other() {
         // The token names the other scope; signed again for this one, it has the other instance's key.
         let resigned = Token::new(&format!("{scope}/registrations/dev-1"), &both[here].key).evidence();
         for evidence in [both[here].evidence(), resigned] {
-            let instance = world.instance(scope).await;
-            let id = sample::registration_id("dev-1");
+            let stored = world.stored(scope, "dev-1").await;
             let begun = world.begin_with(scope, "dev-1", evidence.clone()).await;
             assert!(matches!(begun, Err(Error::Unauthorized { .. })), "begin: {begun:?}");
             for operation_id in &ids {
-                let polled = world.provisioning.poll(&instance, &id, operation_id, &evidence).await;
+                let polled = world.provisioning.poll(&stored, operation_id, &evidence).await;
                 assert!(matches!(polled, Err(Error::Unauthorized { .. })), "poll: {polled:?}");
             }
-            let found = world.provisioning.look_up(&instance, &id, &evidence).await;
+            let found = world.provisioning.look_up(&stored, &evidence).await;
             assert!(matches!(found, Err(Error::Unauthorized { .. })), "look up: {found:?}");
         }
     }

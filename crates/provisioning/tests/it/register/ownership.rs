@@ -258,11 +258,10 @@ async fn a_move_during_an_assignment_is_recorded_or_refused() {
 async fn another_group_does_not_see_the_registration() {
     let world = world(Movable).await;
     let first = register(&world, &of_group(20)).await;
-    let (instance, id) = (world.instance(SCOPE).await, sample::registration_id(DEVICE));
-    let look_up = async |evidence: Evidence| world.provisioning.look_up(&instance, &id, &evidence).await;
-    let poll = async |evidence: Evidence| {
-        world.provisioning.poll(&instance, &id, &first.operation_id, &evidence).await
-    };
+    let stored = world.stored(SCOPE, DEVICE).await;
+    let look_up = async |evidence: Evidence| world.provisioning.look_up(&stored, &evidence).await;
+    let poll =
+        async |evidence: Evidence| world.provisioning.poll(&stored, &first.operation_id, &evidence).await;
     assert_eq!(look_up(of_group(20)).await.unwrap(), first);
     assert_eq!(poll(of_group(20)).await.unwrap(), first);
     for outcome in [look_up(of_group(30)).await, poll(of_group(30)).await] {

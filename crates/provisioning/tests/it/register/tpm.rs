@@ -95,8 +95,7 @@ async fn register(world: &World, tpm: &SoftTpm) -> Registration {
 }
 
 async fn poll(world: &World, operation_id: &OperationId, proof: &Evidence) -> Result<Registration, Error> {
-    let id = sample::registration_id(ID);
-    world.provisioning.poll(&*world.instance(SCOPE).await, &id, operation_id, proof).await
+    world.provisioning.poll(&world.stored(SCOPE, ID).await, operation_id, proof).await
 }
 
 /// Returns the hub key that the device gets, which must be the one that its hub has.

@@ -10,7 +10,7 @@ use model::{
 use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
-    ports::{Change, Commit, Expect, PageRequest, Store, Unknown},
+    ports::{Change, Commit, DeviceRecords, Expect, PageRequest, Store, Unknown},
     register::{
         AssignmentRun, DefaultReprovision, RegisterOutcome, RegisterRequest, ResumeOutcome, RunOutcome,
     },
@@ -120,6 +120,12 @@ impl World {
         self.store.instance(&sample::scope(scope)).await.unwrap().unwrap()
     }
 
+    /// Returns what is stored of a device.
+    pub async fn stored(&self, scope: &str, id: &str) -> DeviceRecords {
+        let (scope, id) = (sample::scope(scope), RegistrationId::parse(id).unwrap());
+        self.provisioning.device(&scope, &id).await.unwrap().unwrap()
+    }
+
     pub async fn change_instance(&self, change: impl FnOnce(&mut Instance)) {
         let mut instance = Instance::clone(&*self.instance(SCOPE).await);
         change(&mut instance);
@@ -186,16 +192,14 @@ impl World {
         id: &str,
         evidence: Evidence,
     ) -> Result<RegisterOutcome, Error> {
-        let registration_id = RegistrationId::parse(id).unwrap();
         let request = RegisterRequest {
-            registration_id,
             evidence,
             payload: None,
             address: None,
             default_reprovision: DefaultReprovision::Migrate,
             runner: None,
         };
-        self.provisioning.begin(&self.instance(scope).await, &request).await
+        self.provisioning.begin(self.stored(scope, id).await, &request).await
     }
 
     /// Returns the unfinished runs of all instances, as they are resumed after a start.
@@ -249,15 +253,13 @@ impl World {
     }
 
     pub async fn poll(&self, device: &Device, operation_id: &OperationId) -> Result<Registration, Error> {
-        let instance = self.instance(&device.scope).await;
-        let id = sample::registration_id(&device.id);
-        self.provisioning.poll(&instance, &id, operation_id, &device.evidence()).await
+        let stored = self.stored(&device.scope, &device.id).await;
+        self.provisioning.poll(&stored, operation_id, &device.evidence()).await
     }
 
     pub async fn look_up(&self, device: &Device) -> Result<Registration, Error> {
-        let instance = self.instance(&device.scope).await;
-        let id = sample::registration_id(&device.id);
-        self.provisioning.look_up(&instance, &id, &device.evidence()).await
+        let stored = self.stored(&device.scope, &device.id).await;
+        self.provisioning.look_up(&stored, &device.evidence()).await
     }
 
     /// Returns how many first registrations, and how many later ones, were counted.

@@ -147,7 +147,8 @@ async fn a_key_that_is_rotated_during_the_call_fails_the_run() {
     let rotate = async |world: &World| {
         let rotated = IndividualAttestation::SymmetricKey(sample::keys(11));
         let enrollment = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
-        world.enroll(IndividualEnrollment { attestation: rotated, ..enrollment }).await;
+        let record = sample::record("changed");
+        world.enroll(IndividualEnrollment { attestation: rotated, record, ..enrollment }).await;
     };
     let (world, device, ended) = changed_meanwhile(rotate).await;
     assert_eq!(failure(&ended), FailureReason::AttestationChanged);
@@ -162,6 +163,7 @@ async fn an_enrollment_that_is_disabled_during_the_call_disables_the_registratio
     let disable = async |world: &World| {
         let mut enrollment = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
         world::disable(&mut enrollment.settings);
+        enrollment.record = sample::record("changed");
         world.enroll(enrollment).await;
     };
     let (world, _, ended) = changed_meanwhile(disable).await;
