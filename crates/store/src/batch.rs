@@ -15,6 +15,9 @@ use crate::{
     table::Table,
 };
 
+/// The bytes of a batch without its documents.
+const BASE_BYTES: usize = 1024;
+
 /// A commit whose documents are sealed already, so that a writer thread has nothing to do but write.
 #[derive(Debug)]
 pub struct Batch {
@@ -111,6 +114,12 @@ pub enum Columns {
 }
 
 impl Batch {
+    /// Returns about how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let document = |change: &RowChange| change.row.as_ref().map_or(0, |row| row.document.len());
+        BASE_BYTES + self.changes.iter().map(document).sum::<usize>()
+    }
+
     /// Seals the documents of a commit.
     pub(crate) fn seal(
         documents: &Documents,

@@ -27,7 +27,7 @@ pub(super) async fn forget(queries: &Queries, instance: i32) -> Result<(), Store
 
 const INSERT: &str = "
     INSERT INTO attempts (instance, id, number, known, document)
-    SELECT $1::int, c.id, (extract(epoch FROM now()) * 1000000)::bigint + c.ord, c.known, c.document
+    SELECT $1::int4, c.id, (extract(epoch FROM now()) * 1000000)::bigint + c.ord, c.known, c.document
     FROM unnest($2::text[], $3::bool[], $4::bytea[]) WITH ORDINALITY AS c(id, known, document, ord)
     ON CONFLICT DO NOTHING";
 

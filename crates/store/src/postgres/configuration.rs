@@ -12,13 +12,14 @@ use crate::{
     table::Table,
 };
 
-/// Reads the rows that were changed after this version, or all of them.
+/// Reads the rows that were changed after this version; or all of them, if the notes do not reach back to it, or the database has
+/// lost it.
 pub(super) async fn read(queries: &Queries, since: Option<u64>) -> Result<ConfigurationRows, StoreError> {
     if let Some(since) = since {
         let rows = queries.query(CHANGED, &[&since.cast_signed()]).await?;
         let changed = configuration(&rows, false).map_err(broken)?;
-        let reaches_back = rows.first().map_or(Ok(false), |row| row.try_get(6)).map_err(broken)?;
-        if changed.version == since || changed.version > since && reaches_back {
+        let is_noted = rows.first().map_or(Ok(false), |row| row.try_get(6)).map_err(broken)?;
+        if changed.version == since || is_noted {
             return Ok(changed);
         }
     }
@@ -61,7 +62,7 @@ const ALL: &str = "
     LEFT JOIN instances i ON i.number = t.instance
     ORDER BY t.kind, t.instance, t.id";
 
-/// The rows that were changed after version `$1`, and whether the notes reach back that far.
+/// The rows that were changed after version `$1`, and whether that is noted, and so all that follow it.
 const CHANGED: &str = "
     SELECT v.version, c.kind, c.instance, i.scope, c.id,
            CASE c.kind WHEN 0 THEN i.document
@@ -69,8 +70,8 @@ const CHANGED: &str = "
                WHEN 2 THEN (SELECT document FROM certificates WHERE instance = c.instance AND id = c.id)
                WHEN 3 THEN (SELECT document FROM revocation_lists WHERE instance = c.instance AND id = c.id)
                WHEN 4 THEN (SELECT document FROM blocks WHERE instance = c.instance AND id = c.id) END,
-           EXISTS (SELECT 1 FROM changes WHERE version = $1::bigint + 1)
+           EXISTS (SELECT 1 FROM changes WHERE version = $1)
     FROM configuration v
-    LEFT JOIN (SELECT DISTINCT kind::int AS kind, instance, id FROM changes WHERE version > $1) AS c ON true
+    LEFT JOIN (SELECT DISTINCT kind::int4 AS kind, instance, id FROM changes WHERE version > $1) AS c ON true
     LEFT JOIN instances i ON i.number = c.instance
     ORDER BY c.kind, c.instance, c.id";

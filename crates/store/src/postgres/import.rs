@@ -53,7 +53,7 @@ impl PostgresStore {
 
     /// Sets the operations that another store counted for an instance. May be repeated.
     pub async fn import_usage(&self, scope: &IdScope, rows: &[UsageRow]) -> Result<(), StoreError> {
-        let sql = "INSERT INTO usage SELECT number, $2::int, $3::text, $4::int, $5::bigint FROM instances WHERE scope = $1
+        let sql = "INSERT INTO usage SELECT number, $2::int4, $3::text, $4::int4, $5::bigint FROM instances WHERE scope = $1
                    ON CONFLICT (instance, day, kind, lane) DO UPDATE SET count = excluded.count";
         for row in rows {
             let count = i64::try_from(row.count).map_err(broken)?;

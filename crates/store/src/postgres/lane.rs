@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use provisioning::ports::{Outcome, StoreError};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, timeout},
 };
 
@@ -30,8 +30,11 @@ use super::{
 };
 use crate::{batch::Batch, broken};
 
-/// Commits that wait for one lane, some KiB each; further ones are refused.
+/// Commits that wait for one lane, or are under way; further ones are refused.
 const QUEUE: usize = 1024;
+
+/// The bytes of these commits, with as much for one that is larger.
+const QUEUE_BYTES: u32 = 64 << 20;
 
 /// The most batches of one transaction.
 const MAX_GROUP: usize = 128;
@@ -52,28 +55,35 @@ type Outcomes = Option<Vec<Outcome>>;
 
 struct Job {
     batch: Batch,
+    /// Given back when the commit has ended.
+    _bytes: OwnedSemaphorePermit,
     until: Instant,
     answer: oneshot::Sender<Result<Outcomes, StoreError>>,
 }
 
 /// The way into a lane. The lane ends with the last of its clones.
 #[derive(Debug, Clone)]
-pub(super) struct LaneQueue(mpsc::Sender<Job>);
+pub(super) struct LaneQueue {
+    jobs: mpsc::Sender<Job>,
+    bytes: Arc<Semaphore>,
+}
 
 impl LaneQueue {
     /// Starts a lane.
     pub(super) fn start(settings: Arc<Settings>) -> LaneQueue {
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (jobs, queue) = mpsc::channel(QUEUE);
         let lane = Lane { settings, session: None, row: None };
         tokio::spawn(lane.run(queue));
-        LaneQueue(sender)
+        LaneQueue { jobs, bytes: Arc::new(Semaphore::new(QUEUE_BYTES as usize)) }
     }
 
     /// Writes a batch. Waits while the database is away, within bounds.
     pub(super) async fn commit(&self, batch: Batch) -> Result<Outcomes, StoreError> {
+        let bytes = u32::try_from(batch.bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| StoreError::Busy)?;
         let (answer, outcomes) = oneshot::channel();
-        let job = Job { batch, until: Instant::now() + MAX_OUTAGE, answer };
-        self.0.try_send(job).map_err(|_| StoreError::Busy)?;
+        let job = Job { batch, _bytes: bytes, until: Instant::now() + MAX_OUTAGE, answer };
+        self.jobs.try_send(job).map_err(|_| StoreError::Busy)?;
         outcomes.await.map_err(|_| broken("the lane of the database has ended"))?
     }
 }
@@ -272,18 +282,28 @@ const RENEW: &str = "UPDATE lanes SET until = now() + interval '60 seconds' WHER
 
 const LEAVE: &str = "UPDATE lanes SET until = now() - interval '1 second' WHERE lane = $1 AND epoch = $2";
 
+/// A row that another transaction has locked, perhaps one of a server process that hangs, is passed over. Epochs are random: after
+/// a failover that lost the adoption of a lane, its next holder never has the epoch of the one before.
 const ADOPT: &str = "
-    UPDATE lanes SET epoch = epoch + 1, until = now() + interval '60 seconds'
-    WHERE until < now() AND lane = (SELECT min(lane) FROM lanes WHERE until < now()) RETURNING lane, epoch, seq";
+    UPDATE lanes SET epoch = floor(random() * 9007199254740992)::bigint, until = now() + interval '60 seconds'
+    WHERE lane = (SELECT lane FROM lanes WHERE until < now() ORDER BY lane LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING lane, epoch, seq";
 
 const CREATE: &str = "
     INSERT INTO lanes (lane, epoch, seq, until)
-    SELECT coalesce(max(lane), 0) + 1, 1, 0, now() + interval '60 seconds' FROM lanes
+    SELECT coalesce(max(lane), 0) + 1, floor(random() * 9007199254740992)::bigint, 0, now() + interval '60 seconds'
+    FROM lanes
     ON CONFLICT DO NOTHING RETURNING lane, epoch, seq";
 
 #[cfg(test)]
 mod tests {
+    use provisioning::ports::Expect;
+
     use super::*;
+    use crate::{
+        batch::{Columns, Row, RowChange, RowKey},
+        table::Table,
+    };
 
     #[test]
     fn a_lane_that_is_behind_does_not_tell_what_became_of_a_transaction() {
@@ -291,6 +311,37 @@ mod tests {
         assert!(matches!(Settlement::of(7, 8), Settlement::Moved));
         for lost in [6, 3, 0, 9] {
             assert!(matches!(Settlement::of(7, lost), Settlement::Gone), "{lost}");
+        }
+    }
+
+    fn batch(bytes: usize) -> Batch {
+        let row = Row { etag: "1".to_owned(), document: vec![0; bytes], columns: Columns::None };
+        let key = RowKey { table: Table::Groups, id: "line".to_owned() };
+        let change = RowChange { key, expect: Expect::Anything, row: Some(row), subject: None };
+        let (guards, changes, by) = (Vec::new(), vec![change], testkit::sample::by());
+        let scope = "one".to_owned();
+        Batch { scope, instance: Some(1), fence: None, guards, changes, operation: None, by }
+    }
+
+    /// While the database is away, commits wait within bounds, in number and in bytes.
+    #[tokio::test]
+    async fn commits_that_wait_are_bounded_in_bytes() {
+        for (bytes, most) in [(1 << 20, 64), (100 << 20, 1), (10, MAX_GROUP + QUEUE)] {
+            let settings = Settings::parse("postgres://muster@127.0.0.1:1/muster?sslmode=disable").unwrap();
+            let queue = LaneQueue::start(Arc::new(settings));
+            let mut waiting = Vec::new();
+            let mut refused = 0;
+            for _ in 0..most + 10 {
+                let mut commit = Box::pin(queue.commit(batch(bytes)));
+                match timeout(Duration::ZERO, &mut commit).await {
+                    Err(_) => waiting.push(commit),
+                    Ok(outcome) => {
+                        assert!(matches!(outcome, Err(StoreError::Busy)), "{outcome:?}");
+                        refused += 1;
+                    }
+                }
+            }
+            assert!(refused >= 10 && waiting.len() + MAX_GROUP >= most, "{} of {bytes} bytes", waiting.len());
         }
     }
 }

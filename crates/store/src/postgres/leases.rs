@@ -93,7 +93,9 @@ const CLAIM_OWN: &str = "
 
 const IS_HELD: &str = "SELECT 1 FROM leases WHERE name = $1 AND until > now()";
 
-const NEXT_TOKEN: &str = "UPDATE lease_tokens SET last = last + 1 RETURNING last";
+/// By the clock, so that a database that has lost a lease, by a failover or because it was restored, does not give its token again.
+const NEXT_TOKEN: &str = "
+    UPDATE lease_tokens SET last = GREATEST(last + 1, (extract(epoch FROM now()) * 1000000)::bigint) RETURNING last";
 
 const REMOVE_ENDED: &str = "DELETE FROM leases WHERE name = $1 AND until <= now()";
 

@@ -3,14 +3,11 @@
 use std::collections::HashMap;
 
 use model::{LogCursor, LogEntry, LogPosition};
-use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, StoreError};
+use provisioning::ports::{Clock, LogError, LogPage, LogQuery, LogRetention, StoreError};
 use tokio_postgres::{Error, Row};
 
 use super::queries::Queries;
-use crate::{
-    broken,
-    log_row::{LogRow, TICKS_PER_MILLI},
-};
+use crate::{SystemClock, broken, log_row::LogRow};
 
 /// Returns the position before the first entry of a transaction.
 pub(super) fn first_position(seq: i64) -> i64 {
@@ -161,9 +158,27 @@ fn writer_of(writer: i64, lane: i32) -> u64 {
 /// Deletes the entries of all instances that need not be kept, and old notes of what changed. Returns whether there are more.
 pub(super) async fn trim(queries: &Queries, keep: LogRetention) -> Result<bool, StoreError> {
     let rows = i64::try_from(keep.rows).unwrap_or(i64::MAX).max(1);
-    let since = keep.since.ticks().div_euclid(TICKS_PER_MILLI);
     queries.query(TRIM_CHANGES, &[&rows.min(MOST_NOTES)]).await?;
-    let victims = queries.query(VICTIMS, &[&rows, &since, &TRIMMED_AT_ONCE]).await?;
+    // The clocks of nodes differ: the age is the same by each of them, and the database measures it by its own.
+    let age = (SystemClock.now().ticks() - keep.since.ticks()) / TICKS_PER_MICRO;
+    // Found once for all portions: it passes over all entries that are kept.
+    let Some(kept) = queries.query_opt(FIRST_KEPT, &[&(rows - 1), &age]).await? else { return Ok(false) };
+    let first_kept = (|| Ok::<_, Error>((kept.try_get(0)?, kept.try_get(1)?, kept.try_get(2)?)))();
+    let first_kept = first_kept.map_err(broken)?;
+    for _ in 0..PORTIONS {
+        if !trim_portion(queries, &first_kept).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Deletes the oldest entries before this one. Returns whether there are more.
+async fn trim_portion(
+    queries: &Queries,
+    (written, lane, position): &(String, i32, i64),
+) -> Result<bool, StoreError> {
+    let victims = queries.query(VICTIMS, &[written, lane, position, &TRIMMED_AT_ONCE]).await?;
     let mut columns = (Vec::<i32>::new(), Vec::<i32>::new(), Vec::<i64>::new());
     for row in &victims {
         columns.0.push(row.try_get(0).map_err(broken)?);
@@ -188,6 +203,12 @@ const LONGEST_PAGE: usize = 1000;
 /// The most rows that are deleted at once.
 const TRIMMED_AT_ONCE: i64 = 5000;
 
+/// The most deletions of one call.
+const PORTIONS: usize = 40;
+
+/// A tick is 100 ns.
+const TICKS_PER_MICRO: i64 = 10;
+
 /// The versions of the configuration whose changes are kept: a handle that is further behind reads everything.
 const MOST_NOTES: i64 = 10_000;
 
@@ -198,26 +219,35 @@ const LANES: &str = "
 const READ: &str = "
     SELECT l.lane, l.position, (extract(epoch FROM l.written) * 1000000)::bigint, l.at, l.kind, l.operation, l.key,
            l.version, l.actor, l.name, l.address
-    FROM unnest($2::int[], $3::bigint[]) AS c(lane, after) CROSS JOIN LATERAL (
+    FROM unnest($2::int4[], $3::bigint[]) AS c(lane, after) CROSS JOIN LATERAL (
         SELECT * FROM log WHERE instance = $1 AND lane = c.lane AND position > c.after ORDER BY position LIMIT $4) AS l";
 
-/// Of the oldest `$3`, those beyond the newest `$1` and those that are older than `$2`; never the newest of all.
+/// The first entry that is kept: of the newest but `$1`, of those that are younger than `$2` microseconds, and of the newest of all,
+/// the last.
+const FIRST_KEPT: &str = "
+    SELECT written::text, lane, position FROM (
+        (SELECT written, lane, position FROM log ORDER BY written DESC, lane DESC, position DESC OFFSET $1 LIMIT 1)
+        UNION ALL
+        (SELECT written, lane, position FROM log
+         WHERE written >= least(now() - $2::bigint * interval '1 microsecond', (SELECT max(written) FROM log))
+         ORDER BY written, lane, position LIMIT 1)
+    ) AS kept ORDER BY kept.written DESC, kept.lane DESC, kept.position DESC LIMIT 1";
+
+/// The oldest `$4` before an entry.
 const VICTIMS: &str = "
-    SELECT instance, lane, position FROM (SELECT * FROM log ORDER BY written, lane, position LIMIT $3) AS l
-    WHERE (at < $2 OR (written, lane, position) <= (
-        SELECT written, lane, position FROM log ORDER BY written DESC, lane DESC, position DESC OFFSET $1 LIMIT 1))
-    AND (written, lane, position) < (
-        SELECT written, lane, position FROM log ORDER BY written DESC, lane DESC, position DESC LIMIT 1)";
+    SELECT instance, lane, position FROM log WHERE (written, lane, position) < ($1::text::timestamptz, $2::int4, $3::bigint)
+    ORDER BY written, lane, position LIMIT $4";
 
 const MARK_TRIMMED: &str = "
     INSERT INTO log_trimmed (instance, lane, position)
-    SELECT c.instance, c.lane, max(c.position) FROM unnest($1::int[], $2::int[], $3::bigint[]) AS c(instance, lane, position)
+    SELECT c.instance, c.lane, max(c.position) FROM unnest($1::int4[], $2::int4[], $3::bigint[]) AS c(instance, lane, position)
     GROUP BY c.instance, c.lane
     ON CONFLICT (instance, lane) DO UPDATE SET position = greatest(log_trimmed.position, excluded.position)";
 
 const TRIM: &str = "
-    DELETE FROM log l USING unnest($1::int[], $2::int[], $3::bigint[]) AS c(instance, lane, position)
+    DELETE FROM log l USING unnest($1::int4[], $2::int4[], $3::bigint[]) AS c(instance, lane, position)
     WHERE l.instance = c.instance AND l.lane = c.lane AND l.position = c.position";
 
-const TRIM_CHANGES: &str =
-    "DELETE FROM changes WHERE version <= (SELECT version FROM configuration) - $1::bigint";
+const TRIM_CHANGES: &str = "
+    DELETE FROM changes WHERE version < (
+        SELECT version FROM (SELECT DISTINCT version FROM changes) AS c ORDER BY version DESC OFFSET $1 LIMIT 1)";

@@ -172,41 +172,41 @@ fn statements(version: &str) -> impl Iterator<Item = &str> {
 const FIRST: &str = r#"
 -- Instances by number, which is never given twice.
 CREATE TABLE IF NOT EXISTS instances (
-    number   int PRIMARY KEY,
+    number   int4 PRIMARY KEY,
     scope    text COLLATE "C" NOT NULL UNIQUE,
     document bytea NOT NULL
 );
 
 -- expires: seconds since 1970 after which its first client certificate is not valid; NULL if it has none.
 CREATE TABLE IF NOT EXISTS individuals (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, expires bigint, document bytea NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, expires bigint, document bytea NOT NULL,
     PRIMARY KEY (instance, id)
 );
 CREATE INDEX IF NOT EXISTS expiring ON individuals (instance, expires, id) WHERE expires IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS groups (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
     PRIMARY KEY (instance, id)
 );
 CREATE TABLE IF NOT EXISTS certificates (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
     PRIMARY KEY (instance, id)
 );
 
 -- ca: the lower-case name of the CA certificate.
 CREATE TABLE IF NOT EXISTS revocation_lists (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, ca text NOT NULL, document bytea NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, ca text NOT NULL, document bytea NOT NULL,
     PRIMARY KEY (instance, id)
 );
 CREATE TABLE IF NOT EXISTS blocks (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, document bytea NOT NULL,
     PRIMARY KEY (instance, id)
 );
 
 -- status: its kind; group_id: the lower-case ID of the group
 -- it came through, NULL if it came through an individual enrollment.
 CREATE TABLE IF NOT EXISTS registrations (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, status text NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, status text NOT NULL,
     group_id text COLLATE "C", document bytea NOT NULL,
     PRIMARY KEY (instance, id)
 );
@@ -215,14 +215,14 @@ CREATE INDEX IF NOT EXISTS registrations_in ON registrations (instance, status, 
 
 -- The devices at hubs that registrations have: where each is, and where it is moved to.
 CREATE TABLE IF NOT EXISTS hub_devices (
-    hub text COLLATE "C" NOT NULL, device text COLLATE "C" NOT NULL, instance int NOT NULL, id text COLLATE "C" NOT NULL,
+    hub text COLLATE "C" NOT NULL, device text COLLATE "C" NOT NULL, instance int4 NOT NULL, id text COLLATE "C" NOT NULL,
     PRIMARY KEY (hub, device)
 );
 CREATE INDEX IF NOT EXISTS hub_devices_of ON hub_devices (instance, id);
 
 -- id: hub and device ID, the latter in its own case; due: ticks of the time of the next try.
 CREATE TABLE IF NOT EXISTS cleanups (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, hub text NOT NULL, due bigint NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, etag text NOT NULL, hub text NOT NULL, due bigint NOT NULL,
     document bytea NOT NULL,
     PRIMARY KEY (instance, id)
 );
@@ -230,27 +230,28 @@ CREATE INDEX IF NOT EXISTS cleanups_due ON cleanups (instance, hub, due);
 
 -- Registrations that were refused. number: microseconds since 1970, by the database's clock; known: whether the ID was.
 CREATE TABLE IF NOT EXISTS attempts (
-    instance int NOT NULL, id text COLLATE "C" NOT NULL, number bigint NOT NULL, known bool NOT NULL, document bytea NOT NULL,
+    instance int4 NOT NULL, id text COLLATE "C" NOT NULL, number bigint NOT NULL, known bool NOT NULL, document bytea NOT NULL,
     PRIMARY KEY (instance, id, number)
 );
 CREATE INDEX IF NOT EXISTS attempts_of_a_kind ON attempts (instance, known, number);
 
 -- Each lane has a row of its own, so that no row is waited for; the count is the sum. day: days since 1970-01-01.
 CREATE TABLE IF NOT EXISTS usage (
-    instance int NOT NULL, day int NOT NULL, kind text NOT NULL, lane int NOT NULL, count bigint NOT NULL,
+    instance int4 NOT NULL, day int4 NOT NULL, kind text NOT NULL, lane int4 NOT NULL, count bigint NOT NULL,
     PRIMARY KEY (instance, day, kind, lane)
 );
 
--- Connections that write, one row each: see `lane.rs`.
+-- Connections that write, one row each: see `lane.rs`. A row is taken over by the next process and never deleted, for positions of
+-- the change log go on from it: there are as many as ever wrote at the same time.
 CREATE TABLE IF NOT EXISTS lanes (
-    lane int PRIMARY KEY, epoch bigint NOT NULL, seq bigint NOT NULL, until timestamptz NOT NULL
+    lane int4 PRIMARY KEY, epoch bigint NOT NULL, seq bigint NOT NULL, until timestamptz NOT NULL
 );
 
 -- Changes of records. position: the sequence of the lane (39 bits) and the number within the batch (24 bits); at: milliseconds
 -- since 1970; written: by the database's clock; version: the etag; actor: 0 an operator, 1 a device, from 16 on a job; name: of
 -- the policy or the device, NULL if it is the key; address: 4 or 16 bytes.
 CREATE TABLE IF NOT EXISTS log (
-    instance int NOT NULL, lane int NOT NULL, position bigint NOT NULL, written timestamptz NOT NULL, at bigint NOT NULL,
+    instance int4 NOT NULL, lane int4 NOT NULL, position bigint NOT NULL, written timestamptz NOT NULL, at bigint NOT NULL,
     kind smallint NOT NULL, operation smallint NOT NULL, key text NOT NULL, version text,
     actor smallint NOT NULL, name text, address bytea,
     PRIMARY KEY (instance, lane, position)
@@ -259,22 +260,22 @@ CREATE INDEX IF NOT EXISTS log_by_age ON log (written, lane, position);
 
 -- The last position of each lane that was removed from the log.
 CREATE TABLE IF NOT EXISTS log_trimmed (
-    instance int NOT NULL, lane int NOT NULL, position bigint NOT NULL,
+    instance int4 NOT NULL, lane int4 NOT NULL, position bigint NOT NULL,
     PRIMARY KEY (instance, lane)
 );
 
 -- writer: whose the positions are, another one after the database was restored.
-CREATE TABLE IF NOT EXISTS log_state (one int PRIMARY KEY CHECK (one = 1), writer bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS log_state (one int4 PRIMARY KEY CHECK (one = 1), writer bigint NOT NULL);
 INSERT INTO log_state VALUES (1, floor(random() * 1099511627776)::bigint) ON CONFLICT DO NOTHING;
 
 -- The version of the configuration of all instances. Its row is locked by every commit that changes one, so that versions
 -- have no gaps and are in the order of commits.
-CREATE TABLE IF NOT EXISTS configuration (one int PRIMARY KEY CHECK (one = 1), version bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS configuration (one int4 PRIMARY KEY CHECK (one = 1), version bigint NOT NULL);
 INSERT INTO configuration VALUES (1, 0) ON CONFLICT DO NOTHING;
 
 -- Rows of configuration by the version with which they changed. kind: a number of `LogKind`.
 CREATE TABLE IF NOT EXISTS changes (
-    version bigint NOT NULL, instance int NOT NULL, kind smallint NOT NULL, id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL, instance int4 NOT NULL, kind smallint NOT NULL, id text COLLATE "C" NOT NULL,
     PRIMARY KEY (version, instance, kind, id)
 );
 
@@ -282,16 +283,30 @@ CREATE TABLE IF NOT EXISTS changes (
 CREATE TABLE IF NOT EXISTS leases (
     token bigint PRIMARY KEY, name text NOT NULL UNIQUE, holder text NOT NULL, until timestamptz NOT NULL
 );
-CREATE TABLE IF NOT EXISTS lease_tokens (one int PRIMARY KEY CHECK (one = 1), last bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS lease_tokens (one int4 PRIMARY KEY CHECK (one = 1), last bigint NOT NULL);
 INSERT INTO lease_tokens VALUES (1, 0) ON CONFLICT DO NOTHING;
 
 -- Proves the key that documents are sealed with.
-CREATE TABLE IF NOT EXISTS key_check (one int PRIMARY KEY CHECK (one = 1), sealed bytea NOT NULL);
-CREATE TABLE IF NOT EXISTS schema (one int PRIMARY KEY CHECK (one = 1), version int NOT NULL);
+CREATE TABLE IF NOT EXISTS key_check (one int4 PRIMARY KEY CHECK (one = 1), sealed bytea NOT NULL);
+CREATE TABLE IF NOT EXISTS schema (one int4 PRIMARY KEY CHECK (one = 1), version int4 NOT NULL);
 "#;
 
 /// Version 2.
 const SECOND: &str = "
 -- source: the file that records are being copied from. Without the row the copy is finished, or there was none.
-CREATE TABLE IF NOT EXISTS unfinished_copy (one int PRIMARY KEY CHECK (one = 1), source text NOT NULL);
+CREATE TABLE IF NOT EXISTS unfinished_copy (one int4 PRIMARY KEY CHECK (one = 1), source text NOT NULL);
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In CockroachDB `int` has eight bytes, which are not read as an `i32`.
+    #[test]
+    fn numbers_name_their_size() {
+        for tables in [FIRST, SECOND] {
+            let words: Vec<_> = tables.split(|letter: char| !letter.is_alphanumeric()).collect();
+            assert!(words.contains(&"int4") && !words.contains(&"int"));
+        }
+    }
+}

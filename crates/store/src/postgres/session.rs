@@ -39,8 +39,10 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// text of the warning is translated, the name of the function is not.
 const CANCELED_WAIT: &str = "SyncRepWaitForLSN";
 
-/// Sent on each new connection.
-const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
+/// Sent on each new connection. What is acknowledged is on disk, whatever the role or the database sets.
+const DURABILITY: &str = "
+    SET default_transaction_isolation = 'read committed';
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// For connections of gathered statements. Their plans are made once, for arrays of any length, while tables may be empty: only
 /// index look-ups are right for all of them. The planner takes what is switched off for so costly that it would compile the rest
@@ -104,7 +106,7 @@ impl Session {
             }
         };
         let session = Session { client, driver, statements: Mutex::default() };
-        session.client.batch_execute(&format!("{ISOLATION}; {}", setup.join("; "))).await?;
+        session.client.batch_execute(&format!("{DURABILITY}; {}", setup.join("; "))).await?;
         Ok(session)
     }
 
@@ -221,7 +223,7 @@ pub(super) enum Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        let text = reason(&error);
+        let text = described(&error);
         let Some(code) = error.code() else {
             let is_of_connection = error.is_closed()
                 || std::error::Error::source(&error).is_none_or(|source| source.is::<std::io::Error>());
@@ -250,6 +252,13 @@ impl From<Error> for Failure {
             _ => Failure::Refused(broken(text)),
         }
     }
+}
+
+/// Describes an error for the log. PostgreSQL quotes rows in the details of its errors, which are left out.
+fn described(error: &Error) -> String {
+    let Some(refusal) = error.as_db_error() else { return reason(error) };
+    let constraint = refusal.constraint().map(|name| format!(", constraint {name}")).unwrap_or_default();
+    format!("{}: {} ({}{constraint})", refusal.severity(), refusal.message(), refusal.code().code())
 }
 
 /// Waits for the database. A connection that does not answer in this time is lost.

@@ -4,6 +4,8 @@
 
 mod crash;
 mod embedded;
+mod faults;
+mod freshness;
 mod golden;
 mod lanes;
 mod maintenance;

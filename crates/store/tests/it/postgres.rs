@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::IndividualEnrollment;
-use provisioning::ports::{Change, Commit, Commits, Enrollments, Expect, InstanceWriter, Store};
+use model::{Attribution, IndividualEnrollment, Timestamp};
+use provisioning::ports::{
+    Change, ChangeLog, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, LogQuery, LogRetention,
+    Store,
+};
 use store::{
-    PostgresStore,
+    PostgresStore, SystemClock,
     postgres::{ConnectError, SchemaError, Settings},
 };
 use testkit::{
@@ -99,6 +102,29 @@ async fn a_store_that_was_closed_leaves_its_lanes_to_the_next() {
         }
     }
     assert_eq!(Postgres::shared().execute(&location.0.name, "SELECT count(*) FROM lanes"), "2");
+}
+
+/// Nodes have clocks that differ, and name their own times in entries: the age of an entry is measured by the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_trimmed_by_the_clock_of_the_database() {
+    let location = Location::new();
+    let (store, scope) = (location.connect().await, sample::scope("one"));
+    store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
+    for seconds in [0, 9_000_000_000] {
+        let by = Attribution { at: Timestamp::from_unix_seconds(seconds), ..sample::by() };
+        let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(sample::group("line"))))];
+        store.commit(&scope, Commit { changes, ..Commit::by(by) }).await.unwrap();
+    }
+    let left = async || {
+        let keep = LogRetention { since: SystemClock.now().plus_seconds(-86_400), rows: 1000 };
+        assert!(!store.trim_log(keep).await.unwrap());
+        let query = LogQuery { limit: 100, ..LogQuery::default() };
+        store.read_log(&scope, query).await.unwrap().entries.len()
+    };
+    assert_eq!(left().await, 3);
+    let older = "UPDATE log SET written = written - interval '2 days' WHERE kind = 0";
+    Postgres::shared().execute(&location.0.name, older);
+    assert_eq!(left().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -192,10 +192,8 @@ impl<'a> State<'a, '_> {
     fn log(&mut self, batch: &'a Batch, change: &'a RowChange, instance: i32) {
         let kind = change.key.table.log_kind();
         if kind.is_configuration() {
-            let version = self.locked.configuration.version + 1;
+            let version = self.configuration.next;
             self.configuration.changed.insert((instance, kind.code()), version);
-            self.configuration.version = version;
-            self.configuration.oldest.get_or_insert(version);
             self.writes.version = Some(version);
         }
         self.writes.log.push(Logged { instance, by: &batch.by, change });
@@ -231,10 +229,10 @@ fn name(device: &HubDeviceRef) -> HubDevice {
 impl ConfigurationState {
     /// Whether no record of a kind was changed after a version, of an instance or of all.
     fn is_unchanged(&self, kind: u8, instance: Option<i32>, since: i64) -> bool {
-        let is_known = self.oldest.is_some_and(|oldest| oldest <= since + 1);
+        let is_known = since == self.version || self.noted.contains(&since);
         let is_meant =
             |(of, changed): &(i32, u8)| *changed == kind && instance.is_none_or(|instance| *of == instance);
         let is_later = |(key, version): (&(i32, u8), &i64)| is_meant(key) && *version > since;
-        since == self.version || since < self.version && is_known && !self.changed.iter().any(is_later)
+        is_known && !self.changed.iter().any(is_later)
     }
 }

@@ -43,8 +43,10 @@ pub(super) type Owner = (i32, String);
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConfigurationState {
     pub(super) version: i64,
-    /// The first version of which the changes are known.
-    pub(super) oldest: Option<i64>,
+    /// The version that follows if this transaction changes the configuration.
+    pub(super) next: i64,
+    /// Of the versions that guards name, those of which all later changes are known.
+    pub(super) noted: BTreeSet<i64>,
     /// The version of the last change by instance and number of `LogKind`.
     pub(super) changed: HashMap<(i32, u8), i64>,
 }
@@ -53,7 +55,7 @@ pub(super) struct ConfigurationState {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::postgres) struct LaneRow {
     pub(in crate::postgres) number: i32,
-    /// Raised when another process takes the lane.
+    /// Another one when another process takes the lane.
     pub(in crate::postgres) epoch: i64,
     /// Raised by every transaction.
     pub(in crate::postgres) seq: i64,
@@ -84,6 +86,7 @@ enum Content {
     Nothing,
     Lane,
     Version,
+    Noted,
     Changes,
     Instances,
     Leases,
@@ -95,8 +98,9 @@ enum Content {
 #[derive(Default)]
 struct Wanted<'a> {
     needs_configuration: bool,
-    needs_changes: bool,
     needs_instances: bool,
+    /// Versions of the configuration since which nothing may have changed.
+    unchanged_since: BTreeSet<i64>,
     fences: BTreeSet<i64>,
     changed: BTreeMap<Table, BTreeSet<RowId<'a>>>,
     guarded: BTreeMap<Table, BTreeSet<RowId<'a>>>,
@@ -119,7 +123,7 @@ impl<'a> Wanted<'a> {
                 RowGuard::Row(key, _) => {
                     self.guarded.entry(key.table).or_default().insert((instance, key));
                 }
-                RowGuard::Unchanged(..) => (self.needs_configuration, self.needs_changes) = (true, true),
+                RowGuard::Unchanged(_, since) => _ = self.unchanged_since.insert(since.cast_signed()),
             }
         }
         for change in &batch.changes {
@@ -142,11 +146,12 @@ impl<'a> Wanted<'a> {
     /// change it never wait for each other in a circle.
     fn steps(&self) -> Vec<(Step<'static>, Content)> {
         let mut steps = Vec::new();
-        if self.needs_configuration {
-            let sql = "SELECT version FROM configuration FOR UPDATE";
-            steps.push((Step::plain(sql), Content::Version));
+        if self.needs_configuration || !self.unchanged_since.is_empty() {
+            steps.push((Step::plain(VERSION), Content::Version));
         }
-        if self.needs_changes {
+        if !self.unchanged_since.is_empty() {
+            let since: Vec<i64> = self.unchanged_since.iter().copied().collect();
+            steps.push((Step::new(NOTED, vec![Box::new(since)]), Content::Noted));
             steps.push((Step::plain(CHANGES), Content::Changes));
         }
         if self.needs_instances {
@@ -189,9 +194,12 @@ impl Locked {
         for row in rows {
             match content {
                 Content::Nothing | Content::Lane => {}
-                Content::Version => self.configuration.version = row.try_get(0)?,
+                Content::Version => {
+                    (self.configuration.version, self.configuration.next) =
+                        (row.try_get(0)?, row.try_get(1)?);
+                }
+                Content::Noted => _ = self.configuration.noted.insert(row.try_get(0)?),
                 Content::Changes => {
-                    self.configuration.oldest = row.try_get(3)?;
                     let kind = u8::try_from(row.try_get::<_, i16>(1)?).unwrap_or(u8::MAX);
                     self.configuration.changed.insert((row.try_get(0)?, kind), row.try_get(2)?);
                 }
@@ -219,15 +227,22 @@ const MOVE: &str = "
     UPDATE lanes SET seq = CASE WHEN epoch = $2 AND seq = $3::bigint - 1 THEN $3::bigint END,
                      until = now() + interval '60 seconds' WHERE lane = $1 RETURNING seq";
 
-/// The last changes by instance and kind, and the first version of which changes are known.
-const CHANGES: &str = "
-    SELECT instance, kind, max(version), (SELECT min(version) FROM changes) FROM changes GROUP BY instance, kind";
+/// A version follows at a random distance: a database that has lost changes, by a failover or because it was restored, never
+/// gives one of their versions to another change.
+const VERSION: &str = "
+    SELECT version, version + 1 + floor(random() * 1073741824)::bigint FROM configuration FOR UPDATE";
+
+/// The versions that are noted: the oldest notes go first, so that all after one of these are there.
+const NOTED: &str = "SELECT DISTINCT version FROM changes WHERE version = ANY($1::bigint[])";
+
+/// The last changes by instance and kind.
+const CHANGES: &str = "SELECT instance, kind, max(version) FROM changes GROUP BY instance, kind";
 
 /// Another runner that takes a lease over waits for the end of the transaction; its holder can renew it meanwhile.
 const LEASES: &str = "SELECT token FROM leases WHERE token = ANY($1::bigint[]) FOR KEY SHARE";
 
 const DEVICES_OF: &str = "
-    SELECT h.hub, h.device, h.instance, h.id FROM unnest($1::int[], $2::text[]) AS k(instance, id)
+    SELECT h.hub, h.device, h.instance, h.id FROM unnest($1::int4[], $2::text[]) AS k(instance, id)
     JOIN hub_devices h ON h.instance = k.instance AND h.id = k.id FOR UPDATE OF h";
 
 const OWNERS: &str = "

@@ -24,7 +24,7 @@ pub(super) fn lock(table: Table, strength: Strength, keys: &[(i32, &RowKey)]) ->
         Strength::Share => "SHARE",
     };
     let sql = format!(
-        "SELECT t.instance, t.id, t.etag FROM unnest($1::int[], $2::text[]) AS k(instance, id)
+        "SELECT t.instance, t.id, t.etag FROM unnest($1::int4[], $2::text[]) AS k(instance, id)
          JOIN {} t ON t.instance = k.instance AND t.id = k.id FOR {lock} OF t",
         table.name()
     );
@@ -35,7 +35,7 @@ pub(super) fn lock(table: Table, strength: Strength, keys: &[(i32, &RowKey)]) ->
 /// Returns a statement that deletes rows.
 pub(super) fn delete(table: Table, keys: &[(i32, &RowKey)]) -> Step<'static> {
     let sql = format!(
-        "DELETE FROM {} t USING unnest($1::int[], $2::text[]) AS k(instance, id)
+        "DELETE FROM {} t USING unnest($1::int4[], $2::text[]) AS k(instance, id)
          WHERE t.instance = k.instance AND t.id = k.id",
         table.name()
     );
@@ -81,7 +81,7 @@ fn source(table: Table) -> String {
         columns.iter().zip(5..).map(|((_, kind), at)| format!(", ${at}::{kind}[]")).collect();
     let names: String = columns.iter().map(|(name, _)| format!(", {name}")).collect();
     format!(
-        "unnest($1::int[], $2::text[], $3::text[], $4::bytea[]{arrays}) AS c(instance, id, etag, document{names})"
+        "unnest($1::int4[], $2::text[], $3::text[], $4::bytea[]{arrays}) AS c(instance, id, etag, document{names})"
     )
 }
 

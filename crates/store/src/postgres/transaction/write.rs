@@ -250,26 +250,26 @@ const RELEASE: &str = "
 
 const CLAIM: &str = "
     INSERT INTO hub_devices (hub, device, instance, id)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::text[])";
+    SELECT * FROM unnest($1::text[], $2::text[], $3::int4[], $4::text[])";
 
 const PUT_INSTANCES: &str = "
-    INSERT INTO instances (number, scope, document) SELECT * FROM unnest($1::int[], $2::text[], $3::bytea[])
+    INSERT INTO instances (number, scope, document) SELECT * FROM unnest($1::int4[], $2::text[], $3::bytea[])
     ON CONFLICT (number) DO UPDATE SET document = excluded.document";
 
 const COUNT: &str = "
     INSERT INTO usage (instance, day, kind, lane, count)
-    SELECT c.instance, c.day, c.kind, $1::int, c.count
-    FROM unnest($2::int[], $3::int[], $4::text[], $5::bigint[]) AS c(instance, day, kind, count)
+    SELECT c.instance, c.day, c.kind, $1::int4, c.count
+    FROM unnest($2::int4[], $3::int4[], $4::text[], $5::bigint[]) AS c(instance, day, kind, count)
     ON CONFLICT (instance, day, kind, lane) DO UPDATE SET count = usage.count + excluded.count";
 
 const LOG: &str = "
     INSERT INTO log (instance, lane, position, written, at, kind, operation, key, version, actor, name, address)
-    SELECT c.instance, $1::int, $2::bigint + c.ord, now(), c.at, c.kind, c.operation, c.key, c.version, c.actor, c.name,
+    SELECT c.instance, $1::int4, $2::bigint + c.ord, now(), c.at, c.kind, c.operation, c.key, c.version, c.actor, c.name,
            c.address
-    FROM unnest($3::int[], $4::bigint[], $5::smallint[], $6::smallint[], $7::text[], $8::text[], $9::smallint[],
+    FROM unnest($3::int4[], $4::bigint[], $5::smallint[], $6::smallint[], $7::text[], $8::text[], $9::smallint[],
                 $10::text[], $11::bytea[])
         WITH ORDINALITY AS c(instance, at, kind, operation, key, version, actor, name, address, ord)";
 
 const NOTE: &str = "
     INSERT INTO changes (version, instance, kind, id)
-    SELECT $1::bigint, * FROM unnest($2::int[], $3::smallint[], $4::text[])";
+    SELECT $1::bigint, * FROM unnest($2::int4[], $3::smallint[], $4::text[])";
