@@ -145,7 +145,9 @@ fn differing_settings(planned: &Instance, stored: &Instance) -> Vec<String> {
     };
     let (planned, stored) = (settings(planned), settings(stored));
     let names: BTreeSet<&String> = planned.keys().chain(stored.keys()).collect();
-    names.into_iter().filter(|name| planned.get(*name) != stored.get(*name)).cloned().collect()
+    // `configured` only remembers the configuration.
+    let differs = |name: &&String| *name != "configured" && planned.get(*name) != stored.get(*name);
+    names.into_iter().filter(differs).cloned().collect()
 }
 
 fn set_aside_unplanned<E: Engine>(store: &SealedStore<E>, stored: &[Arc<Instance>], planned: &[Instance]) {

@@ -88,6 +88,8 @@ async fn the_check_warns_of_a_certificate_for_another_host_name() {
 #[tokio::test]
 async fn an_instance_removed_from_the_file_does_not_affect_others() {
     let fixture = ServeFixture::new();
+    let managed_by_the_file = "id_scope = \"0neBBBBBBBB\"\nmanaged = \"file\"";
+    fixture.amend("id_scope = \"0neBBBBBBBB\"", managed_by_the_file);
     let service = fixture.start().await;
     for (host, id) in [("127.0.0.1", "dev-1"), ("localhost", "dev-2")] {
         fixture.service(host).create_enrollment(&enrollment(id)).await.unwrap();
