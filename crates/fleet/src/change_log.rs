@@ -17,7 +17,7 @@ pub struct LogFilter {
     pub kind: Option<LogKind>,
     /// Of the record with this key, in any case.
     pub key: Option<String>,
-    /// By the policy, the device or the job with this name, in any case.
+    /// By the access policy, the subject of a token, the device or the job with this name, in any case.
     pub actor: Option<String>,
     /// After this position, which an earlier page ended with.
     pub after: Option<String>,

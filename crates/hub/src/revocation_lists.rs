@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use certpath::Crl;
-use model::{CrlAddress, Scheme};
+use model::{HttpUrl, Scheme};
 use net::client::{Deadlines, Document, fetch};
 use provisioning::ports::RevocationListSource;
 
@@ -27,7 +27,7 @@ impl Default for RevocationListClient {
 
 #[async_trait]
 impl RevocationListSource for RevocationListClient {
-    async fn fetch(&self, address: &CrlAddress) -> Result<Crl, String> {
+    async fn fetch(&self, address: &HttpUrl) -> Result<Crl, String> {
         let tls = match address.scheme() {
             Scheme::Http => None,
             Scheme::Https => Some(self.tls.clone().ok_or("the system trusts no CA")?),

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use crate::{PolicyName, RegistrationId, Timestamp};
+use crate::{Identity, RegistrationId, Timestamp};
 
 /// Declares an enum whose variants have a number in the store and a name in JSON. Both are stable: logs outlive programs.
 macro_rules! stable {
@@ -192,10 +192,10 @@ stable! {
 /// Who made a change. Contains no secret, and is at most a few hundred bytes long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// An operator, who holds a key of this access policy.
+    /// An operator.
     Operator {
-        /// The policy.
-        policy: PolicyName,
+        /// Its identity.
+        identity: Identity,
         /// The caller's address.
         address: Option<IpAddr>,
     },
@@ -208,6 +208,17 @@ pub enum Actor {
     },
     /// The service itself.
     System(Job),
+}
+
+impl Actor {
+    /// Returns the name of the policy, the subject, the device or the job.
+    pub fn name(&self) -> &str {
+        match self {
+            Actor::Operator { identity, .. } => identity.name(),
+            Actor::Device { registration_id, .. } => registration_id.as_str(),
+            Actor::System(job) => job.name(),
+        }
+    }
 }
 
 /// Who made the changes of a commit, by which operation, and when.

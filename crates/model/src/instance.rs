@@ -188,6 +188,8 @@ pub enum Right {
     RegistrationStatusRead,
     /// Delete registrations; includes reading them.
     RegistrationStatusWrite,
+    /// Read the change log; included in changing the configuration. An addition of Muster.
+    ChangeLogRead,
     /// Read instances as resources.
     InstanceRead,
     /// Create, change and delete instances; includes reading them.
@@ -198,13 +200,14 @@ pub enum Right {
 
 impl Right {
     /// The rights that an access policy of an instance can grant, in the order in which they are written.
-    pub const OF_POLICIES: [Right; 6] = [
+    pub const OF_POLICIES: [Right; 7] = [
         Right::ServiceConfig,
         Right::EnrollmentRead,
         Right::EnrollmentWrite,
         Right::DeviceConnect,
         Right::RegistrationStatusRead,
         Right::RegistrationStatusWrite,
+        Right::ChangeLogRead,
     ];
 
     /// Returns the name in access policies.
@@ -216,6 +219,7 @@ impl Right {
             Right::DeviceConnect => "DeviceConnect",
             Right::RegistrationStatusRead => "RegistrationStatusRead",
             Right::RegistrationStatusWrite => "RegistrationStatusWrite",
+            Right::ChangeLogRead => "ChangeLogRead",
             Right::InstanceRead => "InstanceRead",
             Right::InstanceWrite => "InstanceWrite",
             Right::InstanceKeys => "InstanceKeys",
@@ -231,15 +235,15 @@ pub struct Rights(u16);
 /// The text names a right that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown right {0:?}; known are ServiceConfig, EnrollmentRead, EnrollmentWrite, DeviceConnect, RegistrationStatusRead, RegistrationStatusWrite"
+    "unknown right {0:?}; known are ServiceConfig, EnrollmentRead, EnrollmentWrite, DeviceConnect, RegistrationStatusRead, RegistrationStatusWrite, ChangeLogRead"
 )]
 pub struct UnknownRight(String);
 
 impl Rights {
-    /// Every right that an access policy can grant.
+    /// Every right of Azure's access policies. They include all others that a policy can grant.
     pub const OF_POLICIES: Rights = Rights(0b11_1111);
     /// Every right.
-    pub const ALL: Rights = Rights(0b1_1111_1111);
+    pub const ALL: Rights = Rights(0b11_1111_1111);
 
     /// Makes a set of these rights.
     pub fn of(rights: &[Right]) -> Self {
@@ -262,13 +266,14 @@ impl Rights {
         Ok(Self::of(&rights.collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// Whether this set grants a right; writing includes reading.
+    /// Whether this set grants a right. Writing includes reading, and changing the configuration includes reading the log.
     pub fn grants(self, right: Right) -> bool {
         let has = |right: Right| self.0 & 1 << right as u8 != 0;
         has(right)
             || match right {
                 Right::EnrollmentRead => has(Right::EnrollmentWrite),
                 Right::RegistrationStatusRead => has(Right::RegistrationStatusWrite),
+                Right::ChangeLogRead => has(Right::ServiceConfig),
                 Right::InstanceRead => has(Right::InstanceWrite),
                 _ => false,
             }
@@ -306,6 +311,11 @@ mod tests {
         for unknown in ["Everything", "InstanceWrite"] {
             assert!(Rights::parse(unknown).is_err(), "{unknown}");
         }
+        assert!(Right::OF_POLICIES.into_iter().all(|right| Rights::OF_POLICIES.grants(right)));
+        assert!(
+            !String::from(Rights::OF_POLICIES).contains("ChangeLogRead"),
+            "clients of Azure do not know it"
+        );
         assert!(Rights::of(&[Right::InstanceWrite]).grants(Right::InstanceRead));
         assert!(!Rights::OF_POLICIES.grants(Right::InstanceRead) && Rights::ALL.grants(Right::InstanceKeys));
     }

@@ -16,13 +16,15 @@ mod claim;
 mod cleanup;
 mod cleanup_hold;
 mod client_chain;
-mod crl_address;
+mod crl_addresses;
 mod decision;
 mod device_spec;
 mod draft;
 mod enrollment;
 mod explanation;
 mod hmac_sha256;
+mod http_url;
+mod identity;
 mod ids;
 mod instance;
 mod key;
@@ -66,7 +68,7 @@ pub use claim::{
 pub use cleanup::{Cleanup, CleanupCause, Residue};
 pub use cleanup_hold::{CleanupHold, HoldReason};
 pub use client_chain::ChainTooLong;
-pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
+pub use crl_addresses::{CrlAddresses, TooManyAddresses};
 pub use decision::{
     Because, Candidate, CandidateLink, Chosen, Decision, DecisionEnd, DecisionOutcome, DecisionResult,
     Decisions, Exclusion, PolicyOf, Returning,
@@ -84,6 +86,8 @@ pub use enrollment::{
     IndividualEnrollment, ProvisioningStatus, Record, ReprovisionFlags, ReprovisionPolicy,
 };
 pub use explanation::{Admission, Attempt, ConsideredEnrollment, Explanation, Fit};
+pub use http_url::{HttpUrl, HttpUrlError, Scheme};
+pub use identity::{Identity, Issuer, IssuerError, Role, Subject, SubjectError, UnknownRole};
 pub use ids::{
     BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, Generation, HostName, HubName, IdError,
     IdScope, OperationId, PolicyName, RegistrationId, ResourceName, VerificationCode,

@@ -9,7 +9,7 @@ use std::{
 use certpath::{Authorities, Authority, CertificateParts, KeyHash, NameKey, Sha256Thumbprint, TbsHash};
 
 use crate::{
-    Block, BlockScope, CaCertificate, CaReference, CrlAddress, ListId, RevocationList, RevocationPolicy,
+    Block, BlockScope, CaCertificate, CaReference, HttpUrl, ListId, RevocationList, RevocationPolicy,
 };
 
 /// The CA certificates of an instance, their revocation lists, and the certificates that are blocked.
@@ -184,7 +184,7 @@ impl Trust {
             der: ca.certificate.der(),
             parts: ca.certificate.parts(),
             requires_list: ca.revocation.policy == RevocationPolicy::Hard,
-            list_uris: ca.revocation.fetched_from.iter().map(CrlAddress::as_str).collect(),
+            list_uris: ca.revocation.fetched_from.iter().map(HttpUrl::as_str).collect(),
             lists: self.lists_of(ca).map(|list| &list.crl).collect(),
         }
     }

@@ -17,7 +17,7 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
 };
 use runner::{JobPorts, Retention, Runner, RunnerLimits};
-use service_api::{AuditSink, Management, ServiceApi};
+use service_api::{AuditSink, BearerTokens, Management, ServiceApi};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
@@ -55,6 +55,8 @@ pub struct Plan {
     pub latency: LatencySources,
     /// The settings of webhook calls.
     pub webhook: WebhookSettings,
+    /// The verifier of bearer tokens, if a provider is configured.
+    pub bearer: Option<Arc<BearerTokens>>,
     /// The timing of replies to devices.
     pub timing: Timing,
     /// The limits of connections.
@@ -169,7 +171,7 @@ impl App {
         let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy)
             .with_audit(plan.audit)
             .managed_by(plan.management);
-        let service = service_api::router(service_api);
+        let service = service_api::router(service_api.with_bearer_tokens(plan.bearer));
         let router = web::router(device_api.router(), service, runner.assignments().clone());
         let limiter = ConnectionLimiter::new(capped(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
@@ -369,6 +371,7 @@ impl Plan {
             hubs: hubs.collect::<anyhow::Result<_>>()?,
             latency: config.latency.sources()?,
             webhook: config.webhook.settings()?,
+            bearer: config.oidc.tokens()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
             retention: Retention {
@@ -390,6 +393,7 @@ impl Plan {
         config.latency.sources()?;
         config.webhook.settings()?;
         config.management.management()?;
+        config.oidc.tokens()?;
         let planned = instances(config)?;
         warnings.extend(shared_hubs(&planned));
         let storage = match config.store_location(new_database)? {

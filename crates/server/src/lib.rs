@@ -9,6 +9,7 @@ mod continuity;
 pub mod copy;
 pub mod dev;
 mod file_check;
+mod identity_provider;
 mod links;
 pub mod logging;
 pub mod maintenance;

@@ -1,6 +1,6 @@
 //! Authorization: the host name selects an instance or the management API, and a credential proves who the operator is.
 //!
-//! A shared access signature is one by a key of an access policy: of the instance, or of the management API, which is one of all
+//! A credential is a bearer token ([`crate::bearer`]) or a shared access signature. That is one by a key of an access policy: of the instance, or of the management API, which is one of all
 //! instances. A resource in the path is looked for only after that, and an operator without any right on it does not learn
 //! whether it exists.
 
@@ -12,8 +12,8 @@ use std::{
 use axum::extract::ConnectInfo;
 use http::{Extensions, header, request::Parts};
 use model::{
-    AccessPolicy, Actor, Audience, Extent, HostName, IdScope, Instance, PolicyName, ResourceKey, Right,
-    Rights, without_port,
+    AccessPolicy, Actor, Audience, Extent, HostName, IdScope, Identity, Instance, ResourceKey, Right, Rights,
+    Role, without_port,
 };
 use percent_encoding::percent_decode_str;
 use wire::sas;
@@ -26,24 +26,26 @@ use crate::{ServiceApi, error::Failure, route::Route};
 pub(crate) struct Operator {
     /// The operator for the change log.
     pub(crate) actor: Actor,
-    /// The name for the log: of the access policy whose key signed the token.
-    pub(crate) name: PolicyName,
+    /// The identity for the log: the access policy whose key signed the token, or the subject of a bearer token.
+    pub(crate) name: Identity,
     /// What it may do. Grants add up.
     pub(crate) grants: Vec<RightsGrant>,
 }
 
 /// Rights on one instance or on all.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RightsGrant {
     /// The instances.
     pub(crate) on: GrantScope,
     /// The rights.
     pub(crate) rights: Rights,
+    /// The role that they come from; access policies have none.
+    pub(crate) role: Option<Role>,
 }
 
 /// The instances that a grant is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum GrantScope {
+pub enum GrantScope {
     /// All instances, also those that do not exist yet.
     All,
     /// One instance.
@@ -71,10 +73,23 @@ impl Operator {
         let grants = self.grants.iter().filter(|grant| grant.on.includes(instance));
         grants.fold(Rights::default(), |rights, grant| rights.and(grant.rights))
     }
+
+    /// Returns the highest role on an instance, or on any.
+    pub(crate) fn highest_role(&self, instance: Option<&IdScope>) -> Option<Role> {
+        let counts = |grant: &&RightsGrant| instance.is_none_or(|instance| grant.on.includes(instance));
+        self.grants.iter().filter(counts).filter_map(|grant| grant.role).max()
+    }
+}
+
+impl RightsGrant {
+    /// Grants the rights of a role.
+    pub(crate) fn of_role(role: Role, on: GrantScope) -> RightsGrant {
+        RightsGrant { on, rights: role.rights(), role: Some(role) }
+    }
 }
 
 impl GrantScope {
-    fn includes(&self, instance: &IdScope) -> bool {
+    pub(crate) fn includes(&self, instance: &IdScope) -> bool {
         match self {
             GrantScope::All => true,
             GrantScope::Instance(scope) => scope == instance,
@@ -199,8 +214,8 @@ pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip())
 }
 
-/// Verifies the credential in the header `Authorization`.
-pub(crate) fn authenticate(
+/// Verifies the credential in the header `Authorization`: a bearer token, if tokens are accepted, or a shared access signature.
+pub(crate) async fn authenticate(
     api: &ServiceApi,
     called_host: &CalledHost,
     head: &Parts,
@@ -208,10 +223,25 @@ pub(crate) fn authenticate(
     let credential = head.headers.get(header::AUTHORIZATION).ok_or("no authorization header");
     let text = credential.and_then(|it| it.to_str().map_err(|_| "the authorization header is not ASCII"));
     let text = text.map_err(|reason| Failure::Unauthorized(reason.to_owned()))?;
-    let (policy, on) = policy_of(api, called_host, text, head).map_err(Failure::Unauthorized)?;
-    let actor = Actor::Operator { policy: policy.name.clone(), address: address(&head.extensions) };
-    let grants = vec![RightsGrant { on, rights: policy.rights }];
-    Ok(Operator { actor, name: policy.name.clone(), grants })
+    let (name, grants) = match (&api.bearer, bearer_token(text)) {
+        (Some(tokens), Some(token)) => {
+            let verified = tokens.verify(token, api.clock.now()).await?;
+            (verified.identity.clone(), verified.grants.clone())
+        }
+        _ => {
+            let (policy, on) = policy_of(api, called_host, text, head).map_err(Failure::Unauthorized)?;
+            let grant = RightsGrant { on, rights: policy.rights, role: None };
+            (Identity::Policy(policy.name.clone()), vec![grant])
+        }
+    };
+    let actor = Actor::Operator { identity: name.clone(), address: address(&head.extensions) };
+    Ok(Operator { actor, name, grants })
+}
+
+/// Returns the token of the scheme `Bearer`, whose name is written in any case (RFC 9110 §11.1).
+fn bearer_token(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
 /// Returns the access policy whose key signed a shared access token, and the instances that it is for. The error is for the

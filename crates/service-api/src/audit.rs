@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use axum::body::Body;
 use http::{Method, Request};
-use model::{IdScope, PolicyName, Timestamp};
+use model::{IdScope, Identity, PolicyName, Role, Subject, Timestamp};
 use tracing::field::display;
 
 use crate::{
     ServiceApi,
-    access::{self, Granted},
+    access::{self, Operator},
     error::Failure,
     request,
     route::{self, Route},
@@ -32,7 +32,9 @@ pub struct AuditEntry<'a> {
     /// The instance, if the host name named one.
     pub instance: Option<&'a IdScope>,
     /// The operator, if the credential was accepted.
-    pub actor: Option<&'a str>,
+    pub actor: Option<&'a Identity>,
+    /// The operator's highest role on the instance; access policies have none.
+    pub role: Option<Role>,
     /// The address of the caller, if known.
     pub address: Option<IpAddr>,
     /// The name of the operation, if the path has one.
@@ -80,7 +82,8 @@ pub(crate) struct CallRecord {
     version: String,
     from: Option<IpAddr>,
     scope: Option<IdScope>,
-    policy: Option<PolicyName>,
+    operator: Option<Identity>,
+    role: Option<Role>,
     operation: Option<&'static str>,
     is_audited: bool,
 }
@@ -94,7 +97,8 @@ impl CallRecord {
             version: request::parameter(request.uri(), "api-version").unwrap_or_default(),
             from: access::address(request.extensions()),
             scope: None,
-            policy: None,
+            operator: None,
+            role: None,
             operation: None,
             is_audited: false,
         }
@@ -124,7 +128,8 @@ impl CallRecord {
         AuditEntry {
             at,
             instance: self.scope.as_ref(),
-            actor: self.policy.as_ref().map(PolicyName::as_str),
+            actor: self.operator.as_ref(),
+            role: self.role,
             address: self.from,
             operation: self.operation,
             method: self.method.as_str(),
@@ -133,9 +138,14 @@ impl CallRecord {
         }
     }
 
-    /// Adds the access policy, and whether the route belongs into the audit log.
-    pub(crate) fn note_grant<S>(&mut self, granted: &Granted<S>, route: &Route) {
-        self.policy = Some(granted.operator().name.clone());
+    /// Adds the operator, and its role on the instance, if the call is for one.
+    pub(crate) fn note_operator(&mut self, operator: &Operator) {
+        self.operator = Some(operator.name.clone());
+        self.role = operator.highest_role(self.scope.as_ref());
+    }
+
+    /// Adds whether the route belongs into the audit log.
+    pub(crate) fn note_grant(&mut self, route: &Route) {
         self.is_audited = route.is_audited();
     }
 
@@ -145,10 +155,10 @@ impl CallRecord {
             return;
         }
         api.audit.record(&self.entry(api.clock.now(), AuditOutcome::Done));
-        let scope = self.scope.as_ref().map(display);
-        let policy = self.policy.as_ref().map(display);
+        let (scope, role) = (self.scope.as_ref().map(display), self.role.map(display));
+        let (policy, subject) = (self.policy().map(display), self.subject().map(display));
         let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());
-        tracing::info!(target: AUDIT, { instance.id_scope = scope, policy, peer.addr = from, %method, path }, "service call done");
+        tracing::info!(target: AUDIT, { instance.id_scope = scope, policy, subject, role, peer.addr = from, %method, path }, "service call done");
     }
 
     /// Writes the line of a call that was refused or failed.
@@ -158,13 +168,27 @@ impl CallRecord {
             let outcome = AuditOutcome::Refused { code, reason: &reason, tracking_id };
             api.audit.record(&self.entry(api.clock.now(), outcome));
         }
-        let scope = self.scope.as_ref().map(display);
-        let policy = self.policy.as_ref().map(display);
+        let (scope, role) = (self.scope.as_ref().map(display), self.role.map(display));
+        let (policy, subject) = (self.policy().map(display), self.subject().map(display));
         let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());
         if code >= 500_000 {
-            tracing::error!(tracking_id, code, peer.addr = from, instance.id_scope = scope, policy, %method, path, reason = %failure, "service call failed");
+            tracing::error!(tracking_id, code, peer.addr = from, instance.id_scope = scope, policy, subject, role, %method, path, reason = %failure, "service call failed");
         } else {
-            tracing::info!(tracking_id, code, peer.addr = from, instance.id_scope = scope, policy, %method, path, reason = %failure, "service call refused");
+            tracing::info!(tracking_id, code, peer.addr = from, instance.id_scope = scope, policy, subject, role, %method, path, reason = %failure, "service call refused");
+        }
+    }
+
+    fn policy(&self) -> Option<&PolicyName> {
+        match self.operator.as_ref()? {
+            Identity::Policy(policy) => Some(policy),
+            Identity::Subject(_) => None,
+        }
+    }
+
+    fn subject(&self) -> Option<&Subject> {
+        match self.operator.as_ref()? {
+            Identity::Policy(_) => None,
+            Identity::Subject(subject) => Some(subject),
         }
     }
 }

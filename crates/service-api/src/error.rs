@@ -1,8 +1,10 @@
 //! Errors of calls, and the table of their codes.
 
-use model::PolicyName;
+use model::Identity;
 use provisioning::{Error, RecordKind, ports::LogError};
 use wire::service::{BodyError, PageError};
+
+use crate::bearer::{BearerFailure, BearerRefusal};
 
 /// The reasons why a call fails.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,9 +30,15 @@ pub(crate) enum Failure {
     /// The token is missing or invalid. The reason is for the log.
     #[error("{0}")]
     Unauthorized(String),
-    /// The access policy has no right for the route.
-    #[error("the policy {0} does not grant the right that this needs")]
-    Forbidden(PolicyName),
+    /// The bearer token is invalid.
+    #[error("{0}")]
+    InvalidToken(BearerRefusal),
+    /// The bearer token cannot be verified now. The reason is for the log.
+    #[error("{0}")]
+    NoKeys(BearerFailure),
+    /// The caller has no right for the route.
+    #[error("{}", missing_right(.0))]
+    Forbidden(Identity),
     /// No instance has the host name.
     #[error("{0}")]
     Host(String),
@@ -61,11 +69,28 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Returns the challenge for callers with bearer tokens (RFC 6750 §3), if the failure has one.
+    pub(crate) fn challenge(&self) -> Option<String> {
+        let error = match self {
+            Failure::Unauthorized(_) => String::new(),
+            Failure::InvalidToken(refusal) => {
+                format!(", error=\"invalid_token\", error_description=\"{refusal}\"")
+            }
+            Failure::Forbidden(Identity::Subject(_)) => ", error=\"insufficient_scope\"".to_owned(),
+            _ => return None,
+        };
+        Some(format!("Bearer realm=\"muster\"{error}"))
+    }
+
     /// Returns the error code, six digits, the first three of which are the HTTP status; and the message for the caller.
     pub(crate) fn code_and_message(&self) -> (u32, String) {
         let code = match self {
             Failure::Refused(error) => return code_and_message(error),
             Failure::Unauthorized(_) => return (401_002, "Unauthorized".into()),
+            Failure::InvalidToken(_) => 401_002,
+            Failure::NoKeys(_) => {
+                return (503_000, "The token cannot be verified, because the keys of the identity provider cannot be fetched; try again later.".into());
+            }
             Failure::ApiVersion(_) => 400_001,
             Failure::Body(BodyError::NotJson(_)) => 400_003,
             Failure::Body(_) | Failure::Page(_) | Failure::Argument(_) => 400_002,
@@ -79,6 +104,15 @@ impl Failure {
             Failure::MediaType => 415_000,
         };
         (code, self.to_string())
+    }
+}
+
+impl From<BearerFailure> for Failure {
+    fn from(failure: BearerFailure) -> Self {
+        match failure {
+            BearerFailure::Refused(refusal) => Failure::InvalidToken(refusal),
+            BearerFailure::NoKeys(_) => Failure::NoKeys(failure),
+        }
     }
 }
 
@@ -133,6 +167,15 @@ fn number_of(kind: RecordKind) -> u32 {
         RecordKind::Attempt => 212,
         RecordKind::AccessPolicy => 214,
         RecordKind::Usage => 213,
+    }
+}
+
+fn missing_right(identity: &Identity) -> String {
+    match identity {
+        Identity::Policy(policy) => format!("the policy {policy} does not grant the right that this needs"),
+        Identity::Subject(subject) => {
+            format!("the roles of {subject} do not grant the right that this needs on this instance")
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The service operations endpoint: operators and their tools manage enrollments here, and read registrations.
 //!
 //! A request passes four steps, one module each: [`route`] finds its row in the table of routes, [`access`] proves that the
-//! caller has the right, the handler of the row (`enrollments`, `registrations`, …) translates between JSON and the verbs
+//! caller has the right (with [`bearer`] for tokens of an identity provider), the handler of the row (`enrollments`, `registrations`, …) translates between JSON and the verbs
 //! of `provisioning`, and [`error`] turns failures into the documented body. [`openapi`] describes all routes.
 
 mod access;
 mod assignments;
 mod audit;
+mod bearer;
 mod certificates;
 mod change_log;
 mod enrollments;
@@ -42,8 +43,11 @@ use crate::{
     route::{Answer, Handler},
 };
 
-pub use access::Management;
+pub use access::{GrantScope, Management};
 pub use audit::{AUDIT, AuditEntry, AuditOutcome, AuditSink};
+pub use bearer::{
+    BearerSettings, BearerTokens, ClaimPointer, ClaimPointerError, KeySource, RoleRow, RoleTable,
+};
 pub use openapi::document as openapi_document;
 pub use request::MAX_LIST_BODY_BYTES;
 pub use route::{is_service_path, routes};
@@ -62,6 +66,8 @@ pub struct ServiceApi {
     entropy: Arc<dyn Entropy>,
     audit: Arc<dyn AuditSink>,
     management: Arc<Management>,
+    /// `None` if no provider is configured: only access policies count then.
+    bearer: Option<Arc<BearerTokens>>,
 }
 
 impl ServiceApi {
@@ -74,7 +80,7 @@ impl ServiceApi {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let (audit, management) = (Arc::new(NoSink), Arc::default());
-        ServiceApi { provisioning, runs, clock, entropy, audit, management }
+        ServiceApi { provisioning, runs, clock, entropy, audit, management, bearer: None }
     }
 
     /// Records calls of operators here.
@@ -86,6 +92,12 @@ impl ServiceApi {
     #[must_use]
     pub fn managed_by(self, management: Management) -> Self {
         ServiceApi { management: Arc::new(management), ..self }
+    }
+
+    /// Accepts bearer tokens, too, if a provider of them is configured.
+    #[must_use]
+    pub fn with_bearer_tokens(self, bearer: Option<Arc<BearerTokens>>) -> Self {
+        ServiceApi { bearer, ..self }
     }
 }
 
@@ -117,7 +129,8 @@ async fn answer(api: &ServiceApi, request: Request<Body>, record: &mut CallRecor
     if let CalledHost::Instance(instance) = &called_host {
         record.note_instance(&instance.id_scope);
     }
-    let operator = access::authenticate(api, &called_host, &head)?;
+    let operator = access::authenticate(api, &called_host, &head).await?;
+    record.note_operator(&operator);
     let proven = || {
         if let Some(OnGrant(note)) = head.extensions.get() {
             note();
@@ -128,14 +141,15 @@ async fn answer(api: &ServiceApi, request: Request<Body>, record: &mut CallRecor
             let instance =
                 access::instance(api, &called_host, &operator, management::key_in(&target).as_ref()).await?;
             record.note_instance(&instance.id_scope);
+            record.note_operator(&operator);
             let granted = access::grant(operator, instance, route)?;
-            record.note_grant(&granted, route);
+            record.note_grant(route);
             proven();
             handler(&Call::read(api, granted, target, (head, body)).await?).await
         }
         Handler::Management(handler) => {
             let granted = access::grant_anywhere(operator, called_host, route)?;
-            record.note_grant(&granted, route);
+            record.note_grant(route);
             proven();
             handler(&Call::read(api, granted, target, (head, body)).await?).await
         }

@@ -40,14 +40,14 @@ pub fn document() -> Value {
                 Names of members and words match in any case in requests, unknown members are ignored, and null means absent.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{"sas": []}],
+        "security": [{"sas": []}, {"bearer": []}],
         "paths": paths(),
         "components": {
             "schemas": schemas(),
             "parameters": parameters(),
             "headers": headers(),
             "responses": responses(),
-            "securitySchemes": {"sas": security_scheme()},
+            "securitySchemes": {"sas": security_scheme(), "bearer": bearer_scheme()},
         },
     })
 }
@@ -60,6 +60,15 @@ fn security_scheme() -> Value {
         "description": "A shared access signature by a key of an access policy of the instance: \
             SharedAccessSignature sr=HOST&sig=SIGNATURE&se=EXPIRY&skn=POLICY. SIGNATURE is the HMAC-SHA256 of the text of sr, \
             a line feed and the text of se, in base64 and percent-encoded; EXPIRY is in seconds since 1970.",
+    })
+}
+
+fn bearer_scheme() -> Value {
+    json!({
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "An access token of the OpenID provider that the service is configured for, if it is.",
     })
 }
 
@@ -254,6 +263,7 @@ fn headers() -> Value {
         "x-ms-error-code": number("The error code of the body."),
         "x-ms-item-type": text("The kind of the items."),
         "x-ms-max-item-count": number("The maximum number of items of this page."),
+        "www-authenticate": text("How to authenticate; only if bearer tokens are accepted."),
         "retry-after": number("Seconds after which the call may succeed."),
     })
 }
@@ -264,7 +274,7 @@ fn responses() -> Value {
     json!({
         "Error": {
             "description": "The call was refused.",
-            "headers": {"x-ms-error-code": code},
+            "headers": {"x-ms-error-code": code, "www-authenticate": header("www-authenticate")},
             "content": content,
         },
         "ManagementError": {

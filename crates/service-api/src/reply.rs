@@ -103,6 +103,10 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
     }
+    let challenge = failure.challenge().filter(|_| api.bearer.is_some());
+    if let Some(Ok(challenge)) = challenge.map(HeaderValue::try_from) {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     if let Failure::Method { allowed } = failure
         && let Ok(allowed) = HeaderValue::from_str(allowed)
     {

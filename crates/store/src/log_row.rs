@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use model::{
-    Actor, Attribution, Job, LogEntry, LogKind, LogOperation, LogPosition, PolicyName, RegistrationId,
-    Timestamp,
+    Actor, Attribution, Identity, Job, LogEntry, LogKind, LogOperation, LogPosition, PolicyName,
+    RegistrationId, Subject, Timestamp,
 };
 
 const OPERATOR: u8 = 0;
 const DEVICE: u8 = 1;
+const SUBJECT: u8 = 2;
 const FIRST_JOB: u8 = 16;
 
 /// A tick is 100 ns.
@@ -33,7 +34,12 @@ impl Signature {
             IpAddr::V6(address) => address.octets().to_vec(),
         };
         let (actor, name, address) = match &by.actor {
-            Actor::Operator { policy, address } => (OPERATOR, Some(policy.to_string()), address.as_ref()),
+            Actor::Operator { identity: Identity::Policy(policy), address } => {
+                (OPERATOR, Some(policy.to_string()), address.as_ref())
+            }
+            Actor::Operator { identity: Identity::Subject(subject), address } => {
+                (SUBJECT, Some(subject.qualified()), address.as_ref())
+            }
             Actor::Device { registration_id, address } => {
                 (DEVICE, Some(registration_id.key().into_owned()), address.as_ref())
             }
@@ -43,7 +49,7 @@ impl Signature {
         Signature { millis, operation: by.operation.code(), actor, name, address: address.map(octets) }
     }
 
-    /// Returns the name of the policy or device, unless it is the key of the entry.
+    /// Returns the name of the operator or device, unless it is the key of the entry.
     pub(crate) fn name_beside(&self, key: &str) -> Option<&str> {
         self.name.as_deref().filter(|name| self.actor != DEVICE || *name != key)
     }
@@ -59,7 +65,7 @@ pub(crate) struct LogRow {
     pub(crate) key: String,
     pub(crate) version: Option<String>,
     pub(crate) actor: u8,
-    /// Of the policy or device; absent if it is the key.
+    /// Of the operator or device; absent if it is the key.
     pub(crate) name: Option<String>,
     /// Four or sixteen bytes.
     pub(crate) address: Option<Vec<u8>>,
@@ -74,7 +80,11 @@ impl LogRow {
         let actor = match actor {
             OPERATOR => {
                 let policy = PolicyName::parse(name).map_err(|error| error.to_string())?;
-                Actor::Operator { policy, address }
+                Actor::Operator { identity: Identity::Policy(policy), address }
+            }
+            SUBJECT => {
+                let subject = Subject::parse_qualified(&name).map_err(|error| error.to_string())?;
+                Actor::Operator { identity: Identity::Subject(subject), address }
             }
             DEVICE => {
                 let registration_id = RegistrationId::parse(name).map_err(|error| error.to_string())?;

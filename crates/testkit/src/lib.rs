@@ -8,6 +8,7 @@
 //! * [`crl`]: revocation lists of the certificate authorities.
 //! * [`revocation_lists`]: fake servers that publish them.
 //! * [`documents`]: the encodings of certificates, revocation lists and keys in files.
+//! * [`token_issuer`]: an issuer of bearer tokens.
 //! * [`tpm`]: a TPM in software; [`swtpm`]: the TPM emulator swtpm, in a process of its own.
 //! * [`postgres`]: PostgreSQL servers, in processes of their own.
 //! * [`clock`], [`entropy`]: reproducible time and randomness.
@@ -33,5 +34,6 @@ pub mod sample;
 pub mod server_certificate;
 pub mod store_suite;
 pub mod swtpm;
+pub mod token_issuer;
 pub mod tpm;
 pub mod webhook;

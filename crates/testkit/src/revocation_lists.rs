@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use certpath::Crl;
-use model::CrlAddress;
+use model::HttpUrl;
 use provisioning::ports::RevocationListSource;
 
 /// Fake servers, which are down unless they are told otherwise.
@@ -30,12 +30,12 @@ enum Behavior {
 
 impl FakeListSource {
     /// Publishes a list at an address.
-    pub fn publish(&self, address: &CrlAddress, list: Crl) {
+    pub fn publish(&self, address: &HttpUrl, list: Crl) {
         self.state().published.insert(address.to_string(), Behavior::Publishes(list));
     }
 
     /// Has the server of an address hang.
-    pub fn hang(&self, address: &CrlAddress) {
+    pub fn hang(&self, address: &HttpUrl) {
         self.state().published.insert(address.to_string(), Behavior::Hangs);
     }
 
@@ -51,7 +51,7 @@ impl FakeListSource {
 
 #[async_trait]
 impl RevocationListSource for FakeListSource {
-    async fn fetch(&self, address: &CrlAddress) -> Result<Crl, String> {
+    async fn fetch(&self, address: &HttpUrl) -> Result<Crl, String> {
         let behavior = {
             let mut state = self.state();
             state.fetches.push(address.to_string());

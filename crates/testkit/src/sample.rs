@@ -6,15 +6,16 @@ use certpath::{Crl, CrlMaxAge, Sha256Thumbprint};
 use model::{
     AccessPolicy, Actor, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, Attribution,
     Block, BlockReason, BlockScope, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup,
-    CleanupCause, Configured, ConsideredEnrollment, CrlAddress, CustomAllocation, Decisions, DeviceId,
-    DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
-    Explanation, FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName,
-    HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, Instance, LastAttestation, LinkedHub, ListId, LogOperation, ManagedBy,
-    OperationId, Pair, PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
-    RegistrationOwnership, ReprovisionPolicy, ResourceFacts, RevocationList, RevocationPolicy,
-    RevocationSettings, Rights, Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp,
-    TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinSpec, VerificationCode,
+    CleanupCause, Configured, ConsideredEnrollment, CustomAllocation, Decisions, DeviceId, DeviceSpec,
+    EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation,
+    FailedTry, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HttpUrl,
+    HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, Identity, IndividualAttestation,
+    IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, Issuer, LastAttestation, LinkedHub,
+    ListId, LogOperation, ManagedBy, OperationId, Pair, PendingStep, PolicyName, ProvisioningStatus, Record,
+    Registration, RegistrationId, RegistrationOwnership, ReprovisionPolicy, ResourceFacts, RevocationList,
+    RevocationPolicy, RevocationSettings, Rights, Status, StorageRootKey, Subject, Substatus, SymmetricKey,
+    SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinSpec,
+    VerificationCode,
 };
 use serde_json::{Value, json};
 
@@ -72,8 +73,15 @@ pub fn by() -> Attribution {
 
 /// Returns an operator.
 pub fn operator() -> Actor {
-    let policy = PolicyName::parse("provisioningserviceowner").unwrap();
-    Actor::Operator { policy, address: Some(IpAddr::from([192, 0, 2, 7])) }
+    let identity = Identity::Policy(PolicyName::parse("provisioningserviceowner").unwrap());
+    Actor::Operator { identity, address: Some(IpAddr::from([192, 0, 2, 7])) }
+}
+
+/// Returns an operator with a bearer token.
+pub fn subject() -> Actor {
+    let issuer = Issuer::parse("https://login.example/plant").unwrap();
+    let identity = Identity::Subject(Subject::parse(issuer, "alice").unwrap());
+    Actor::Operator { identity, address: None }
 }
 
 /// Returns the access to a hub by a key.
@@ -119,7 +127,7 @@ pub fn ca_certificate(name: &str, certificate: &Certificate) -> CaCertificate {
         verification_code: Some(VerificationCode::parse("0123456789ABCDEF").unwrap()),
         revocation: RevocationSettings {
             policy: RevocationPolicy::Hard,
-            fetched_from: CrlAddress::parse("http://crl.example/root.crl").unwrap().into(),
+            fetched_from: HttpUrl::parse("http://crl.example/root.crl").unwrap().into(),
         },
         record: record("certificate-1"),
     }

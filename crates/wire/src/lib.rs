@@ -5,6 +5,7 @@ pub mod api_version;
 mod ascii;
 pub mod device;
 pub mod hub;
+pub mod oidc;
 pub mod sas;
 pub mod service;
 pub mod topics;

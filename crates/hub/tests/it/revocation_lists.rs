@@ -1,7 +1,7 @@
 //! The client of servers that publish revocation lists.
 
 use hub::RevocationListClient;
-use model::{CrlAddress, Timestamp};
+use model::{HttpUrl, Timestamp};
 use provisioning::ports::RevocationListSource;
 use testkit::{ca::Authority, crl::Revocations};
 use tokio::{
@@ -25,7 +25,7 @@ async fn fetch(status: &str, body: &[u8]) -> Result<certpath::Crl, String> {
         assert!(request[..read].starts_with(b"GET /root.crl HTTP/1.1\r\n"));
         stream.write_all(&reply).await.unwrap();
     };
-    let (client, address) = (RevocationListClient::default(), CrlAddress::parse(&address).unwrap());
+    let (client, address) = (RevocationListClient::default(), HttpUrl::parse(&address).unwrap());
     tokio::join!(client.fetch(&address), server).0
 }
 

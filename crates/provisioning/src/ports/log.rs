@@ -1,7 +1,7 @@
 //! The `ChangeLog` port: who changed which record, when, and by which operation.
 
 use async_trait::async_trait;
-use model::{Actor, IdScope, LogCursor, LogEntry, LogKind, Timestamp};
+use model::{IdScope, LogCursor, LogEntry, LogKind, Timestamp};
 
 use super::StoreError;
 
@@ -37,7 +37,7 @@ pub struct LogFilter {
     pub kind: Option<LogKind>,
     /// Of the record with this key, in any case.
     pub key: Option<String>,
-    /// By the policy, the device or the job with this name, in any case.
+    /// By the access policy, the subject of a token, the device or the job with this name, in any case.
     pub actor: Option<String>,
 }
 
@@ -47,15 +47,10 @@ impl LogFilter {
         let same = |wanted: &Option<String>, found: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
         };
-        let actor = match &entry.attribution.actor {
-            Actor::Operator { policy, .. } => policy.as_str(),
-            Actor::Device { registration_id, .. } => registration_id.as_str(),
-            Actor::System(job) => job.name(),
-        };
         self.since.is_none_or(|since| entry.attribution.at >= since)
             && self.kind.is_none_or(|kind| entry.kind == kind)
             && same(&self.key, &entry.key)
-            && same(&self.actor, actor)
+            && same(&self.actor, entry.attribution.actor.name())
     }
 }
 

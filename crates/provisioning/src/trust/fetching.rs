@@ -7,8 +7,7 @@ use std::{
 
 use certpath::Crl;
 use model::{
-    Actor, CaCertificate, CaReference, CrlAddress, IdScope, Instance, Job, LeaseToken, RevocationList,
-    Timestamp,
+    Actor, CaCertificate, CaReference, HttpUrl, IdScope, Instance, Job, LeaseToken, RevocationList, Timestamp,
 };
 
 use crate::{Error, Provisioning};
@@ -24,7 +23,7 @@ const TRY_AGAIN_SECS: i64 = 300;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     /// The address.
-    pub from: CrlAddress,
+    pub from: HttpUrl,
     /// The time of the attempt.
     pub at: Timestamp,
     /// Why the list was not fetched or not accepted; `None` if it was.
@@ -43,7 +42,7 @@ impl Fetch {
 #[derive(Default)]
 pub(crate) struct Fetches(Mutex<HashMap<Key, Fetch>>);
 
-type Key = (IdScope, CaReference, CrlAddress);
+type Key = (IdScope, CaReference, HttpUrl);
 
 impl Fetches {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Fetch>> {
@@ -54,7 +53,7 @@ impl Fetches {
 impl Provisioning {
     /// Returns the CAs and addresses of lists that are to be fetched now. Attempts at addresses that are no longer configured are
     /// forgotten, so that such a list is fetched at once if it is configured again.
-    pub async fn lists_due(&self, instance: &Instance) -> Result<Vec<(CaReference, CrlAddress)>, Error> {
+    pub async fn lists_due(&self, instance: &Instance) -> Result<Vec<(CaReference, HttpUrl)>, Error> {
         let trust = self.trust(instance).await?;
         let now = self.clock.now();
         self.fetches.lock().retain(|(scope, name, from), _| {
@@ -62,7 +61,7 @@ impl Provisioning {
             *scope != instance.id_scope || ca.is_some_and(|ca| ca.revocation.fetched_from.contains(from))
         });
         let due = trust.certificates().flat_map(|ca| {
-            let is_due = |from: &&CrlAddress| {
+            let is_due = |from: &&HttpUrl| {
                 let last = self.last_fetch(instance, ca, from);
                 last.is_none_or(|last| now >= last.next())
             };
@@ -75,7 +74,7 @@ impl Provisioning {
     pub async fn take_fetched_list(
         &self,
         instance: &Instance,
-        (name, from): (&CaReference, CrlAddress),
+        (name, from): (&CaReference, HttpUrl),
         fetched: Result<Crl, String>,
         fence: LeaseToken,
     ) -> Result<RevocationList, String> {
@@ -104,7 +103,7 @@ impl Provisioning {
         addresses.filter_map(|from| self.last_fetch(instance, ca, from)).collect()
     }
 
-    fn last_fetch(&self, instance: &Instance, ca: &CaCertificate, from: &CrlAddress) -> Option<Fetch> {
+    fn last_fetch(&self, instance: &Instance, ca: &CaCertificate, from: &HttpUrl) -> Option<Fetch> {
         let key = (instance.id_scope.clone(), ca.name.clone(), from.clone());
         self.fetches.lock().get(&key).cloned()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use certpath::{Crl, Time, is_list_signed_by, is_same_name, may_sign_lists};
 use model::{
-    Actor, CaCertificate, CaReference, Certificate, CrlAddress, CrlAddresses, IfMatch, Instance, LeaseToken,
+    Actor, CaCertificate, CaReference, Certificate, CrlAddresses, HttpUrl, IfMatch, Instance, LeaseToken,
     ListId, LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, Trust,
 };
 use x509_parser::{
@@ -274,7 +274,7 @@ impl<'a> AcceptedList<'a> {
 }
 
 /// Returns the address in a root's certificate. That in an intermediate's is of its issuer's list.
-fn own_point(certificate: &Certificate) -> Option<CrlAddress> {
+fn own_point(certificate: &Certificate) -> Option<HttpUrl> {
     let (_, parsed) = X509Certificate::from_der(certificate.der()).ok()?;
     if !is_same_name(parsed.issuer().as_raw(), parsed.subject().as_raw()) {
         return None;
@@ -283,7 +283,7 @@ fn own_point(certificate: &Certificate) -> Option<CrlAddress> {
 }
 
 /// Returns the addresses at which a certificate's issuer publishes its revocation lists, according to the certificate.
-fn distribution_points(certificate: &X509Certificate<'_>) -> impl Iterator<Item = CrlAddress> {
+fn distribution_points(certificate: &X509Certificate<'_>) -> impl Iterator<Item = HttpUrl> {
     let points = certificate.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
         ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),
         _ => None,
@@ -293,7 +293,7 @@ fn distribution_points(certificate: &X509Certificate<'_>) -> impl Iterator<Item 
         _ => None,
     });
     names.flatten().filter_map(|name| match name {
-        GeneralName::URI(text) => CrlAddress::parse(text).ok(),
+        GeneralName::URI(text) => HttpUrl::parse(text).ok(),
         _ => None,
     })
 }

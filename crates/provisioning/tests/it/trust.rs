@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use certpath::Crl;
-use model::{CaCertificateDraft, CrlAddress, CrlAddresses, IfMatch, LeaseToken};
+use model::{CaCertificateDraft, CrlAddresses, HttpUrl, IfMatch, LeaseToken};
 use provisioning::{
     Ports, Provisioning,
     ports::{Clock, InstanceWriter, LeaseName, Leases, RunnerId, Unknown},
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// Sets the addresses that lists are fetched from; none ends that.
-    async fn fetch_from(&self, addresses: &[CrlAddress]) {
+    async fn fetch_from(&self, addresses: &[HttpUrl]) {
         let fetching = match addresses {
             [] => Fetching::Off,
             some => Fetching::From(CrlAddresses::new(some.iter().cloned()).unwrap()),
@@ -70,13 +70,13 @@ impl World {
     }
 
     /// Returns the addresses from which lists are due.
-    async fn due(&self) -> Vec<CrlAddress> {
+    async fn due(&self) -> Vec<HttpUrl> {
         let due = self.provisioning.lists_due(&sample::instance("one")).await.unwrap();
         due.into_iter().map(|(_, from)| from).collect()
     }
 
     /// Takes what was fetched from an address; returns why it is not accepted.
-    async fn take(&self, from: &CrlAddress, fetched: Result<Crl, &str>) -> Option<String> {
+    async fn take(&self, from: &HttpUrl, fetched: Result<Crl, &str>) -> Option<String> {
         let list = (&sample::ca_reference("root"), from.clone());
         let fetched = fetched.map_err(str::to_owned);
         let instance = sample::instance("one");
@@ -95,8 +95,8 @@ impl World {
     }
 }
 
-fn address(text: &str) -> CrlAddress {
-    CrlAddress::parse(text).unwrap()
+fn address(text: &str) -> HttpUrl {
+    HttpUrl::parse(text).unwrap()
 }
 
 #[tokio::test]

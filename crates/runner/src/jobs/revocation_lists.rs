@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use model::{CaReference, CrlAddress, IdScope, Instance, LeaseToken};
+use model::{CaReference, HttpUrl, IdScope, Instance, LeaseToken};
 use provisioning::{Provisioning, ports::RevocationListSource};
 use tokio::{
     sync::Semaphore,
@@ -54,7 +54,7 @@ impl Default for InstanceFetches {
 type Server = (String, u16);
 
 /// A list that is due: its CA, and where it is fetched from.
-type DueList = (CaReference, CrlAddress);
+type DueList = (CaReference, HttpUrl);
 
 /// Fetches lists of one instance under a lease.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use model::{CaCertificateDraft, CrlAddress, CrlAddresses, IfMatch, LogEntry, RefusalReason};
+use model::{CaCertificateDraft, CrlAddresses, HttpUrl, IfMatch, LogEntry, RefusalReason};
 use provisioning::{
     ports::{Change, ChangeLog, Clock, Commit, Commits, Expect, LogLimits, LogQuery},
     register::EarlyRefusal,
@@ -22,7 +22,7 @@ const DAY: i64 = 86_400;
 
 impl World {
     /// Adds a CA whose lists are fetched from these addresses.
-    async fn put_ca(&self, ca: &Authority, addresses: &[CrlAddress]) {
+    async fn put_ca(&self, ca: &Authority, addresses: &[HttpUrl]) {
         let (instance, name) = (self.instance().await, sample::ca_reference("root"));
         let draft = CaCertificateDraft { certificate: ca.certificate(), is_verified: None };
         let (by, verbs) = (sample::operator(), self.verbs(0));
@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Publishes a list of a CA at an address.
-    fn publish(&self, ca: &Authority, address: &CrlAddress) {
+    fn publish(&self, ca: &Authority, address: &HttpUrl) {
         let made = Revocations::made_at(5, self.clock.now().plus_seconds(-60));
         self.lists.publish(address, made.signed_by(ca));
     }
@@ -55,8 +55,8 @@ impl Process {
     }
 }
 
-fn address(text: &str) -> CrlAddress {
-    CrlAddress::parse(text).unwrap()
+fn address(text: &str) -> HttpUrl {
+    HttpUrl::parse(text).unwrap()
 }
 
 /// Starts a process in a world with a CA whose list is published.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Context;
-use model::Timestamp;
+use model::{Identity, Timestamp};
 use provisioning::ports::Clock;
 use serde_json::{Map, Value, json};
 use service_api::{AuditEntry, AuditOutcome, AuditSink};
@@ -161,7 +161,11 @@ fn line(entry: &AuditEntry<'_>) -> String {
     };
     put("time", Some(json!(entry.at.to_string())));
     put("instance", entry.instance.map(|scope| json!(scope)));
-    put("actor", entry.actor.map(|actor| text(&actor)));
+    put("actor", entry.actor.map(|actor| text(&actor.name())));
+    if let Some(Identity::Subject(subject)) = entry.actor {
+        put("issuer", Some(json!(subject.issuer().as_str())));
+    }
+    put("role", entry.role.map(|role| json!(role.name())));
     put("address", entry.address.map(|address| json!(address)));
     put("operation", entry.operation.map(|operation| json!(operation)));
     put("method", Some(text(&entry.method)));
@@ -180,9 +184,9 @@ fn line(entry: &AuditEntry<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{net::IpAddr, sync::LazyLock};
 
-    use model::IdScope;
+    use model::{IdScope, Issuer, Role, Subject};
 
     use super::*;
 
@@ -212,10 +216,15 @@ mod tests {
     }
 
     fn entry<'a>(scope: &'a IdScope, outcome: AuditOutcome<'a>, second: i64) -> AuditEntry<'a> {
+        static ACTOR: LazyLock<Identity> = LazyLock::new(|| {
+            let issuer = Issuer::parse("https://login.example").unwrap();
+            Identity::Subject(Subject::parse(issuer, "alice").unwrap())
+        });
         AuditEntry {
             at: Timestamp::from_unix_seconds(second),
             instance: Some(scope),
-            actor: Some("owner"),
+            actor: Some(&ACTOR),
+            role: Some(Role::DataContributor),
             address: Some(IpAddr::from([192, 0, 2, 7])),
             operation: Some("WebhookKey_Get"),
             method: "POST",
@@ -236,7 +245,11 @@ mod tests {
         trail.record(&entry(&scope, refused(&"x".repeat(5000)), 61));
         let [done, refused] = lines.wait_for(2).try_into().unwrap();
         assert_eq!(done["time"], "1970-01-01T00:01:00.0000000Z");
-        assert_eq!((&done["instance"], &done["actor"]), (&json!("0neA"), &json!("owner")));
+        assert_eq!((&done["instance"], &done["actor"]), (&json!("0neA"), &json!("alice")));
+        assert_eq!(
+            (&done["issuer"], &done["role"]),
+            (&json!("https://login.example"), &json!("data contributor"))
+        );
         assert_eq!((&done["address"], &done["outcome"]), (&json!("192.0.2.7"), &json!("done")));
         assert_eq!(done["path"], "/webhookKey\\u{1b}[2J\\n");
         assert_eq!((&refused["code"], &refused["trackingId"]), (&json!(401_002), &json!("7")));

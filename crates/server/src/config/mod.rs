@@ -7,6 +7,7 @@ mod latency;
 mod link;
 mod listen;
 mod management;
+mod oidc;
 mod runner;
 mod secret;
 mod store;
@@ -33,6 +34,7 @@ pub use listen::{
     TlsOptionsConfig, TlsVersion,
 };
 pub use management::{ManagementConfig, ManagementPolicyConfig};
+pub use oidc::{OidcConfig, RoleConfig};
 pub use runner::RunnerConfig;
 pub use secret::Secret;
 pub use store::DatabaseUrl;
@@ -90,6 +92,9 @@ pub struct Config {
     /// The webhooks of custom allocation.
     #[serde(default)]
     pub webhook: WebhookConfig,
+    /// The provider of operators' bearer tokens.
+    #[serde(default)]
+    pub oidc: OidcConfig,
     /// The retention of the change log.
     #[serde(default)]
     pub change_log: ChangeLogConfig,
@@ -284,6 +289,7 @@ impl Config {
             "host_name of [[embedded_hub]]",
             self.embedded_hubs.iter().map(|hub| hub.host_name.to_string()),
         )?;
+        self.oidc.check()?;
         let checked = |instance: InstanceConfig| {
             let name = instance.name.clone();
             instance.checked(&self.embedded_hubs).with_context(|| format!("instance {name:?}"))
@@ -329,7 +335,7 @@ mod tests {
     }
 
     /// Settings whose default is none, or follows from another setting. Their lines are examples.
-    const WITHOUT_DEFAULT: &str = "ca domain epoch_file file geoip host https hubs listen location master_key_file max_devices \
+    const WITHOUT_DEFAULT: &str = "ca domain epoch_file file geoip host https hubs issuer listen location master_key_file max_devices \
         max_registrations_per_minute max_unproven_per_address mqtts operations provisioning \
         resource_group signing_key store subscription syslog unproven webhook_key";
 
@@ -343,7 +349,9 @@ mod tests {
             let setting = line.strip_prefix("# ").and_then(|text| text.split_once(" = "));
             let Some((key, _)) = setting.filter(|(key, _)| !key.contains(' ')) else { continue };
             // They need the table or the setting before them.
-            let needs_others = ["network", "region", "store_ca", "store_password"].contains(&key);
+            let needs_others =
+                ["instance", "jwks_file", "network", "region", "role", "store_ca", "store_password", "value"]
+                    .contains(&key);
             if needs_others || line.starts_with("# hubs = {") {
                 continue;
             }

@@ -54,7 +54,8 @@ impl WebhookConfig {
     }
 }
 
-fn tls_trusting(path: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+/// Returns the configuration of clients that trust the CA certificates in a file.
+pub(super) fn tls_trusting(path: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let file = || format!("ca file {}", path.display());
     let pem = std::fs::read(path).with_context(file)?;
     tls::client_config(&pem, None).with_context(file)

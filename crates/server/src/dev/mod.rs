@@ -109,6 +109,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
         latency: LatencyConfig::default().sources()?,
         webhook: webhook_settings(&certificates.ca_file)?,
+        bearer: None,
         timing: Timing::default(),
         retention: Retention {
             change_log: ChangeLogConfig::default().limits(),

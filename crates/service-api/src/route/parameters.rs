@@ -116,7 +116,7 @@ pub(super) const LOG_FILTER: &[QueryParameter] = &[
     QueryParameter {
         name: "actor",
         kind: ParameterKind::Text,
-        description: "Only changes by the access policy, device or job with this name, in any case.",
+        description: "Only changes by the access policy, subject of a token, device or job with this name, in any case.",
     },
     QueryParameter {
         name: "limit",

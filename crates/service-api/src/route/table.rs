@@ -16,10 +16,12 @@ const READ: &[Right] = &[Right::EnrollmentRead];
 const WRITE: &[Right] = &[Right::EnrollmentWrite];
 const SEE: &[Right] = &[Right::RegistrationStatusRead];
 const DROP: &[Right] = &[Right::RegistrationStatusWrite];
-/// CAs and hubs decide about every device of the instance; the change log names every record, and who changed it.
+/// CAs and hubs decide about every device of the instance.
 pub(super) const CONFIGURE: &[Right] = &[Right::ServiceConfig];
 /// Replies about the instance itself hold no secrets, so that any right to read, or to configure, suffices.
 const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right::RegistrationStatusRead];
+/// The change log names every record, and who changed it.
+const AUDIT: &[Right] = &[Right::ChangeLogRead];
 /// Enrollments name the CAs that they lead to.
 pub(super) const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
 
@@ -220,7 +222,7 @@ pub(super) static ROUTES: &[Route] = &[
         Box::pin(assignments::forget(call))
     })
     .summary("Abandons a cleanup: the device remains at the hub"),
-    get("/log", "ChangeLog_Get", CONFIGURE, |call| {
+    get("/log", "ChangeLog_Get", AUDIT, |call| {
         Box::pin(change_log::read(call))
     })
     .summary("Returns who changed what, when, and from where, oldest change first")

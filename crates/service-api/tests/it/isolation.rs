@@ -1,11 +1,12 @@
 //! Isolation of instances: no route of one instance reads or changes another.
 
 use http::Method;
-use model::{Assignment, DeviceId, Registration, Status};
+use model::{Assignment, DeviceId, Registration, Role, Status};
 use serde_json::{Value, json};
 use testkit::{
     ca::{Identity, Profile},
     sample,
+    token_issuer::AUDIENCE,
 };
 
 use crate::world::{OWNER, World, group, individual, is_management, with_id};
@@ -99,6 +100,62 @@ async fn a_token_of_one_instance_opens_no_route_of_another() {
         }
     }
     assert_eq!((world.snapshot("one").await, world.snapshot("two").await), before);
+}
+
+/// Bearer tokens with each role on one instance at every route of the other, in ten thousand calls: with claims and spellings
+/// of the host that name the other instance, too.
+#[tokio::test]
+async fn a_bearer_token_opens_no_route_of_an_instance_without_a_role() {
+    let world = World::new().await;
+    fill(&world, "one").await;
+    fill(&world, "two").await;
+    let before = (world.snapshot("one").await, world.snapshot("two").await);
+    let mut calls = 0;
+    for (own, other) in [("one", "two"), ("two", "one")] {
+        for token in tokens_of(&world, own, other) {
+            for (method, pattern) in service_api::routes().filter(|(_, pattern)| !is_management(pattern)) {
+                let (path, body) = case(&method, &pattern);
+                let host = [".example", ".example:443", ".EXAMPLE"][calls % 3];
+                let request =
+                    world.request(method, &path).json(&body).header("host", &format!("{other}{host}"));
+                request.signed(&token).send().await.refused(403_000);
+                calls += 1;
+            }
+        }
+    }
+    assert!(calls >= 10_000, "{calls}");
+    assert_eq!((world.snapshot("one").await, world.snapshot("two").await), before);
+}
+
+/// Returns tokens with a role on one instance, whose other claims and values name another.
+fn tokens_of(world: &World, own: &str, other: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for role in Role::ALL {
+        let value = format!("{own} {role}");
+        let values = [
+            vec![value.clone()],
+            vec![value.clone(), format!("{other}  {role}")],
+            vec![value.clone(), format!("{} {role}", other.to_uppercase())],
+            vec![value.clone(), format!("{other}\u{0} {role}"), other.to_owned(), role.to_string()],
+            vec![value.clone(), format!("All {role}"), "all".to_owned(), "*".to_owned()],
+            vec![format!("{value},{other} {role}"), value.clone()],
+        ];
+        for values in &values {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            let plain = world.claims("mallory", &values);
+            for (name, claim) in [
+                ("x", json!(1)),
+                ("groups", json!([format!("{other} {role}")])),
+                ("aud", json!([AUDIENCE, format!("{other}.example")])),
+                ("instance", json!(other)),
+            ] {
+                let mut claims = plain.clone();
+                claims[name] = claim;
+                tokens.push(world.bearer(&claims));
+            }
+        }
+    }
+    tokens
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
+use async_trait::async_trait;
 use axum::{Router, body::Body};
 use durable::Sealer;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use model::{
-    AccessPolicy, Cleanup, HostName, IdScope, Instance, ManagedBy, Registration, ResourceFacts, Rights,
+    AccessPolicy, Cleanup, HostName, IdScope, Instance, Issuer, ManagedBy, Registration, ResourceFacts,
+    Rights, Role,
 };
 use provisioning::{
     Ports, Provisioning,
@@ -15,10 +17,18 @@ use provisioning::{
 };
 use runner::Runner;
 use serde_json::{Value, json};
-use service_api::{Management, ServiceApi, router};
+use service_api::{
+    BearerSettings, BearerTokens, ClaimPointer, GrantScope, KeySource, Management, RoleRow, RoleTable,
+    ServiceApi, router,
+};
 use store::{EmbeddedStore, PostgresStore, postgres::Settings};
 use testkit::{
-    clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, postgres::Database, sample,
+    clock::SteppedClock,
+    entropy::SeededEntropy,
+    hub::FakeHubs,
+    postgres::Database,
+    sample,
+    token_issuer::{self, AUDIENCE, ISSUER, TokenIssuer},
     webhook::FakeWebhook,
 };
 use tower_service::Service;
@@ -33,8 +43,40 @@ pub struct World {
     pub clock: Arc<SteppedClock>,
     pub hubs: Arc<FakeHubs>,
     pub provisioning: Arc<Provisioning>,
+    issuer: Arc<TokenIssuer>,
     router: Router,
     folder: tempfile::TempDir,
+}
+
+/// The keys of the issuer of bearer tokens.
+struct Keys(Arc<TokenIssuer>);
+
+#[async_trait]
+impl KeySource for Keys {
+    async fn fetch(&self) -> Result<Vec<u8>, String> {
+        Ok(self.0.key_set())
+    }
+}
+
+/// Returns the verifier of bearer tokens, in which each value `SCOPE ROLE` has the role on the instance, and `all ROLE` on all.
+fn bearer_tokens(issuer: &Arc<TokenIssuer>) -> Arc<BearerTokens> {
+    let scopes = [
+        ("all", GrantScope::All),
+        ("one", GrantScope::Instance(id_scope("one"))),
+        ("two", GrantScope::Instance(id_scope("two"))),
+    ];
+    let row = |(name, on): &(&str, GrantScope), role: Role| RoleRow {
+        value: format!("{name} {role}"),
+        role,
+        on: on.clone(),
+    };
+    let rows = scopes.iter().flat_map(|scope| Role::ALL.map(|role| row(scope, role))).collect();
+    let settings = BearerSettings {
+        issuer: Issuer::parse(ISSUER).unwrap(),
+        audiences: vec![AUDIENCE.to_owned()],
+        roles: RoleTable::new(ClaimPointer::parse("/roles").unwrap(), rows),
+    };
+    Arc::new(BearerTokens::new(settings, Arc::new(Keys(Arc::clone(issuer)))))
 }
 
 /// Opens an empty store: an embedded one, or what `MUSTER_TEST_STORE` names.
@@ -69,9 +111,10 @@ impl World {
         let id = RunnerId::random(&*entropy);
         let runner = Runner::new(Arc::clone(&provisioning), store.clone(), id);
         let runs = Arc::new(runner.assignments().clone());
+        let issuer = Arc::new(TokenIssuer::new("key-1"));
         let service = ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy);
-        let router = router(service.managed_by(management()));
-        World { store, clock, hubs, provisioning, router, folder }
+        let service = service.managed_by(management()).with_bearer_tokens(Some(bearer_tokens(&issuer)));
+        World { store, clock, hubs, provisioning, issuer, router: router(service), folder }
     }
 
     /// Executes SQL on the file of the open store, which is the embedded one.
@@ -129,6 +172,16 @@ impl World {
         wire::sas::sign(&format!("{scope}.example"), key.as_bytes(), expiry, Some(policy))
     }
 
+    /// Returns the claims of a bearer token for a subject with these values in the claim of roles.
+    pub fn claims(&self, subject: &str, roles: &[&str]) -> Value {
+        token_issuer::claims(subject, roles, self.clock.now().unix_seconds() + 3600)
+    }
+
+    /// Signs a bearer token, and returns the header with it.
+    pub fn bearer(&self, claims: &Value) -> String {
+        format!("Bearer {}", self.issuer.sign(claims))
+    }
+
     /// Stores a registration.
     pub async fn register(&self, scope: &str, registration: Registration) {
         self.write(scope, Change::PutRegistration(Box::new(registration))).await;
@@ -184,6 +237,7 @@ pub fn instance(scope: &str) -> Instance {
         "DeviceConnect",
         "RegistrationStatusRead",
         "RegistrationStatusWrite",
+        "ChangeLogRead",
     ];
     Instance {
         access_policies: (0..).zip(names).map(policy).collect(),

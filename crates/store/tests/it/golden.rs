@@ -9,9 +9,9 @@ use std::{fs, num::NonZeroU32, path::Path, time::Duration};
 use certpath::{Crl, CrlMaxAge};
 use model::{
     Admission, AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold,
-    CrlAddress, CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, Deletion,
-    EnrollmentGroup, EnrollmentRef, EnrollmentSettings, ExistingDevices, FailedTry, Failure, FailureReason,
-    Generation, HoldReason, Instance, KeySlot, KeyUse, LastAttestation, ListId, ManagedBy, PolicyOf,
+    CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, Deletion, EnrollmentGroup,
+    EnrollmentRef, EnrollmentSettings, ExistingDevices, FailedTry, Failure, FailureReason, Generation,
+    HoldReason, HttpUrl, Instance, KeySlot, KeyUse, LastAttestation, ListId, ManagedBy, PolicyOf,
     RefusalReason, RegistrationIds, RegistrationOwnership, Residue, ResourceFacts, RevocationList, Status,
     Timestamp, TpmHandover, WebhookReply,
 };
@@ -83,7 +83,7 @@ fn what_is_known_of_cas_is_stored_as_ever() {
     let several = RevocationList { id: ListId::of(&crl), ..sample::revocation_list("Root of 2026", &crl) };
     check("revocation_list_of_several", &several);
     let addresses = ["http://crl.example/1.crl", "http://crl.example/2.crl"];
-    let addresses = addresses.map(|text| CrlAddress::parse(text).unwrap());
+    let addresses = addresses.map(|text| HttpUrl::parse(text).unwrap());
     let mut ca = sample::ca_certificate("Root of 2026", &certificate());
     ca.revocation.fetched_from = CrlAddresses::new(addresses).unwrap();
     check("ca_certificate_with_several_addresses", &ca);

@@ -86,7 +86,12 @@ fn changes() -> Vec<(Actor, LogOperation, Change, Vec<Entry>)> {
         ),
         step(device("dev-2", None), Op::CleanupTry, to_clean, &[put(Cleanup, &key)]),
         step(cleaned, Op::CleanupTry, clean, &[gone(Cleanup, &key)]),
-        step(operator(), Op::BlockDelete, Change::DeleteBlock(thumbprint.clone()), &[gone(Block, shown)]),
+        step(
+            sample::subject(),
+            Op::BlockDelete,
+            Change::DeleteBlock(thumbprint.clone()),
+            &[gone(Block, shown)],
+        ),
         step(operator(), Op::CertificateDelete, without_ca, &[gone(CaCertificate, "root")]),
         step(operator(), Op::RevocationDelete, without_list, &[gone(RevocationList, "root")]),
         step(operator(), Op::EnrollmentDelete, without_device, &[gone(Enrollment, "dev-1")]),
@@ -217,7 +222,7 @@ pub(super) async fn filters(world: World) {
         put(&id, Actor::Device { registration_id, address: None }, second).await;
     }
     put("dev-0", Actor::System(Job::Assignments), 10).await;
-    put("dev-0", sample::operator(), 11).await;
+    put("dev-0", sample::subject(), 11).await;
     let count = async |filter: LogFilter| {
         let query = LogQuery { filter, limit: 1000, ..LogQuery::default() };
         world.store.read_log(&world.scope, query).await.unwrap().entries.len()
@@ -230,6 +235,7 @@ pub(super) async fn filters(world: World) {
     assert_eq!(count(LogFilter { key: text("DEV-0"), ..all.clone() }).await, 6);
     assert_eq!(count(LogFilter { actor: text("dev-0"), ..all.clone() }).await, 4);
     assert_eq!(count(LogFilter { actor: text("assignments"), ..all.clone() }).await, 1);
+    assert_eq!(count(LogFilter { actor: text("ALICE"), ..all.clone() }).await, 1);
     assert_eq!(count(LogFilter { since: since(9), ..all.clone() }).await, 3);
     assert_eq!(count(LogFilter { since: since(0), ..all.clone() }).await, 12);
     assert_eq!(count(LogFilter { since: since(12), ..all.clone() }).await, 0);

@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certpath::{CoveredCertificates, Crl, CrlMaxAge, CrlScope, KeyHash, PointNames, Reasons, TbsHash};
 use model::{
-    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, CrlAddress, CrlAddresses,
+    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, CrlAddresses, HttpUrl,
     RevocationList, RevocationPolicy, RevocationSettings, Timestamp,
 };
 use serde_json::Value;
@@ -104,9 +104,9 @@ pub fn parse_revocation(body: &[u8]) -> Result<RevocationBody, BodyError> {
 fn addresses(members: &Members<'_>) -> Result<Option<CrlAddresses>, BodyError> {
     let name = "fetchedFrom";
     if !members.value(name).is_some_and(Value::is_array) {
-        return Ok(members.parsed(name, CrlAddress::parse)?.map(CrlAddresses::from));
+        return Ok(members.parsed(name, HttpUrl::parse)?.map(CrlAddresses::from));
     }
-    let addresses = members.list(name, CrlAddress::parse)?.map(CrlAddresses::new).transpose();
+    let addresses = members.list(name, HttpUrl::parse)?.map(CrlAddresses::new).transpose();
     addresses.map_err(|error| members.refuse(name, error))
 }
 
@@ -114,7 +114,7 @@ fn addresses(members: &Members<'_>) -> Result<Option<CrlAddresses>, BodyError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchAttempt {
     /// The address of the list.
-    pub from: CrlAddress,
+    pub from: HttpUrl,
     /// The time of the attempt.
     pub at: Timestamp,
     /// The reason why the list was not fetched or not accepted.

@@ -1,6 +1,6 @@
 //! Pages of the change log, an addition of Muster: who changed what, when, and from where.
 
-use model::{Actor, LogCursor, LogEntry, LogKind};
+use model::{Actor, Identity, LogCursor, LogEntry, LogKind};
 use serde_json::Value;
 
 use super::members::Object;
@@ -27,13 +27,16 @@ fn entry_json(entry: &LogEntry) -> Value {
 }
 
 fn actor_json(actor: &Actor) -> Value {
-    let (kind, name, address) = match actor {
-        Actor::Operator { policy, address } => ("operator", policy.as_str(), *address),
-        Actor::Device { registration_id, address } => ("device", registration_id.as_str(), *address),
-        Actor::System(job) => ("system", job.name(), None),
+    let (kind, address) = match actor {
+        Actor::Operator { address, .. } => ("operator", *address),
+        Actor::Device { address, .. } => ("device", *address),
+        Actor::System(_) => ("system", None),
     };
     let mut json = Object::default();
-    json.put("kind", kind).put("name", name);
+    json.put("kind", kind).put("name", actor.name());
+    if let Actor::Operator { identity: Identity::Subject(subject), .. } = actor {
+        json.put("issuer", subject.issuer().as_str());
+    }
     json.put_some("address", address.map(|address| address.to_string()));
     json.into_value()
 }

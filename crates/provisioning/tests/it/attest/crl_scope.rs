@@ -305,7 +305,7 @@ fn a_certificate_without_a_point_is_in_the_list_from_the_only_address() {
 fn fetched_from(mut known: Known, addresses: &[&str]) -> Known {
     let name = sample::ca_reference("root");
     let stored = known.trust.certificate(&name).unwrap();
-    let addresses = addresses.iter().map(|text| model::CrlAddress::parse(text).unwrap());
+    let addresses = addresses.iter().map(|text| model::HttpUrl::parse(text).unwrap());
     let revocation = RevocationSettings {
         fetched_from: CrlAddresses::new(addresses).unwrap(),
         ..stored.revocation.clone()

@@ -113,7 +113,8 @@ fn change_log_entry() -> Value {
         &["kind", "name"],
         json!({
             "kind": words(["operator", "device", "system"]),
-            "name": described(text(), "The access policy, the registration ID, or the job."),
+            "name": described(text(), "The access policy, the subject of a token, the registration ID, or the job."),
+            "issuer": described(text(), "The issuer of the subject's token."),
             "address": described(text(), "The IP address of the operator or the device."),
         }),
     );

@@ -86,13 +86,17 @@ fn a_page_of_the_change_log_equals_the_golden_file() {
         key: key.into(),
         version: version.map(str::to_owned),
     };
-    let policy = PolicyName::parse("owner").unwrap();
-    let operator = Actor::Operator { policy, address: None };
+    let identity = Identity::Policy(PolicyName::parse("owner").unwrap());
+    let operator = Actor::Operator { identity, address: None };
+    let issuer = Issuer::parse("https://login.example/plant").unwrap();
+    let identity = Identity::Subject(Subject::parse(issuer, "alice").unwrap());
+    let subject = Actor::Operator { identity, address: Some([192, 0, 2, 8].into()) };
     let registration_id = RegistrationId::parse("Dev-1").unwrap();
     let device = Actor::Device { registration_id, address: Some([192, 0, 2, 7].into()) };
     let job = Actor::System(Job::Configuration);
     let entries = [
         entry(LogOperation::EnrollmentDelete, LogKind::Enrollment, "dev-1", None, operator),
+        entry(LogOperation::EnrollmentPut, LogKind::Enrollment, "dev-1", Some("00fe"), subject),
         entry(LogOperation::RegistrationRegister, LogKind::Registration, "dev-1", Some("00ff"), device),
         entry(LogOperation::InstanceConfigure, LogKind::Instance, "", None, job),
     ];
