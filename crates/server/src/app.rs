@@ -17,10 +17,11 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
 };
 use runner::{JobPorts, Retention, Runner, RunnerLimits};
-use service_api::{AuditSink, BearerTokens, Management, ServiceApi};
+use service_api::{BearerTokens, Management, ServiceApi};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
+    audit::AuditTrail,
     compute::ComputeThreads,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
     continuity::{EpochKeeper, hold_reason},
@@ -66,7 +67,7 @@ pub struct Plan {
     /// The limits of the runner.
     pub runner: RunnerLimits,
     /// Where calls of operators are recorded.
-    pub audit: Arc<dyn AuditSink>,
+    pub audit: Arc<AuditTrail>,
     /// The management API.
     pub management: Management,
 }
@@ -126,6 +127,7 @@ pub struct App {
     metrics: Option<(TcpListener, axum::Router)>,
     limiter: ConnectionLimiter,
     reloader: Reloader,
+    audit: Arc<AuditTrail>,
 }
 
 impl App {
@@ -169,7 +171,7 @@ impl App {
         let device_api =
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
         let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy)
-            .with_audit(plan.audit)
+            .with_audit(plan.audit.clone())
             .managed_by(plan.management);
         let service = service_api::router(service_api.with_bearer_tokens(plan.bearer));
         let router = web::router(device_api.router(), service, runner.assignments().clone());
@@ -185,7 +187,6 @@ impl App {
             file_problems,
             certificates,
         };
-        let metrics = plan.metrics.map(|listener| (listener, metrics::router(Arc::new(metrics))));
         Ok(App {
             store,
             epochs,
@@ -196,9 +197,10 @@ impl App {
             router,
             device_api,
             sockets: plan.sockets,
-            metrics,
+            metrics: plan.metrics.map(|listener| (listener, metrics::router(Arc::new(metrics)))),
             limiter,
             reloader,
+            audit: plan.audit,
         })
     }
 
@@ -214,6 +216,13 @@ impl App {
 
     /// Serves until `shutdown`, then waits for requests in progress. Fails if a listener stops by itself.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let audit = Arc::clone(&self.audit);
+        let ended = self.serve(shutdown).await;
+        tokio::task::spawn_blocking(move || audit.close()).await.context("the audit trail was not closed")?;
+        ended
+    }
+
+    async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let resumed = self.runner.start().await?;
         if resumed > 0 {
             tracing::info!(count = resumed, "resumed interrupted assignments");
@@ -394,6 +403,7 @@ impl Plan {
         config.webhook.settings()?;
         config.management.management()?;
         config.oidc.tokens()?;
+        config.audit.check()?;
         let planned = instances(config)?;
         warnings.extend(shared_hubs(&planned));
         let storage = match config.store_location(new_database)? {

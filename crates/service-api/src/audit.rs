@@ -24,7 +24,7 @@ pub trait AuditSink: Send + Sync {
     fn record(&self, entry: &AuditEntry<'_>);
 }
 
-/// A call that changed something, read keys, or was refused. It has no secrets: neither bodies nor queries.
+/// A call that changed something, read keys, failed at that, or was refused. It has no secrets: neither bodies nor queries.
 #[derive(Debug, Clone)]
 pub struct AuditEntry<'a> {
     /// When it ended.
@@ -53,14 +53,20 @@ pub enum AuditOutcome<'a> {
     /// It was done.
     Done,
     /// It was refused: the credential, the right, or the condition.
-    Refused {
-        /// The error code.
-        code: u32,
-        /// The reason, which may quote the caller.
-        reason: &'a str,
-        /// The ID that the caller got.
-        tracking_id: &'a str,
-    },
+    Refused(AuditFailure<'a>),
+    /// The caller had the right, but the call failed. It may have changed something before that.
+    Failed(AuditFailure<'a>),
+}
+
+/// Why a call was not done.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditFailure<'a> {
+    /// The error code.
+    pub code: u32,
+    /// The reason, which may quote the caller.
+    pub reason: &'a str,
+    /// The ID that the caller got.
+    pub tracking_id: &'a str,
 }
 
 /// Records nothing.
@@ -144,7 +150,7 @@ impl CallRecord {
         self.role = operator.highest_role(self.scope.as_ref());
     }
 
-    /// Adds whether the route belongs into the audit log.
+    /// Notes that the caller has the right. From then on every outcome of an audited route is recorded.
     pub(crate) fn note_grant(&mut self, route: &Route) {
         self.is_audited = route.is_audited();
     }
@@ -163,9 +169,12 @@ impl CallRecord {
 
     /// Writes the line of a call that was refused or failed.
     pub(crate) fn log_failure(&self, api: &ServiceApi, failure: &Failure, (code, tracking_id): (u32, &str)) {
-        if is_refusal(code) {
+        let is_refused = is_refusal(code);
+        if is_refused || self.is_audited {
             let reason = failure.to_string();
-            let outcome = AuditOutcome::Refused { code, reason: &reason, tracking_id };
+            let failure = AuditFailure { code, reason: &reason, tracking_id };
+            let outcome =
+                if is_refused { AuditOutcome::Refused(failure) } else { AuditOutcome::Failed(failure) };
             api.audit.record(&self.entry(api.clock.now(), outcome));
         }
         let (scope, role) = (self.scope.as_ref().map(display), self.role.map(display));

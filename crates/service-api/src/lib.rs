@@ -44,7 +44,7 @@ use crate::{
 };
 
 pub use access::{GrantScope, Management};
-pub use audit::{AUDIT, AuditEntry, AuditOutcome, AuditSink};
+pub use audit::{AUDIT, AuditEntry, AuditFailure, AuditOutcome, AuditSink};
 pub use bearer::{
     BearerSettings, BearerTokens, ClaimPointer, ClaimPointerError, KeySource, RoleRow, RoleTable,
 };
@@ -107,7 +107,23 @@ pub fn router(api: ServiceApi) -> Router {
     Router::new().route(openapi::PATH, get(openapi::read).fallback(handle)).fallback(handle).with_state(api)
 }
 
+/// Answers a request. A route that is audited runs in a task of its own: hyper drops the handler of a client that hangs up, and
+/// what it committed until then would have no line in the audit trail.
 async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Response {
+    let target = route::parse(request.method(), request.uri().path());
+    if !target.is_ok_and(|target| target.route.is_audited()) {
+        return respond(api, request).await;
+    }
+    match tokio::spawn(respond(api, request)).await {
+        Ok(response) => response,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => reply::stopped(),
+        },
+    }
+}
+
+async fn respond(api: ServiceApi, request: Request<Body>) -> Response {
     let mut record = CallRecord::new(&request);
     match answer(&api, request, &mut record).await {
         Ok(response) => {

@@ -46,6 +46,13 @@ pub(crate) fn accepted() -> Response {
     response
 }
 
+/// Creates the reply of a call that ended with the process.
+pub(crate) fn stopped() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
 /// Adds warnings in a header: records that are damaged and therefore missing, or problems of what was stored. The body stays
 /// as clients expect it.
 pub(crate) fn warned(mut response: Response, warnings: &[impl Display]) -> Response {

@@ -21,9 +21,9 @@ use crate::SystemClock;
 const PRIORITY: u8 = 13 * 8 + 5;
 
 /// The time for a server to take a connection or a line.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The pause between two tries to connect: lines are left out meanwhile.
+/// The pause after an error until syslog is asked again: lines are left out meanwhile.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Where syslog is: `udp://HOST:514`, `tcp://HOST:601` or `unix:///dev/log`.
@@ -65,8 +65,8 @@ impl FromStr for SyslogTarget {
 pub struct Syslog {
     target: SyslogTarget,
     socket: Option<Socket>,
-    /// When it was tried to connect.
-    tried: Option<Instant>,
+    /// When an attempt to connect or to send ended with an error.
+    failed: Option<Instant>,
 }
 
 enum Socket {
@@ -79,20 +79,34 @@ enum Socket {
 impl Syslog {
     /// Creates the output, which connects with its first line.
     pub fn new(target: SyslogTarget) -> Syslog {
-        Syslog { target, socket: None, tried: None }
+        Syslog { target, socket: None, failed: None }
     }
 
-    fn connect(&mut self) -> anyhow::Result<Socket> {
-        if self.tried.is_some_and(|tried| tried.elapsed() < PAUSE) {
-            bail!("syslog was not reached a moment ago");
+    fn send(&mut self, line: &str) -> anyhow::Result<()> {
+        let mut socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => self.connect()?,
+        };
+        let message = message(&SystemClock.now().to_string(), line);
+        match &mut socket {
+            Socket::Udp(socket) => socket.send(message.as_bytes()).map(drop),
+            Socket::Tcp(stream) => stream.write_all(format!("{} {message}", message.len()).as_bytes()),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.send(message.as_bytes()).map(drop),
         }
-        self.tried = Some(Instant::now());
+        .context("syslog did not take a line")?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    fn connect(&self) -> anyhow::Result<Socket> {
         match &self.target {
             SyslogTarget::Udp(server) => {
                 let to = address(server, 514)?;
                 let from = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let socket = UdpSocket::bind(from).context("no UDP socket")?;
                 socket.connect(to).context("syslog cannot be reached")?;
+                socket.set_write_timeout(Some(DEADLINE)).context("no deadline")?;
                 Ok(Socket::Udp(socket))
             }
             SyslogTarget::Tcp(server) => {
@@ -105,6 +119,7 @@ impl Syslog {
             SyslogTarget::Unix(path) => {
                 let socket = std::os::unix::net::UnixDatagram::unbound().context("no socket")?;
                 socket.connect(path).with_context(|| format!("cannot reach {}", path.display()))?;
+                socket.set_write_timeout(Some(DEADLINE)).context("no deadline")?;
                 Ok(Socket::Unix(socket))
             }
             #[cfg(not(unix))]
@@ -121,20 +136,12 @@ fn address(server: &HostPort, port: u16) -> anyhow::Result<std::net::SocketAddr>
 
 impl AuditOutput for Syslog {
     fn write(&mut self, line: &str) -> anyhow::Result<()> {
-        let mut socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => self.connect()?,
-        };
-        let message = message(&SystemClock.now().to_string(), line);
-        match &mut socket {
-            Socket::Udp(socket) => socket.send(message.as_bytes()).map(drop),
-            Socket::Tcp(stream) => stream.write_all(format!("{} {message}", message.len()).as_bytes()),
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.send(message.as_bytes()).map(drop),
+        if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
+            bail!("syslog was not reached a moment ago");
         }
-        .context("syslog did not take a line")?;
-        self.socket = Some(socket);
-        Ok(())
+        let sent = self.send(line);
+        self.failed = sent.is_err().then(Instant::now);
+        sent
     }
 }
 
@@ -199,5 +206,19 @@ mod tests {
         let mut syslog = Syslog::new(format!("tcp://127.0.0.1:{port}").parse().unwrap());
         assert!(format!("{:#}", syslog.write("{}").unwrap_err()).contains("cannot be reached"));
         assert!(format!("{:#}", syslog.write("{}").unwrap_err()).contains("a moment ago"));
+    }
+
+    /// A server that takes nothing costs its deadline once, and a pause follows.
+    #[test]
+    fn a_full_socket_of_the_system_does_not_hang() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let _unread = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let mut syslog = Syslog::new(format!("unix://{}", path.display()).parse().unwrap());
+        let begin = Instant::now();
+        let failed = (0..10_000).find_map(|_| syslog.write(&"x".repeat(1000)).err()).unwrap();
+        assert!(format!("{failed:#}").contains("did not take a line"), "{failed:#}");
+        assert!(begin.elapsed() < 2 * DEADLINE);
+        assert!(syslog.write("{}").unwrap_err().to_string().contains("a moment ago"));
     }
 }

@@ -21,7 +21,8 @@ pub struct AuditConfig {
     pub keep_files: u32,
     /// The syslog server.
     pub syslog: Option<SyslogTarget>,
-    /// The number of refused calls that are recorded in a minute: 1 to 100,000.
+    /// The number of refused calls that are recorded in a minute, of each access policy and of strangers at each instance:
+    /// 1 to 100,000.
     #[serde(deserialize_with = "within::<1, 100_000, _>")]
     pub refused_per_minute: u32,
 }
@@ -33,7 +34,12 @@ impl Default for AuditConfig {
 }
 
 impl AuditConfig {
-    /// Opens the file, and starts the thread that writes.
+    /// Fails if the file cannot be opened.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.file.as_deref().map_or(Ok(()), AuditFile::check)
+    }
+
+    /// Opens the file, and starts the threads that write.
     pub(crate) fn open(&self) -> anyhow::Result<AuditTrail> {
         let mut outputs: Vec<Box<dyn AuditOutput>> = Vec::new();
         if let Some(file) = &self.file {

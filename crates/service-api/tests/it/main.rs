@@ -4,6 +4,7 @@
 
 mod access;
 mod attempts;
+mod audit;
 mod bulk;
 mod certificates;
 mod change_log;

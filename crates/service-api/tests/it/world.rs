@@ -1,6 +1,10 @@
 //! Two instances, `one` and `two`, on one store, and a client for them.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use axum::{Router, body::Body};
@@ -18,8 +22,8 @@ use provisioning::{
 use runner::Runner;
 use serde_json::{Value, json};
 use service_api::{
-    BearerSettings, BearerTokens, ClaimPointer, GrantScope, KeySource, Management, RoleRow, RoleTable,
-    ServiceApi, router,
+    AuditEntry, AuditOutcome, AuditSink, BearerSettings, BearerTokens, ClaimPointer, GrantScope, KeySource,
+    Management, RoleRow, RoleTable, ServiceApi, router,
 };
 use store::{EmbeddedStore, PostgresStore, postgres::Settings};
 use testkit::{
@@ -44,6 +48,7 @@ pub struct World {
     pub hubs: Arc<FakeHubs>,
     pub provisioning: Arc<Provisioning>,
     issuer: Arc<TokenIssuer>,
+    pub calls: Arc<RecordedCalls>,
     router: Router,
     folder: tempfile::TempDir,
 }
@@ -77,6 +82,29 @@ fn bearer_tokens(issuer: &Arc<TokenIssuer>) -> Arc<BearerTokens> {
         roles: RoleTable::new(ClaimPointer::parse("/roles").unwrap(), rows),
     };
     Arc::new(BearerTokens::new(settings, Arc::new(Keys(Arc::clone(issuer)))))
+}
+
+/// The calls that the endpoint recorded: outcome, operator, method and path.
+#[derive(Default)]
+pub struct RecordedCalls(Mutex<Vec<String>>);
+
+impl RecordedCalls {
+    pub fn sorted(&self) -> Vec<String> {
+        let mut calls = self.0.lock().unwrap().clone();
+        calls.sort();
+        calls
+    }
+}
+
+impl AuditSink for RecordedCalls {
+    fn record(&self, entry: &AuditEntry<'_>) {
+        let outcome = match &entry.outcome {
+            AuditOutcome::Done => "done".to_owned(),
+            AuditOutcome::Refused(failure) | AuditOutcome::Failed(failure) => failure.code.to_string(),
+        };
+        let (actor, method, path) = (entry.actor.map_or("-", |actor| actor.name()), entry.method, entry.path);
+        self.0.lock().unwrap().push(format!("{outcome} {actor} {method} {path}"));
+    }
 }
 
 /// Opens an empty store: an embedded one, or what `MUSTER_TEST_STORE` names.
@@ -114,7 +142,9 @@ impl World {
         let issuer = Arc::new(TokenIssuer::new("key-1"));
         let service = ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy);
         let service = service.managed_by(management()).with_bearer_tokens(Some(bearer_tokens(&issuer)));
-        World { store, clock, hubs, provisioning, issuer, router: router(service), folder }
+        let calls = Arc::<RecordedCalls>::default();
+        let router = router(service.with_audit(calls.clone()));
+        World { store, clock, hubs, provisioning, issuer, calls, router, folder }
     }
 
     /// Executes SQL on the file of the open store, which is the embedded one.
