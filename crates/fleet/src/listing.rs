@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::operator::{OperatorError, Request, ServiceClient};
 
-/// The number of items requested per page. Responses are limited to 1 MiB, which allows 20 KB per item.
+/// The number of items requested per page. Responses are limited to 1 MiB, which allows 20 KB per item; of larger ones fewer are
+/// requested.
 const PAGE_ITEMS: usize = 50;
 const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
 const CONTINUATION: &str = "x-ms-continuation";
@@ -48,7 +49,22 @@ impl ServiceClient {
         self.page_of(request, PAGE_ITEMS, continuation).await
     }
 
+    /// Reads a page of up to this number of items, or of fewer where they are large.
     async fn page_of(
+        &mut self,
+        request: &Request<'_>,
+        mut limit: usize,
+        continuation: Option<&str>,
+    ) -> Result<Page, OperatorError> {
+        loop {
+            match self.whole_page_of(request, limit, continuation).await {
+                Err(error) if error.is_too_long() && limit > 1 => limit /= 2,
+                page => return page,
+            }
+        }
+    }
+
+    async fn whole_page_of(
         &mut self,
         request: &Request<'_>,
         limit: usize,

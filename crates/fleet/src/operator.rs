@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use model::{Day, DeviceId, HostPort, HostPortError, KeyError, SymmetricKey};
-use net::client::{Call, HttpsConnection};
+use net::client::{Call, ClientError, HttpsConnection};
 use serde_json::{Value, json};
 use wire::sas::{self, ConnectionString, encode_component};
 
@@ -64,6 +64,13 @@ pub enum OperatorError {
     /// The exchange with the service failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+impl OperatorError {
+    /// Whether the reply was longer than the client takes.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, OperatorError::Transport(TransportError::Client(ClientError::BodyTooLong { .. })))
+    }
 }
 
 impl ServiceClient {
@@ -269,7 +276,12 @@ impl Operator {
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let call =
             Call { method, path_and_query, authorization: Some(token.as_str()), if_match, headers, body };
-        let response = self.connection().await?.call(call).await.map_err(TransportError::from)?;
+        let called = self.connection().await?.call(call).await;
+        if called.is_err() {
+            // The rest of a reply may still arrive.
+            self.connection = None;
+        }
+        let response = called.map_err(TransportError::from)?;
         let (head, body) = response.into_parts();
         let warning = head.headers.get(WARNING).and_then(|warning| warning.to_str().ok());
         if let (Some(on_warning), Some(warning)) = (self.on_warning, warning) {

@@ -15,7 +15,7 @@ use crate::{
     operator::{OperatorError, Request, ServiceClient},
 };
 
-/// The number of attempts that a request examines.
+/// The number of attempts that a request examines, unless they are large.
 const ATTEMPTS_PER_PAGE: usize = 200;
 
 /// A search among refused attempts. An absent member is no condition.
@@ -32,7 +32,7 @@ pub struct AttemptSearch {
 }
 
 impl AttemptSearch {
-    fn path(&self, after: Option<&str>) -> String {
+    fn path(&self, after: Option<&str>, page: usize) -> String {
         let AttemptSearch { registration_id, since, until, reason } = self;
         let given = [
             registration_id.as_ref().map(|id| ("key", id.to_string())),
@@ -44,7 +44,7 @@ impl AttemptSearch {
         let given = given.into_iter().flatten();
         let given: String =
             given.map(|(name, value)| format!("&{name}={}", encode_component(&value))).collect();
-        format!("/attempts?limit={ATTEMPTS_PER_PAGE}{given}")
+        format!("/attempts?limit={page}{given}")
     }
 }
 
@@ -117,10 +117,17 @@ impl ServiceClient {
         limit: NonZeroUsize,
     ) -> Result<Listing, OperatorError> {
         let mut listing = Listing { items: Vec::new(), more: true };
-        let mut after = None;
+        let (mut after, mut size) = (None, ATTEMPTS_PER_PAGE);
         while listing.more && listing.items.len() < limit.get() {
-            let path = search.path(after.as_deref());
-            let reply = self.operator().send(Request::new(Method::GET, &path)).await?;
+            let path = search.path(after.as_deref(), size);
+            let reply = match self.operator().send(Request::new(Method::GET, &path)).await {
+                // A device that presents a long chain leaves large attempts.
+                Err(error) if error.is_too_long() && size > 1 => {
+                    size /= 2;
+                    continue;
+                }
+                reply => reply?,
+            };
             let page: AttemptPage =
                 serde_json::from_value(reply).map_err(|error| OperatorError::Malformed(error.to_string()))?;
             listing.items.extend(page.attempts);

@@ -61,6 +61,16 @@ struct Event {
     advice: Option<String>,
 }
 
+impl Event {
+    /// Whether it is what the device waits for now, however long ago that began.
+    fn is_current(&self) -> bool {
+        self.source == WAITING
+    }
+}
+
+/// The source of the event that a registration waits for something.
+const WAITING: &str = "registration";
+
 /// What the service knows of a device.
 #[derive(Debug, Default)]
 struct Findings {
@@ -78,7 +88,7 @@ pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
     let findings = collect(&mut args.service.client()?, &args.registration_id, since).await?;
     let mut events = findings.events();
     let earliest = since.to_string();
-    events.retain(|event| event.time >= earliest);
+    events.retain(|event| event.is_current() || event.time >= earliest);
     let advice = advice(&events);
     if args.json {
         let event = |event: &Event| {
@@ -240,7 +250,7 @@ fn waiting(registration: &Value) -> Option<Event> {
             Some(format!("Repair {target}, or cancel the assignment (muster registration cancel).")),
         ),
     };
-    Some(event((registration, "/pending/sinceDateTimeUtc"), "registration", waits, advice))
+    Some(event((registration, "/pending/sinceDateTimeUtc"), WAITING, waits, advice))
 }
 
 fn change(entry: &Value) -> Event {
@@ -305,6 +315,17 @@ mod tests {
             ("attempt", "refused from 192.0.2.1: wrongKey: fits neither"),
         ];
         assert_eq!(texts, expected.map(|(source, text)| (source, text.to_owned())));
+    }
+
+    /// A device that has waited for weeks is shown, whatever time is asked for.
+    #[test]
+    fn what_a_device_waits_for_is_current() {
+        let pending = json!({"iotHub": "hub-1", "sinceDateTimeUtc": "2026-11-01T10:00:00.0000000Z"});
+        let registration = Some(json!({"pending": pending}));
+        let found = Findings { registration, ..findings() };
+        let current: Vec<Event> = found.events().into_iter().filter(Event::is_current).collect();
+        let texts: Vec<_> = current.iter().map(|event| event.text.as_str()).collect();
+        assert_eq!(texts, ["waits for hub-1"]);
     }
 
     #[test]

@@ -79,6 +79,52 @@ async fn what_fails_is_in_a_file_with_its_line() {
     world.stop().await;
 }
 
+/// An enrollment that the service refuses for its size, or that the file has twice, is a failure of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oversized_enrollment_and_a_duplicate_stop_no_other() {
+    let world = World::start().await;
+    let line = |id: &str, site: &str| {
+        let twin = json!({"tags": {"site": site}});
+        json!({"registrationId": id, "initialTwin": twin, "attestation": {"type": "symmetricKey"}})
+            .to_string()
+    };
+    // The longest line of a file, which with the request around it is longer than the service accepts.
+    let huge = "x".repeat(1024 * 1024 - 10 - line("dev-2", "").len());
+    let lines = [line("dev-1", "a"), line("dev-2", &huge), line("DEV-1", "b"), line("dev-3", "a")];
+    let file = world.write("devices.jsonl", &lines.join("\n"));
+    for (expected, more) in [("created", "--generate-keys"), ("unchanged", "--replace")] {
+        let ended = import(&world, &file, &["--json", more]).await;
+        assert_eq!((ended.code, totals(&ended)), (1, json!({expected: 2, "failed": 2})), "{ended:?}");
+    }
+    let errors = fs::read_to_string(format!("{file}.errors.jsonl")).unwrap();
+    assert!(errors.contains("413000") && errors.contains("in the file already"), "{errors}");
+    world.stop().await;
+}
+
+/// Pages are as long as the client takes, however large the enrollments are, and a plain export is read back.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_enrollments_are_exported_and_read_back() {
+    let world = World::start().await;
+    let properties: serde_json::Map<_, _> =
+        (0..9).map(|number| (format!("p{number}"), json!("x".repeat(3000)))).collect();
+    let line = |number: usize| {
+        let twin = json!({"properties": {"desired": properties}});
+        let id = format!("device-{number}");
+        json!({"registrationId": id, "initialTwin": twin, "attestation": {"type": "symmetricKey"}})
+            .to_string()
+    };
+    let lines: Vec<String> = (0..60).map(line).collect();
+    let file = world.write("devices.jsonl", &lines.join("\n"));
+    let first = import(&world, &file, &["--json", "--generate-keys"]).await;
+    assert_eq!((first.code, totals(&first)), (0, json!({"created": 60})), "{first:?}");
+    let export = world.dir().join("export.jsonl").to_str().unwrap().to_owned();
+    let exported = world.muster(&["enrollment", "export", &export, "--plain"], &[]).await;
+    assert_eq!(exported.code, 0, "{exported:?}");
+    let again = import(&world, &export, &["--json"]).await;
+    assert_eq!((again.code, totals(&again)), (0, json!({"unchanged": 61})), "{again:?}");
+    world.stop().await;
+}
+
 /// Enrollments move to another service in a sealed file, with all keys and certificates.
 #[tokio::test(flavor = "multi_thread")]
 async fn enrollments_move_in_a_sealed_file() {

@@ -1,7 +1,7 @@
 //! `muster enrollment export`.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -13,7 +13,10 @@ use fleet::{EnrollmentKind, ServiceClient};
 
 use super::passphrase::PassphraseArgs;
 use crate::{
-    commands::{sealed::SealedWriter, service::ServiceArgs},
+    commands::{
+        sealed::{Passphrase, SealedWriter},
+        service::ServiceArgs,
+    },
     output,
 };
 
@@ -48,23 +51,39 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let mut client = args.service.client()?;
     let context = || format!("cannot write {}", args.file.display());
     let file = BufWriter::new(create(&args.file).with_context(context)?);
-    let count = match &passphrase {
+    let exported = export(&mut client, file, passphrase.as_ref()).await;
+    if exported.is_err() {
+        // What is there cannot be read back, and the next attempt needs the name.
+        let _ = fs::remove_file(&args.file);
+    }
+    let count = exported?;
+    let how = if args.plain { "in clear" } else { "sealed" };
+    output::line(format_args!("exported {count} enrollments to {}, {how}", args.file.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes all enrollments to a file, and returns their number.
+async fn export(
+    client: &mut ServiceClient,
+    file: BufWriter<File>,
+    passphrase: Option<&Passphrase>,
+) -> anyhow::Result<u64> {
+    let context = "cannot write the file";
+    let count = match passphrase {
         Some(passphrase) => {
-            let mut writer = SealedWriter::new(file, passphrase).with_context(context)?;
-            let count = write_all(&mut client, &mut writer).await?;
-            persist(writer.finish().with_context(context)?).with_context(context)?;
+            let mut writer = SealedWriter::new(file, passphrase).context(context)?;
+            let count = write_all(client, &mut writer).await?;
+            persist(writer.finish().context(context)?).context(context)?;
             count
         }
         None => {
             let mut writer = file;
-            let count = write_all(&mut client, &mut writer).await?;
-            persist(writer).with_context(context)?;
+            let count = write_all(client, &mut writer).await?;
+            persist(writer).context(context)?;
             count
         }
     };
-    let how = if args.plain { "in clear" } else { "sealed" };
-    output::line(format_args!("exported {count} enrollments to {}, {how}", args.file.display()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(count)
 }
 
 /// Writes all enrollments, one on each line, and returns their number.

@@ -27,7 +27,6 @@ impl Item {
     }
 
     /// Returns its ID.
-    #[cfg(test)]
     pub fn id(&self) -> &str {
         self.enrollment[self.kind.id_member()].as_str().unwrap_or_default()
     }

@@ -18,6 +18,7 @@ use clap::Args;
 use fleet::{ImportOptions, Progress};
 use serde::Serialize;
 use serde_json::json;
+use tokio::task;
 
 use super::passphrase::PassphraseArgs;
 use crate::{
@@ -38,7 +39,8 @@ use source::{Entry, FileFormat};
 /// can be repeated, also after it was interrupted, and says what it changed. One that exists with other settings is an error,
 /// unless --replace is given.
 ///
-/// Enrollments that fail do not stop the import; they are written to a file with line, ID, code and text, as JSON lines.
+/// A file is read to its end before anything is imported. Of Azure's bulk operations those that create or update are taken,
+/// without their etags. Enrollments that fail do not stop the import; they are written to a file with line, ID, code and text, as JSON lines.
 ///
 /// Exit status: 0 if all enrollments are as the file says, 1 if some are not.
 #[derive(Args)]
@@ -57,7 +59,7 @@ pub struct ImportArgs {
     file: PathBuf,
     #[command(flatten)]
     service: ServiceArgs,
-    /// The format. Default: recognized by the begin of the file.
+    /// The format. Default: recognized by its first line.
     #[arg(long, value_enum)]
     format: Option<FileFormat>,
     /// Replace enrollments that exist with other settings.
@@ -109,7 +111,11 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let options = ImportOptions { replace: args.replace, generate_keys: args.generate_keys, dry_run: is_dry };
     let clients = (0..args.parallel.get()).map(|_| args.service.client());
     let clients = clients.collect::<anyhow::Result<Vec<_>>>()?;
-    let (input, length) = open(&args.file, args.passphrase.read()?)?;
+    let passphrase = args.passphrase.read()?;
+    let (input, length) = open(&args.file, passphrase.as_ref())?;
+    if args.file.is_file() {
+        verify(&args.file, passphrase, args.format).await?;
+    }
     let mut errors = ErrorFile::new(args.errors.unwrap_or_else(|| default_errors(&args.file)));
     let mut progress = Progress::start("KiB imported", usize::try_from(length / 1024).unwrap_or(usize::MAX));
     let (mut totals, mut batches) = (Totals::default(), Batches::start(clients, options));
@@ -151,8 +157,20 @@ fn report(totals: Totals, errors: &ErrorFile, (is_dry, as_json): (bool, bool)) -
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Reads a file to its end, so that nothing of one that is cut off or malformed is imported.
+async fn verify(
+    path: &Path,
+    passphrase: Option<Passphrase>,
+    format: Option<FileFormat>,
+) -> anyhow::Result<()> {
+    let (input, _) = open(path, passphrase.as_ref())?;
+    task::spawn_blocking(move || source::read(input, format, &mut |_| true))
+        .await
+        .context("the file could not be read")?
+}
+
 /// Opens the file, and returns its length if it has one. A sealed one is opened with the passphrase.
-fn open(path: &Path, passphrase: Option<Passphrase>) -> anyhow::Result<(Box<dyn Read + Send>, u64)> {
+fn open(path: &Path, passphrase: Option<&Passphrase>) -> anyhow::Result<(Box<dyn Read + Send>, u64)> {
     let (input, length): (Box<dyn Read + Send>, u64) = if path == Path::new("-") {
         (Box::new(io::stdin()), 0)
     } else {
@@ -166,7 +184,7 @@ fn open(path: &Path, passphrase: Option<Passphrase>) -> anyhow::Result<(Box<dyn 
         return Ok((Box::new(input), length));
     }
     let passphrase = passphrase.context("the file is sealed: set MUSTER_PASSPHRASE or --passphrase-file")?;
-    Ok((Box::new(SealedReader::new(input, &passphrase)?), length))
+    Ok((Box::new(SealedReader::new(input, passphrase)?), length))
 }
 
 fn default_errors(file: &Path) -> PathBuf {

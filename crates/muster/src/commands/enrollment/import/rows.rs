@@ -84,9 +84,7 @@ impl Column {
     fn put(&self, enrollment: &mut Map<String, Value>, cell: &str) -> Result<(), String> {
         match self {
             Column::Text(path) => put(enrollment, path, json!(cell)),
-            Column::Json(path) => {
-                put(enrollment, path, serde_json::from_str(cell).unwrap_or_else(|_| json!(cell)))
-            }
+            Column::Json(path) => put(enrollment, path, json_of(cell)),
             Column::Hubs => {
                 let hubs: Vec<&str> = cell.split(';').map(str::trim).filter(|hub| !hub.is_empty()).collect();
                 put(enrollment, "iotHubs", json!(hubs))
@@ -96,6 +94,16 @@ impl Column {
                 Err(_) => Err(format!("iotEdge is {cell:?}, neither true nor false")),
             },
         }
+    }
+}
+
+/// Returns the JSON that a cell is, or else its text. A number whose digits JSON would change, such as a long serial number, is
+/// text.
+fn json_of(cell: &str) -> Value {
+    match serde_json::from_str(cell) {
+        Ok(Value::Number(number)) if number.to_string() != cell => json!(cell),
+        Ok(json) => json,
+        Err(_) => json!(cell),
     }
 }
 
@@ -169,6 +177,23 @@ mod tests {
             ),
         ] {
             assert_eq!(row(header, cells), Ok(expected), "{header}");
+        }
+    }
+
+    /// No cell changes its text on the way.
+    #[test]
+    fn a_number_keeps_its_digits() {
+        for (cell, expected) in [
+            ("7", json!(7)),
+            ("-1.5", json!(-1.5)),
+            ("12345678901234567890123", json!("12345678901234567890123")),
+            ("0.10", json!("0.10")),
+            ("1e3", json!("1e3")),
+            ("007", json!("007")),
+            ("true", json!(true)),
+            ("[1,2]", json!([1, 2])),
+        ] {
+            assert_eq!(json_of(cell), expected, "{cell}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Sends enrollments in batches, several requests at a time.
 
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{collections::HashSet, io::Read, sync::Arc, time::Duration};
 
-use fleet::{EnrollmentKind, ImportOptions, ImportReply, OperatorError, ServiceClient};
+use fleet::{EnrollmentKind, ImportError, ImportOptions, ImportReply, OperatorError, Refusal, ServiceClient};
 use serde_json::Value;
 use tokio::{
     sync::{Mutex, mpsc},
@@ -89,10 +89,16 @@ fn read(
     work: &mpsc::Sender<Task>,
 ) -> anyhow::Result<()> {
     let mut open = [EnrollmentKind::Group, EnrollmentKind::Individual].map(Batch::new);
+    // The service sees duplicates within one batch only, and the last of several would win.
+    let mut seen = HashSet::new();
     source::read(input, format, &mut |entry| match entry {
         Entry::Unreadable { line, problem } => {
             let note = FailedItem { line, id: String::new(), code: None, text: problem };
             work.blocking_send(Task::Note(note)).is_ok()
+        }
+        Entry::Item(item) if !seen.insert((item.kind.id_member(), item.id().to_lowercase())) => {
+            let (id, text) = (item.id().to_owned(), "this ID is in the file already".to_owned());
+            work.blocking_send(Task::Note(FailedItem { line: item.line, id, code: None, text })).is_ok()
         }
         Entry::Item(item) => {
             let bytes = item.enrollment.to_string().len() + 1;
@@ -151,20 +157,59 @@ impl Worker {
     }
 
     async fn import(&mut self, batch: Batch) -> Result<Done, OperatorError> {
-        let enrollments: Vec<Value> = batch.items.iter().map(|item| item.enrollment.clone()).collect();
-        let bytes = batch.bytes as u64;
+        let reply = match self.send(batch.kind, &batch.items).await {
+            Err(OperatorError::Refused(refusal)) if is_about_items(&refusal) => {
+                self.import_each(&batch).await?
+            }
+            reply => reply?,
+        };
+        Ok(done(reply, &batch.items, batch.bytes as u64))
+    }
+
+    /// Imports one by one what the service refused as a whole, so that one enrollment does not hold up the others.
+    async fn import_each(&mut self, batch: &Batch) -> Result<ImportReply, OperatorError> {
+        let mut all = ImportReply::default();
+        for (index, item) in batch.items.iter().enumerate() {
+            match self.send(batch.kind, std::slice::from_ref(item)).await {
+                Err(OperatorError::Refused(refusal)) if is_about_items(&refusal) => {
+                    let (error_code, error_status) = (refusal.error_code, refusal.message);
+                    all.errors.push(ImportError {
+                        index,
+                        id: item.id().to_owned(),
+                        error_code,
+                        error_status,
+                    });
+                }
+                reply => {
+                    let ImportReply { created, replaced, unchanged, errors } = reply?;
+                    all.created += created;
+                    all.replaced += replaced;
+                    all.unchanged += unchanged;
+                    all.errors.extend(errors.into_iter().map(|error| ImportError { index, ..error }));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn send(&mut self, kind: EnrollmentKind, items: &[Item]) -> Result<ImportReply, OperatorError> {
+        let enrollments: Vec<Value> = items.iter().map(|item| item.enrollment.clone()).collect();
         let mut pause = FIRST_PAUSE;
         for _ in 1..TRIES {
-            match self.client.import_enrollments(batch.kind, &enrollments, self.options).await {
+            match self.client.import_enrollments(kind, &enrollments, self.options).await {
                 Err(error) if is_passing(&error) => {}
-                reply => return reply.map(|reply| done(reply, &batch.items, bytes)),
+                reply => return reply,
             }
             sleep(pause).await;
             pause *= 2;
         }
-        let reply = self.client.import_enrollments(batch.kind, &enrollments, self.options).await?;
-        Ok(done(reply, &batch.items, bytes))
+        self.client.import_enrollments(kind, &enrollments, self.options).await
     }
+}
+
+/// Returns whether a request was refused because of what it contains: its JSON, or its size.
+fn is_about_items(refusal: &Refusal) -> bool {
+    refusal.status == 400 || refusal.status == 413
 }
 
 /// Returns whether a later try may succeed. An import can be repeated, also one whose reply was lost.

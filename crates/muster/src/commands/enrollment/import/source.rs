@@ -16,11 +16,14 @@ use serde_json::{Map, Value};
 
 use super::{item::Item, rows::Header};
 
-/// The longest line of JSON lines: larger than the service accepts an enrollment.
+/// The longest enrollment, as a line, a row or an element: larger than the service accepts an enrollment.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
 
-/// The bytes by which a format is recognized.
-const MAX_PEEKED_BYTES: usize = 64 * 1024;
+/// What is read at once.
+const BUFFER_BYTES: usize = 8 * 1024;
+
+/// The modes of Azure's bulk operations that say what an import does, too; none of them deletes.
+const MODES: [&str; 3] = ["create", "update", "updateIfMatchETag"];
 
 /// The members of a document that hold its enrollments: of Azure's bulk operations, and of listings of its management API.
 const LISTS: [&str; 3] = ["enrollments", "enrollmentGroups", "value"];
@@ -56,12 +59,11 @@ type Sink<'a> = &'a mut dyn FnMut(Entry) -> bool;
 /// Reads enrollments until the end, or until the sink returns false. Lines without an enrollment go to the sink, too; the error is
 /// one after which nothing can be read.
 pub fn read(input: impl Read, format: Option<FileFormat>, sink: Sink<'_>) -> anyhow::Result<()> {
-    let mut input = BufReader::with_capacity(MAX_PEEKED_BYTES, input);
-    let begin = input.fill_buf().context("cannot read the file")?;
-    let begin = begin.strip_prefix(b"\xEF\xBB\xBF").map_or((begin, 0), |rest| (rest, 3));
-    let format = format.unwrap_or_else(|| recognize(begin.0));
-    let mark = begin.1;
-    input.consume(mark);
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+    let first = first_line(&mut input).context("cannot read the file")?;
+    let first = first.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&first);
+    let format = format.unwrap_or_else(|| recognize(first));
+    let input = first.chain(input);
     match format {
         FileFormat::Csv => read_csv(input, sink),
         FileFormat::Json => read_document(input, sink),
@@ -69,10 +71,17 @@ pub fn read(input: impl Read, format: Option<FileFormat>, sink: Sink<'_>) -> any
     }
 }
 
-/// Recognizes the format by the begin of a file.
-fn recognize(begin: &[u8]) -> FileFormat {
-    let first_line = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    match begin.iter().find(|byte| !byte.is_ascii_whitespace()) {
+/// Reads up to the end of the first line that is not blank, but no more than a line may have.
+fn first_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    let mut input = input.take(MAX_LINE_BYTES as u64);
+    while input.read_until(b'\n', &mut first)? > 0 && first.trim_ascii().is_empty() {}
+    Ok(first)
+}
+
+/// Recognizes the format by the first line of a file.
+fn recognize(first_line: &[u8]) -> FileFormat {
+    match first_line.trim_ascii_start().first() {
         Some(b'[') => FileFormat::Json,
         Some(b'{') => match serde_json::from_slice::<Map<String, Value>>(first_line) {
             Ok(object) if !LISTS.iter().any(|list| object.contains_key(*list)) => FileFormat::Jsonl,
@@ -83,15 +92,27 @@ fn recognize(begin: &[u8]) -> FileFormat {
 }
 
 fn read_csv(input: impl Read, sink: Sink<'_>) -> anyhow::Result<()> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(true).from_reader(input);
+    let count = Arc::new(ReadCount::default());
+    let input = CountingReader { input, count: Arc::clone(&count) };
+    // A carriage return is white space at the end of the last cell.
+    let line_feed = csv::Terminator::Any(b'\n');
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .buffer_capacity(BUFFER_BYTES)
+        .terminator(line_feed)
+        .from_reader(input);
     let header = Header::parse(reader.headers().context("the header cannot be read")?);
     let header = header.map_err(anyhow::Error::msg)?;
     let mut record = csv::StringRecord::new();
     loop {
+        count.bytes.store(0, Ordering::Relaxed);
         let read = reader.read_record(&mut record);
-        let line = reader.position().line().saturating_sub(1);
+        let begin = record.position().map_or(0, csv::Position::line);
+        // The last line may have no end.
+        let line = begin.max(reader.position().line().saturating_sub(1));
         let outcome = match read {
             Ok(false) => return Ok(()),
+            Ok(true) if record.iter().all(|cell| cell.trim().is_empty()) => continue,
             Ok(true) => header.enrollment(&record).and_then(|json| Item::parse(line, json)),
             Err(error) if error.is_io_error() => return Err(error.into()),
             Err(error) => Err(error.to_string()),
@@ -126,50 +147,65 @@ fn read_lines(mut input: impl BufRead, sink: Sink<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Counts the lines that are read.
+/// What was read.
+#[derive(Default)]
+struct ReadCount {
+    line_ends: AtomicU64,
+    /// The bytes since the last enrollment.
+    bytes: AtomicU64,
+}
+
+/// Counts what is read, and fails in an enrollment that does not end.
 struct CountingReader<R> {
     input: R,
-    lines: Arc<AtomicU64>,
+    count: Arc<ReadCount>,
 }
 
 impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ReadCount { line_ends, bytes } = &*self.count;
+        if bytes.load(Ordering::Relaxed) > MAX_LINE_BYTES as u64 {
+            return Err(io::Error::other(format!("an enrollment is longer than {MAX_LINE_BYTES} bytes")));
+        }
         let length = self.input.read(buffer)?;
         let ends = buffer[..length].iter().filter(|byte| **byte == b'\n').count();
-        self.lines.fetch_add(ends as u64, Ordering::Relaxed);
+        line_ends.fetch_add(ends as u64, Ordering::Relaxed);
+        bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(length)
     }
 }
 
 /// Reads a document. Only the enrollment at hand is in memory.
 fn read_document(input: impl BufRead, sink: Sink<'_>) -> anyhow::Result<()> {
-    let lines = Arc::new(AtomicU64::new(1));
+    let count = Arc::new(ReadCount::default());
     // The parser reads byte by byte, so that no line is counted before it is parsed.
-    let input = CountingReader { input, lines: Arc::clone(&lines) };
+    let input = CountingReader { input, count: Arc::clone(&count) };
     let (mut parser, mut is_stopped) = (serde_json::Deserializer::from_reader(input), false);
     let mut sink = |entry: Entry| {
         let goes_on = sink(entry);
         is_stopped |= !goes_on;
         goes_on
     };
-    let document = Document { lines: &lines, sink: &mut sink };
+    let document = Document { count: &count, sink: &mut sink };
     let parsed = document.deserialize(&mut parser).and_then(|()| parser.end());
     match parsed {
         Err(_) if is_stopped => Ok(()),
+        Err(error) if error.is_data() => Err(error.into()),
         parsed => parsed.context("the file is not JSON from here on"),
     }
 }
 
 /// The visitor of a document, of its list, and of its only enrollment.
 struct Document<'a, 's> {
-    lines: &'a AtomicU64,
+    count: &'a ReadCount,
     sink: &'a mut (dyn FnMut(Entry) -> bool + 's),
 }
 
 impl Document<'_, '_> {
     /// Hands an enrollment to the sink; false if it wants no more.
     fn hand_over(&mut self, json: Value) -> bool {
-        let line = self.lines.load(Ordering::Relaxed);
+        let line = self.count.line_ends.load(Ordering::Relaxed) + 1;
+        self.count.bytes.store(0, Ordering::Relaxed);
         let outcome = Item::parse(line, json);
         (self.sink)(outcome.map_or_else(|problem| Entry::Unreadable { line, problem }, Entry::Item))
     }
@@ -203,17 +239,27 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
         let (mut enrollment, mut has_list) = (Map::new(), false);
         while let Some(name) = members.next_key::<String>()? {
             if LISTS.contains(&name.as_str()) {
+                check_mode(enrollment.get("mode")).map_err(A::Error::custom)?;
                 has_list = true;
-                members.next_value_seed(Document { lines: self.lines, sink: self.sink })?;
+                members.next_value_seed(Document { count: self.count, sink: self.sink })?;
             } else {
                 enrollment.insert(name, members.next_value()?);
             }
         }
-        if has_list || self.hand_over(Value::Object(enrollment)) {
-            Ok(())
-        } else {
-            Err(A::Error::custom("stopped"))
+        if has_list {
+            return check_mode(enrollment.get("mode")).map_err(A::Error::custom);
         }
+        if self.hand_over(Value::Object(enrollment)) { Ok(()) } else { Err(A::Error::custom("stopped")) }
+    }
+}
+
+/// Refuses the mode of a bulk operation that is not one of [`MODES`].
+fn check_mode(mode: Option<&Value>) -> Result<(), String> {
+    match mode {
+        Some(mode) if !mode.as_str().is_some_and(|mode| MODES.contains(&mode)) => {
+            Err(format!("the mode of the bulk operation is {mode}, and an import only creates and replaces"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -252,11 +298,58 @@ mod tests {
             ),
             ("{\n  \"registrationId\": \"a\"\n}\n", vec![(3, "a")]),
             ("registrationId,deviceId\na,x\n\"b\",\n", vec![(2, "a"), (3, "b")]),
+            ("registrationId,deviceId\r\na,x\r\n\r\nb,\"x\"\r\nc,", vec![(2, "a"), (4, "b"), (5, "c")]),
+            ("registrationId,deviceId\r\na,\"x\r\ny\"\r\n\"b\",\"\"", vec![(3, "a"), (4, "b")]),
             ("", vec![]),
             ("[]", vec![]),
         ] {
             let expected: Vec<_> = expected.into_iter().map(|(line, id)| (line, id.to_owned())).collect();
             assert_eq!(all(text, None), expected, "{text}");
+        }
+    }
+
+    /// Exports have lines with chains of certificates.
+    #[test]
+    fn a_long_first_line_is_recognized() {
+        let long = "x".repeat(100_000);
+        let line = |id: &str| format!("{{\"registrationId\":\"{id}\",\"x\":\"{long}\"}}\n");
+        let found = all(&format!("\n{}{}", line("a"), line("b")), None);
+        assert_eq!(found, [(2, "a".to_owned()), (3, "b".to_owned())]);
+    }
+
+    #[test]
+    fn a_bulk_operation_that_deletes_is_refused() {
+        let enrollments = "\"enrollments\":[{\"registrationId\":\"a\"}]";
+        let read = |text: &str| read(text.as_bytes(), None, &mut |_| true);
+        for mode in MODES {
+            read(&format!("{{\"mode\":\"{mode}\",{enrollments}}}")).unwrap();
+        }
+        for wrong in ["\"delete\"", "7"] {
+            for text in
+                [format!("{{\"mode\":{wrong},{enrollments}}}"), format!("{{{enrollments},\"mode\":{wrong}}}")]
+            {
+                let error = read(&text).unwrap_err().to_string();
+                assert!(error.contains("only creates and replaces"), "{error}");
+            }
+        }
+    }
+
+    /// A quote that is not closed does not fill the memory.
+    #[test]
+    fn an_enrollment_that_does_not_end_is_refused() {
+        struct Endless(u64);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += buffer.len() as u64;
+                assert!(self.0 < 3 * MAX_LINE_BYTES as u64);
+                buffer.fill(b'x');
+                Ok(buffer.len())
+            }
+        }
+        for begin in ["registrationId,deviceId\na,\"", "[{\"registrationId\":\"", "{\n\"registrationId\":\""]
+        {
+            let error = read(begin.as_bytes().chain(Endless(0)), None, &mut |_| true).unwrap_err();
+            assert!(format!("{error:#}").contains("longer than"), "{begin}: {error:#}");
         }
     }
 
