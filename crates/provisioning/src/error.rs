@@ -106,6 +106,7 @@ impl From<StoreError> for Error {
             StoreError::Busy => Error::Busy,
             StoreError::Unwritable(text) => Error::Unwritable(text),
             StoreError::Damaged(record) => Error::Damaged(record),
+            StoreError::HostTaken(_) => Error::Conflict(error.to_string()),
             StoreError::Fenced => Error::Fenced,
             StoreError::Broken(text) => Error::Broken(text),
         }

@@ -33,7 +33,7 @@ use crate::{
     reload::Reloader,
     server_certificates::{self, ServerCertificates},
     storage::Storage,
-    store_location::{OpenedStore, StoreLocation},
+    store_location::{self, OpenedStore, StoreLocation},
     watch::Watch,
     web,
 };
@@ -135,8 +135,7 @@ impl App {
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
         let (opened, sealer) = plan.store.open().await?;
         let (file_problems, epochs) = examine(&plan.store, &opened).await?;
-        opened.reconcile(plan.instances).await?;
-        let store = opened.port();
+        let store = store_location::reconcile_instances(&opened, plan.instances, &plan.management).await?;
         let hubs = match plan.store.files() {
             Some(files) => open_hubs(files, &sealer, plan.hubs)?,
             None => Vec::new(),

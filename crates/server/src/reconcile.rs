@@ -14,12 +14,12 @@
 //!
 //! This is for a database of one process. The nodes of a shared database may have different files, for a while at least, and
 //! must not undo each other's settings with each start. There the database counts: every node serves all instances in it,
-//! [`join`] only creates those that are missing, and `muster store apply` does what a start does here.
+//! [`join`] only creates those that are missing, leaves those of earlier releases to operators, and `muster store apply` does what a start does here.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::bail;
-use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, ManagedBy, Timestamp};
+use model::{Attribution, HostName, IdScope, Instance, Job, LinkedHub, LogOperation, ManagedBy, Timestamp};
 use provisioning::{
     configuration::Snapshot,
     ports::{Damage, InstanceWriter, Instances, StoreError},
@@ -51,17 +51,7 @@ pub(crate) async fn reconcile<E: Engine>(
     let snapshot = store.snapshot().await?;
     let planned = without_deleted(planned, &snapshot);
     let stored = snapshot.instances();
-    for held in &stored {
-        // First releases host names that move to another instance, because no two may have the same at any time.
-        let moves = |host: &HostName| {
-            planned.iter().any(|it| it.id_scope != held.id_scope && it.service_hosts.contains(host))
-        };
-        if held.service_hosts.iter().any(moves) {
-            let mut released = Instance::clone(held);
-            released.service_hosts.retain(|host| !moves(host));
-            store.put_instance(released, by.clone()).await?;
-        }
-    }
+    release_hosts(store, (&stored, &planned), &by).await?;
     set_aside_unplanned(store, &stored, &planned);
     for instance in planned {
         if stored.iter().any(|held| held.id_scope == instance.id_scope) {
@@ -77,25 +67,65 @@ pub(crate) async fn reconcile<E: Engine>(
     Ok(())
 }
 
+/// Takes the host names that move to another instance from those that have them, because no two may have the same at any time.
+async fn release_hosts<E: Engine>(
+    store: &SealedStore<E>,
+    (stored, planned): (&[Arc<Instance>], &[Instance]),
+    by: &Attribution,
+) -> anyhow::Result<()> {
+    let next =
+        planned.iter().map(|planned| match stored.iter().find(|held| held.id_scope == planned.id_scope) {
+            Some(held) => merged(planned.clone(), held),
+            None => Ok(planned.clone()),
+        });
+    let next: Vec<Instance> = next.collect::<anyhow::Result<_>>()?;
+    for held in stored {
+        let moves = |host: &HostName| {
+            next.iter().any(|it| it.id_scope != held.id_scope && it.service_hosts.contains(host))
+        };
+        let release = |held: &Instance| {
+            let mut released = held.clone();
+            released.service_hosts.retain(|host| !moves(host));
+            Ok(released)
+        };
+        change(store, &held.id_scope, by, release).await?;
+    }
+    Ok(())
+}
+
 /// Brings a stored instance to the planned one. Operators may change it at the same time, at nodes that serve.
 async fn update<E: Engine>(
     store: &SealedStore<E>,
     planned: &Instance,
     by: &Attribution,
 ) -> anyhow::Result<()> {
-    for _ in 0..MAX_RACES {
-        let Some(held) = store.instance(&planned.id_scope).await? else { break };
-        let next = merged(planned.clone(), &held)?;
+    let next = |held: &Instance| {
+        let next = merged(planned.clone(), held)?;
         log_operator_changes(&next);
-        // A start without changes writes nothing, so that it succeeds on a full disk.
+        Ok(next)
+    };
+    change(store, &planned.id_scope, by, next).await
+}
+
+/// Changes a stored instance, which operators may change at the same time. Without a change it writes nothing, so that a start
+/// succeeds on a full disk.
+async fn change<E: Engine>(
+    store: &SealedStore<E>,
+    scope: &IdScope,
+    by: &Attribution,
+    next: impl Fn(&Instance) -> anyhow::Result<Instance>,
+) -> anyhow::Result<()> {
+    for _ in 0..MAX_RACES {
+        let Some(held) = store.instance(scope).await? else { break };
+        let next = next(&held)?;
         if *held == next || store.replace_instance(&held, next.into(), by.clone()).await? {
             return Ok(());
         }
     }
-    bail!("the instance {} was not updated: it was changed or removed at the same time", planned.id_scope)
+    bail!("the instance {scope} was not updated: it was changed or removed at the same time")
 }
 
-/// Creates the planned instances that a shared database lacks, and logs how the stored ones differ from the planned ones.
+/// Creates the planned instances that a shared database lacks, lets operators change those of earlier releases, and logs how the stored ones differ from the planned ones.
 pub(crate) async fn join<E: Engine>(
     store: &SealedStore<E>,
     planned: Vec<Instance>,
@@ -109,6 +139,10 @@ pub(crate) async fn join<E: Engine>(
             created => drop(created?),
         }
     }
+    for earlier in store.snapshot().await?.instances().iter().filter(|it| is_unmarked(&planned, it)) {
+        let adopted = |held: &Instance| Ok(Instance { managed: ManagedBy::Operators, ..held.clone() });
+        change(store, &earlier.id_scope, &by_configuration(now), adopted).await?;
+    }
     let stored = store.snapshot().await?.instances();
     for unplanned in stored.iter().filter(|stored| !is_among(&planned, stored)) {
         let (scope, name) = (&unplanned.id_scope, &unplanned.name);
@@ -118,6 +152,14 @@ pub(crate) async fn join<E: Engine>(
         tracing::warn!("{difference}");
     }
     Ok(())
+}
+
+/// Whether an instance of a shared database was stored by a release that did not know who may change it, so that it may be
+/// operators. Not if this configuration manages it.
+fn is_unmarked(planned: &[Instance], stored: &Instance) -> bool {
+    let is_of_file = |it: &Instance| it.id_scope == stored.id_scope && it.managed == ManagedBy::File;
+    let is_old = stored.managed == ManagedBy::File && stored.configured.settings.is_empty();
+    is_old && !planned.iter().any(is_of_file)
 }
 
 /// Returns how the stored instances of a shared database differ from the planned ones, for people.
@@ -249,207 +291,4 @@ fn log_operator_changes(instance: &Instance) {
 }
 
 #[cfg(test)]
-mod tests {
-    use durable::Sealer;
-    use model::{Configured, IdScope};
-    use store::EmbeddedStore;
-    use testkit::sample;
-
-    use super::*;
-    use crate::ports::SystemEntropy;
-
-    async fn owner(store: &EmbeddedStore, host: &HostName) -> Option<IdScope> {
-        let snapshot = store.snapshot().await.unwrap();
-        snapshot.instance_by_host(host).unwrap().map(|instance| instance.id_scope.clone())
-    }
-
-    #[tokio::test]
-    async fn stored_instances_follow_the_planned_ones_and_none_is_deleted() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
-        let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
-        reconcile(&store, vec![one.clone(), two.clone()], sample::by().at).await.unwrap();
-        let foreseen = foresee(&store, &[one.clone(), three.clone()]).await.unwrap();
-        assert!(foreseen.len() == 1 && foreseen[0].contains("two"), "{foreseen:?}");
-        reconcile(&store, vec![one.clone(), three.clone()], sample::by().at).await.unwrap();
-        assert_eq!(store.instance(&two.id_scope).await.unwrap(), None, "it is not served");
-        let served = store.snapshot().await.unwrap().instances();
-        assert_eq!(served.len(), 2, "{served:?}");
-        assert_eq!(owner(&store, &two.service_hosts[0]).await, None);
-        store.close().await;
-        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
-        reconcile(&store, vec![one.clone(), two.clone(), three], sample::by().at).await.unwrap();
-        assert_eq!(store.snapshot().await.unwrap().instances().len(), 3, "stored instances stay");
-        let batches = store.batches();
-        reconcile(
-            &store,
-            vec![one.clone(), two.clone(), testkit::sample::instance("three")],
-            sample::by().at,
-        )
-        .await
-        .unwrap();
-        assert_eq!(store.batches(), batches, "a start without changes writes nothing");
-        store.set_aside(&testkit::sample::scope("three"));
-
-        // Instances may swap their host names.
-        let [mut swapped_one, mut swapped_two] = [one.clone(), two.clone()];
-        std::mem::swap(&mut swapped_one.service_hosts, &mut swapped_two.service_hosts);
-        reconcile(&store, vec![swapped_one, swapped_two], sample::by().at).await.unwrap();
-        let host = &one.service_hosts[0];
-        assert_eq!(owner(&store, host).await, Some(two.id_scope.clone()));
-
-        let renamed = Instance {
-            name: "renamed".into(),
-            operation_key: SystemEntropy::default().symmetric_key().unwrap(),
-            ..one.clone()
-        };
-        reconcile(&store, vec![renamed, two], sample::by().at).await.unwrap();
-        let stored = store.instance(&one.id_scope).await.unwrap().unwrap();
-        assert_eq!((stored.name.as_str(), &stored.operation_key), ("renamed", &one.operation_key));
-    }
-
-    #[tokio::test]
-    async fn nodes_with_different_files_do_not_undo_each_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
-        let now = sample::by().at;
-        let one = testkit::sample::instance("one");
-        join(&store, vec![one.clone()], now).await.unwrap();
-        let batches = store.batches();
-        let other = Instance {
-            name: "renamed".into(),
-            operation_key: SystemEntropy::default().symmetric_key().unwrap(),
-            access_policies: Vec::new(),
-            ..one.clone()
-        };
-        join(&store, vec![other.clone()], now).await.unwrap();
-        assert_eq!(store.batches(), batches, "the second node writes nothing");
-        let stored = store.snapshot().await.unwrap().instances();
-        assert_eq!(*stored[0], one);
-        join(&store, vec![testkit::sample::instance("three")], now).await.unwrap();
-        assert_eq!(store.snapshot().await.unwrap().instances().len(), 2, "every node serves all of them");
-        let differences = differences(&stored, std::slice::from_ref(&other));
-        assert!(
-            differences.len() == 1 && differences[0].contains("access_policies, name;"),
-            "{differences:?}"
-        );
-
-        reconcile(&store, vec![other.clone()], now).await.unwrap();
-        let stored = store.snapshot().await.unwrap().instances();
-        assert_eq!((stored[0].name.as_str(), &stored[0].operation_key), ("renamed", &one.operation_key));
-        assert_eq!(super::differences(&stored, &[other]), [""; 0]);
-    }
-
-    /// Makes a link of the hub `NAME.test` with this weight.
-    fn link(name: &str, weight: u16) -> LinkedHub {
-        let mut hub = testkit::sample::instance("one").linked_hubs.swap_remove(0);
-        hub.name = testkit::sample::hub_name(&format!("{name}.test"));
-        hub.weight = model::AllocationWeight::new(weight).unwrap();
-        hub
-    }
-
-    fn instance(configured: &[LinkedHub], linked: &[LinkedHub]) -> Instance {
-        Instance {
-            linked_hubs: linked.to_vec(),
-            configured: Configured { linked_hubs: configured.to_vec(), ..Configured::default() },
-            managed: ManagedBy::Operators,
-            ..testkit::sample::instance("one")
-        }
-    }
-
-    #[test]
-    fn the_last_change_of_a_link_wins() {
-        let (none, one, two, three) = (vec![], vec![link("a", 1)], vec![link("a", 2)], vec![link("a", 3)]);
-        for (last, linked, configured, expected) in [
-            (&none, &none, &none, &none),
-            (&none, &none, &one, &one),
-            // A link of an operator stays until the configuration links the hub, too.
-            (&none, &two, &none, &two),
-            (&none, &two, &one, &one),
-            // A change by an operator stays until the configuration changes.
-            (&one, &two, &one, &two),
-            (&one, &none, &one, &none),
-            (&one, &two, &three, &three),
-            (&one, &none, &three, &three),
-            (&one, &two, &none, &none),
-            (&one, &one, &none, &none),
-        ] {
-            let merged = merged(instance(configured, configured), &instance(last, linked)).unwrap();
-            assert_eq!((&merged.linked_hubs, &merged.configured.linked_hubs), (expected, configured));
-        }
-    }
-
-    #[test]
-    fn links_are_merged_independently() {
-        let (a, b, c) = (link("a", 1), link("b", 1), link("c", 1));
-        let stored = instance(&[a.clone(), b.clone()], &[link("b", 5), c.clone()]);
-        let configured = [a.clone(), b, link("d", 1)];
-        let merged = merged(instance(&configured, &configured), &stored).unwrap();
-        assert_eq!(merged.linked_hubs, [link("d", 1), link("b", 5), c]);
-    }
-
-    #[test]
-    fn the_last_change_of_the_policy_wins() {
-        use model::AllocationPolicy::{GeoLatency, Hashed, Static};
-        for (last, stored, configured, expected) in [
-            (Hashed, Hashed, Hashed, Hashed),
-            (Hashed, Static, Hashed, Static),
-            (Hashed, Static, GeoLatency, GeoLatency),
-        ] {
-            let with = |configured, allocation_policy| Instance {
-                allocation_policy,
-                configured: Configured { allocation_policy: configured, ..Configured::default() },
-                managed: ManagedBy::Operators,
-                ..testkit::sample::instance("one")
-            };
-            let merged = merged(with(configured, configured), &with(last, stored)).unwrap();
-            assert_eq!(merged.allocation_policy, expected);
-        }
-    }
-
-    #[test]
-    fn the_last_change_of_failover_wins() {
-        for (last, stored, configured, expected) in [
-            (false, false, false, false),
-            (false, true, false, true),
-            (true, false, true, false),
-            (false, true, true, true),
-            (true, true, false, false),
-        ] {
-            let with = |configured, failover| Instance {
-                failover,
-                configured: Configured { failover: configured, ..Configured::default() },
-                managed: ManagedBy::Operators,
-                ..testkit::sample::instance("one")
-            };
-            let merged = merged(with(configured, configured), &with(last, stored)).unwrap();
-            assert_eq!(merged.failover, expected);
-        }
-    }
-
-    #[tokio::test]
-    async fn an_instance_of_operators_is_served_without_the_file_and_a_deleted_one_never_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
-        let now = sample::by().at;
-        let [one, two] = ["one", "two"]
-            .map(|scope| Instance { managed: ManagedBy::Operators, ..testkit::sample::instance(scope) });
-        reconcile(&store, vec![one.clone(), two.clone()], now).await.unwrap();
-        reconcile(&store, vec![one.clone()], now).await.unwrap();
-        assert_eq!(store.snapshot().await.unwrap().instances().len(), 2);
-
-        let deletion = model::Deletion { requested: now, finished: None, is_verified: false };
-        let deleted = Instance { deletion: Some(deletion), ..two.clone() };
-        store.put_instance(deleted, sample::by()).await.unwrap();
-        assert_eq!(store.snapshot().await.unwrap().instances().len(), 1);
-        for planned in [vec![one.clone(), two.clone()], vec![two.clone()]] {
-            reconcile(&store, planned.clone(), now).await.unwrap();
-            join(&store, planned.clone(), now).await.unwrap();
-            assert!(foresee(&store, &planned).await.unwrap().iter().any(|line| line.contains("was deleted")));
-        }
-        let served = store.snapshot().await.unwrap().instances();
-        assert_eq!(served.iter().map(|it| &it.id_scope).collect::<Vec<_>>(), [&one.id_scope]);
-        let owner = owner(&store, &two.service_hosts[0]).await;
-        assert_eq!(owner, None, "another instance may have its host name");
-    }
-}
+mod tests;

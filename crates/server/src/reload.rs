@@ -4,22 +4,19 @@
 use std::sync::Arc;
 
 use hub::{KnownTopology, webhook::WebhookClient};
-use model::{Instance, ManagedBy};
+use model::Instance;
 use provisioning::ports::{Clock, InstanceWriter, Instances};
 use store::EmbeddedStore;
 
 use crate::{
     app::instances,
     config::{Config, LatencySources},
-    configured::is_unchanged,
+    configured::with_changed_policies,
     ports::SystemClock,
     reconcile::{self, MAX_RACES, by_configuration},
     server_certificates::ServerCertificates,
     store_location::OpenedStore,
 };
-
-/// The setting with the access policies, as it is stored.
-const POLICIES: &str = "access_policies";
 
 /// The parts of a running service that can be changed.
 #[derive(Clone)]
@@ -62,15 +59,9 @@ impl Reloader {
 async fn apply_policies(store: &EmbeddedStore, planned: &Instance) -> anyhow::Result<()> {
     for _ in 0..MAX_RACES {
         let Ok(Some(stored)) = store.instance(&planned.id_scope).await else { return Ok(()) };
-        let is_unchanged =
-            planned.managed == ManagedBy::Operators && is_unchanged(POLICIES, planned, &stored);
-        if is_unchanged || stored.access_policies == planned.access_policies {
+        let next = with_changed_policies(planned, &stored)?;
+        if next == *stored {
             return Ok(());
-        }
-        let access_policies = planned.access_policies.clone();
-        let mut next = Instance { access_policies, ..Instance::clone(&stored) };
-        if let Some(digest) = planned.configured.settings.get(POLICIES) {
-            next.configured.settings.insert(POLICIES.to_owned(), digest.clone());
         }
         let by = by_configuration(SystemClock.now());
         if store.replace_instance(&stored, next.into(), by).await? {

@@ -178,3 +178,30 @@ impl OpenedStore {
         }
     }
 }
+
+/// Reconciles the stored instances with the planned ones, and returns the store for the ports.
+pub(crate) async fn reconcile_instances(
+    opened: &OpenedStore,
+    planned: Vec<Instance>,
+    management: &service_api::Management,
+) -> anyhow::Result<Arc<dyn Store>> {
+    opened.reconcile(planned).await?;
+    let store = opened.port();
+    log_hidden_instance(&*store.snapshot().await?, management);
+    Ok(store)
+}
+
+/// Logs the stored instance that has the host name of the management API, if one has: it cannot be called by it.
+fn log_hidden_instance(
+    snapshot: &provisioning::configuration::Snapshot,
+    management: &service_api::Management,
+) {
+    let Some(host) = &management.host else { return };
+    if let Ok(Some(hidden)) = snapshot.instance_by_host(host) {
+        tracing::error!(
+            instance.id_scope = %hidden.id_scope,
+            %host,
+            "this host name is that of the management API, so the instance is not reached by it: give one of them another"
+        );
+    }
+}

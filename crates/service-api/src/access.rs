@@ -16,9 +16,14 @@ use model::{
     Role, without_port,
 };
 use percent_encoding::percent_decode_str;
+use provisioning::resource::HostRules;
 use wire::sas;
 
-use crate::{ServiceApi, error::Failure, route::Route};
+use crate::{
+    ServiceApi,
+    error::Failure,
+    route::{Route, is_management_path},
+};
 
 /// An operator whose credential was verified: who it is, and what it may do to which instances. Every kind of credential
 /// becomes one.
@@ -104,7 +109,8 @@ fn has_any(rights: Rights, wanted: &[Right]) -> bool {
 /// The management API: what it is called by, and who may do everything.
 #[derive(Debug, Clone, Default)]
 pub struct Management {
-    /// Its own host name. Its routes are also at the hosts of instances.
+    /// Its own host name. Its routes are also at the hosts of instances, and without this name at every host that is of no
+    /// instance: otherwise there would be none to call before the first instance exists, or once the last one is deleted.
     pub host: Option<HostName>,
     /// The domain of the host names of new instances, which are `NAME.DOMAIN`.
     pub domain: Option<String>,
@@ -112,11 +118,26 @@ pub struct Management {
     pub policies: Vec<AccessPolicy>,
 }
 
+impl Management {
+    /// Returns the host names that operators may give to instances.
+    pub(crate) fn host_rules(&self) -> HostRules<'_> {
+        HostRules { domain: self.domain.as_deref(), reserved: self.host.as_ref() }
+    }
+}
+
+impl ServiceApi {
+    /// Whether the management API is at every host that is of no instance: it has no host name, and credentials of its own.
+    fn is_managed_at_any_host(&self) -> bool {
+        let has_credentials = !self.management.policies.is_empty() || self.bearer.is_some();
+        self.management.host.is_none() && has_credentials
+    }
+}
+
 /// What a host name selects.
 #[derive(Debug, Clone)]
 pub(crate) enum CalledHost {
-    /// The management API of all instances.
-    Management,
+    /// The management API of all instances, by this host name.
+    Management(HostName),
     /// One instance.
     Instance(Arc<Instance>),
 }
@@ -145,11 +166,15 @@ impl<S> Granted<S> {
 pub(crate) async fn called_host(api: &ServiceApi, head: &Parts) -> Result<CalledHost, Failure> {
     let host = host(head)?;
     if api.management.host.as_ref() == Some(&host) {
-        return Ok(CalledHost::Management);
+        return Ok(CalledHost::Management(host));
     }
-    let found = api.provisioning.instance_by_host(&host).await?;
-    let unknown = || Failure::Host(format!("no service instance has the host name {host}"));
-    found.map(CalledHost::Instance).ok_or_else(unknown)
+    match api.provisioning.instance_by_host(&host).await? {
+        Some(instance) => Ok(CalledHost::Instance(instance)),
+        None if api.is_managed_at_any_host() && is_management_path(head.uri.path()) => {
+            Ok(CalledHost::Management(host))
+        }
+        None => Err(Failure::Host(format!("no service instance has the host name {host}"))),
+    }
 }
 
 /// Finds the instance that a request is for: the resource in its path, or else that of its host name.
@@ -161,7 +186,7 @@ pub(crate) async fn instance(
 ) -> Result<Arc<Instance>, Failure> {
     match (resource, called_host) {
         (None, CalledHost::Instance(instance)) => Ok(Arc::clone(instance)),
-        (None, CalledHost::Management) => Err(Failure::Host(
+        (None, CalledHost::Management(_)) => Err(Failure::Host(
             "this host name is that of the management API; call this route at the host name of an instance"
                 .into(),
         )),
@@ -255,7 +280,7 @@ fn policy_of<'a>(
     let claim = sas::parse(token).map_err(|error| error.to_string())?;
     let path = percent_decode_str(head.uri.path()).decode_utf8_lossy();
     let hosts = match called_host {
-        CalledHost::Management => api.management.host.as_slice(),
+        CalledHost::Management(host) => std::slice::from_ref(host),
         CalledHost::Instance(instance) => &instance.service_hosts,
     };
     let names = hosts.iter().map(HostName::as_str).collect();

@@ -125,6 +125,11 @@ impl CallRecord {
         self.scope = Some(scope.clone());
     }
 
+    /// Sets the instance that the path names, if it names one that exists.
+    pub(crate) fn note_target(&mut self, scope: Option<&IdScope>) {
+        self.scope = scope.cloned();
+    }
+
     /// Adds the operation.
     pub(crate) fn note_route(&mut self, route: &Route) {
         self.operation = Some(route.name);

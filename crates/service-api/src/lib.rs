@@ -164,6 +164,12 @@ async fn answer(api: &ServiceApi, request: Request<Body>, record: &mut CallRecor
             handler(&Call::read(api, granted, target, (head, body)).await?).await
         }
         Handler::Management(handler) => {
+            // The instance for the log is that of the path, and not that of the host.
+            let named = match management::key_in(&target) {
+                Some(key) => access::visible(api, &operator, &key).await?,
+                None => None,
+            };
+            record.note_target(named.as_deref().map(|instance| &instance.id_scope));
             let granted = access::grant_anywhere(operator, called_host, route)?;
             record.note_grant(route);
             proven();

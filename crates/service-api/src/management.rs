@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use model::{Instance, ResourceKey};
+use model::{Instance, InstanceDraft, ResourceKey};
 use provisioning::{
     Error, RecordKind,
-    resource::{DeletionProgress, NameProblem, Written},
+    resource::{DeletionProgress, NameProblem, Written, changes_policies},
 };
 use serde_json::{Value, json};
 use wire::service::{instance_json, listing_json, parse_instance, parse_name, parse_tags};
 
 use crate::{
-    access::CalledHost,
+    access::{CalledHost, Operator},
     error::Failure,
     reply,
     request::Call,
-    route::{Answer, Target},
+    route::{
+        Answer, Target,
+        management::{KEYS, READ, WRITE},
+    },
 };
 
 /// The header with the address of the state of an operation that goes on in the background.
@@ -26,20 +29,10 @@ const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperatio
 /// Seconds between two questions for that state.
 const RETRY_AFTER_SECS: u32 = 1;
 
-const READ: &[model::Right] = &[model::Right::InstanceRead, model::Right::ServiceConfig];
-const WRITE: &[model::Right] = &[model::Right::InstanceWrite];
-
 /// Returns the resource that the path of a request names, if it does.
 pub(crate) fn key_in(target: &Target) -> Option<ResourceKey> {
     let is_of_resource = target.route.path.contains("{provisioningServiceName}");
-    match target.parameters.as_slice() {
-        [subscription, resource_group, name, ..] if is_of_resource => Some(ResourceKey {
-            subscription: subscription.clone(),
-            resource_group: resource_group.clone(),
-            name: name.clone(),
-        }),
-        _ => None,
-    }
+    is_of_resource.then(|| key_of(&target.parameters)).flatten()
 }
 
 /// Returns the resource ID of an instance.
@@ -96,16 +89,11 @@ pub(crate) async fn read(call: &Call) -> Answer {
 pub(crate) async fn put(call: &Call<CalledHost>) -> Answer {
     let key = key(call)?;
     let draft = parse_instance(call.body())?;
-    match call.visible(&key).await? {
-        Some(stored) => authorize(call, &stored)?,
-        None if !call.operator().has_everywhere(WRITE) => {
-            return Err(Failure::NotEverywhere("creating an instance"));
-        }
-        None => {}
-    }
-    let (domain, if_match) = (call.management().domain.as_deref(), call.if_match()?);
+    let stored = call.visible(&key).await?;
+    let draft = permitted(call.operator(), stored.as_deref(), draft)?;
+    let (rules, if_match) = (call.management().host_rules(), call.if_match()?);
     let (instance, written) =
-        call.verbs().put_resource((&key, if_match.as_ref()), call.actor(), &draft, domain).await?;
+        call.verbs().put_resource((&key, if_match.as_ref()), call.actor(), &draft, &rules).await?;
     let mut response = reply::ok(&to_json(call, &instance)?);
     if written == Written::Created {
         *response.status_mut() = StatusCode::CREATED;
@@ -122,13 +110,16 @@ pub(crate) async fn patch(call: &Call) -> Answer {
     Ok(reply::ok(&to_json(call, &changed)?))
 }
 
-/// Begins the deletion of an instance. A missing one is deleted already.
+/// Begins the deletion of an instance. A missing one is deleted already, unless it may be one that cannot be read.
 pub(crate) async fn delete(call: &Call<CalledHost>) -> Answer {
     let key = key(call)?;
     let Some(stored) = call.visible(&key).await? else {
+        if call.operator().has_everywhere(WRITE) {
+            call.verbs().reject_damaged_resources().await?;
+        }
         return Ok(reply::no_content());
     };
-    authorize(call, &stored)?;
+    authorize(call.operator(), &stored)?;
     let deleted = call.verbs().delete_resource(&stored, call.actor()).await?;
     let mut response = reply::accepted();
     let operation = format!("delete-{}", deleted.id_scope);
@@ -173,8 +164,11 @@ pub(crate) async fn skus(_: &Call) -> Answer {
 
 /// Returns whether a new instance can have a name.
 pub(crate) async fn check_name(call: &Call<CalledHost>) -> Answer {
+    if !call.operator().has_everywhere(WRITE) {
+        return Err(Failure::NotEverywhere("asking for names"));
+    }
     let name = parse_name(call.body())?;
-    let problem = call.verbs().name_problem(&name, call.management().domain.as_deref()).await?;
+    let problem = call.verbs().name_problem(&name, &call.management().host_rules()).await?;
     Ok(reply::ok(&match problem {
         None => json!({"nameAvailable": true}),
         Some(NameProblem::Invalid) => json!({
@@ -189,21 +183,51 @@ pub(crate) async fn check_name(call: &Call<CalledHost>) -> Answer {
 }
 
 fn key(call: &Call<CalledHost>) -> Result<ResourceKey, Failure> {
-    match call.parameters() {
-        [subscription, resource_group, name, ..] => Ok(ResourceKey {
+    key_of(call.parameters()).ok_or(Failure::NoRoute)
+}
+
+/// Returns the resource that the first parameters of a path name.
+fn key_of(parameters: &[String]) -> Option<ResourceKey> {
+    match parameters {
+        [subscription, resource_group, name, ..] => Some(ResourceKey {
             subscription: subscription.clone(),
             resource_group: resource_group.clone(),
             name: name.clone(),
         }),
-        _ => Err(Failure::NoRoute),
+        _ => None,
     }
 }
 
 /// Fails unless the caller may change this instance.
-fn authorize(call: &Call<CalledHost>, instance: &Instance) -> Result<(), Failure> {
-    match call.operator().has_on(&instance.id_scope, WRITE) {
+fn authorize(operator: &Operator, instance: &Instance) -> Result<(), Failure> {
+    match operator.has_on(&instance.id_scope, WRITE) {
         true => Ok(()),
-        false => Err(Failure::Forbidden(call.operator().name.clone())),
+        false => Err(Failure::Forbidden(operator.name.clone())),
+    }
+}
+
+/// Returns what a draft may do to an instance, or as a new one. Without the right to keys it may send back the access policies
+/// as they are, and only these.
+fn permitted(
+    operator: &Operator,
+    stored: Option<&Instance>,
+    draft: InstanceDraft,
+) -> Result<InstanceDraft, Failure> {
+    let may_set_keys = match stored {
+        Some(stored) => {
+            authorize(operator, stored)?;
+            operator.has_on(&stored.id_scope, KEYS)
+        }
+        None if !operator.has_everywhere(WRITE) => {
+            return Err(Failure::NotEverywhere("creating an instance"));
+        }
+        None => operator.has_everywhere(KEYS),
+    };
+    let changes = |drafts: &Vec<_>| stored.is_none_or(|stored| changes_policies(stored, drafts));
+    match draft.access_policies.as_ref() {
+        Some(_) if may_set_keys => Ok(draft),
+        Some(drafts) if changes(drafts) => Err(Failure::Forbidden(operator.name.clone())),
+        _ => Ok(InstanceDraft { access_policies: None, ..draft }),
     }
 }
 
@@ -243,4 +267,67 @@ fn point_to_operation(
         headers.insert(header::LOCATION, address);
     }
     headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Actor, Identity, PolicyDraft, PolicyName, Right, Rights};
+    use testkit::sample;
+
+    use super::*;
+    use crate::access::{GrantScope, RightsGrant};
+
+    fn operator(rights: &[Right], on: GrantScope) -> Operator {
+        let name = Identity::Policy(PolicyName::parse("p").unwrap());
+        Operator {
+            actor: Actor::Operator { identity: name.clone(), address: None },
+            name,
+            grants: vec![RightsGrant { on, rights: Rights::of(rights), role: None }],
+        }
+    }
+
+    fn draft(policies: Option<Vec<PolicyDraft>>) -> InstanceDraft {
+        InstanceDraft { failover: Some(true), access_policies: policies, ..InstanceDraft::default() }
+    }
+
+    /// Each right alone, and both, on the instance and on all, for what a body may ask for.
+    #[test]
+    fn access_policies_need_the_right_to_keys() {
+        let stored = sample::instance("one");
+        let same: Vec<PolicyDraft> = stored
+            .access_policies
+            .iter()
+            .map(|policy| PolicyDraft {
+                name: policy.name.clone(),
+                primary_key: None,
+                secondary_key: None,
+                rights: Some(policy.rights),
+            })
+            .collect();
+        let name = PolicyName::parse("new").unwrap();
+        let new =
+            PolicyDraft { name, primary_key: None, secondary_key: None, rights: Some(Rights::OF_POLICIES) };
+        let other = [same.clone(), vec![new]].concat();
+        let (write, keys) = (Right::InstanceWrite, Right::InstanceKeys);
+        for on in [GrantScope::All, GrantScope::Instance(stored.id_scope.clone())] {
+            for (rights, expected) in [
+                (vec![], [false, false, false]),
+                (vec![keys], [false, false, false]),
+                (vec![write], [true, true, false]),
+                (vec![write, keys], [true, true, true]),
+            ] {
+                let operator = operator(&rights, on.clone());
+                let change = |policies| permitted(&operator, Some(&stored), draft(policies));
+                let outcomes = [change(None), change(Some(same.clone())), change(Some(other.clone()))];
+                assert_eq!(outcomes.each_ref().map(Result::is_ok), expected, "{rights:?}");
+                let may_set_keys = rights.contains(&write) && rights.contains(&keys);
+                let kept = outcomes[1].as_ref().is_ok_and(|draft| draft.access_policies.is_some());
+                assert_eq!(kept, may_set_keys, "what is not permitted is not in the draft either");
+                let create = |policies| permitted(&operator, None, draft(policies)).is_ok();
+                let everywhere = on == GrantScope::All;
+                assert_eq!(create(None), everywhere && rights.contains(&write), "{rights:?}");
+                assert_eq!(create(Some(other.clone())), everywhere && may_set_keys, "{rights:?}");
+            }
+        }
+    }
 }

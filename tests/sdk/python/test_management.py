@@ -114,6 +114,36 @@ def test_create_get_update_and_delete(resources, name):
     assert state.status == "Succeeded"
 
 
+def test_a_resource_is_written_back_as_it_was_read(resources, dev):
+    """The emulator's own instance has embedded hubs, whose connection strings have no key."""
+    read = resources.get("dev", "default")
+    assert read.properties.iot_hubs
+    assert all("****" in hub.connection_string for hub in read.properties.iot_hubs)
+    written = resources.begin_create_or_update("default", "dev", read).result()
+    assert written.etag == read.etag
+
+
+def test_a_hub_keeps_its_ca_and_its_bound(resources, name, instance):
+    """The models of the SDK drop the members that Azure does not have, so they stay when they are absent."""
+    authority = pki.authority("hub root").certificate_pem
+    connection = "HostName=far.example;SharedAccessKeyName=owner;SharedAccessKey=AQEBAQEBAQEBAQEBAQEBAQ=="
+    hub = {"connectionString": connection, "location": "far", "caCertificates": authority, "maxDevices": 7}
+    linked = resources.begin_create_or_update(GROUP, name, description(iotHubs=[hub])).result()
+    read = resources.get(name, GROUP)
+    assert "maxDevices" not in read.properties.iot_hubs[0].as_dict()
+    written = resources.begin_create_or_update(GROUP, name, read).result()
+    assert written.etag == linked.etag
+
+
+def test_network_rules_that_would_have_no_effect_are_refused(resources, name, instance):
+    for properties in (
+        {"publicNetworkAccess": "Disabled"},
+        {"ipFilterRules": [{"filterName": "a", "action": "Accept", "ipMask": "10.0.0.0/8"}]},
+    ):
+        with pytest.raises(HttpResponseError, match="is not supported"):
+            resources.begin_create_or_update(GROUP, name, description(**properties)).result()
+
+
 def test_lists(resources, instance, name, dev):
     of_group = [listed.name for listed in resources.list_by_resource_group("PLANT")]
     assert of_group == [name]

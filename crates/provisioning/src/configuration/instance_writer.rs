@@ -139,8 +139,7 @@ fn reject_revival(instance: &Instance, snapshot: &Snapshot) -> Result<(), StoreE
 fn with_own_hosts<'i>(instance: &'i Instance, snapshot: &Snapshot) -> Result<&'i Instance, StoreError> {
     let taken = instance.service_hosts.iter().find_map(|host| {
         let owner = snapshot.instance_by_host(host).ok()??;
-        let is_other = owner.id_scope != instance.id_scope;
-        is_other.then(|| format!("host name {host} belongs to the instance {} already", owner.id_scope))
+        (owner.id_scope != instance.id_scope).then_some(host)
     });
-    taken.map_or(Ok(instance), |taken| Err(StoreError::Broken(taken)))
+    taken.map_or(Ok(instance), |host| Err(StoreError::HostTaken(host.clone())))
 }

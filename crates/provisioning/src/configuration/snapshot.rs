@@ -86,6 +86,11 @@ impl Snapshot {
         }
     }
 
+    /// Returns an instance that cannot be read, if there is one.
+    pub fn damaged(&self) -> Option<&DamagedRecord> {
+        self.damaged.values().next()
+    }
+
     /// Returns all instances that can be read, by ID scope.
     pub fn instances(&self) -> Vec<Arc<Instance>> {
         sorted(&self.served)

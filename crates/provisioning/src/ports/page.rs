@@ -1,5 +1,7 @@
 //! What the reads of a store have in common: pages, and errors.
 
+use model::HostName;
+
 use super::DamagedRecord;
 
 /// A request for part of a listing.
@@ -41,6 +43,9 @@ pub enum StoreError {
     /// A record exists and cannot be read. It can be deleted.
     #[error("{0}")]
     Damaged(DamagedRecord),
+    /// Another instance has a host name of the one that is written.
+    #[error("another instance has the host name {0}")]
+    HostTaken(HostName),
     /// The lease that the commit was made under has another holder now, or none.
     #[error("the lease that this was done under has ended")]
     Fenced,

@@ -208,18 +208,26 @@ impl Provisioning {
     }
 
     /// Writes the buffered attempts, and returns how many were dropped since the last call. Attempts that cannot be written
-    /// stay in the buffer, and those of other instances are written all the same; the error is the last one. To be called about
+    /// stay in the buffer, unless their instance was deleted, and those of other instances are written all the same; the error is the last one. To be called about
     /// every second, and at shutdown.
     pub async fn flush_refusals(&self) -> Result<u64, Error> {
         let BufferedRefusals { attempts, dropped } = std::mem::take(&mut *self.refused.lock());
         let mut outcome = Ok(dropped);
         for (scope, attempts) in attempts {
             if let Err(error) = self.store.keep_attempts(&scope, attempts.clone()).await {
+                if self.is_deleted(&scope).await {
+                    continue;
+                }
                 self.refused.put_back(&scope, attempts);
                 outcome = Err(error.into());
             }
         }
         outcome
+    }
+
+    /// Whether the deletion of an instance was requested. Not where that cannot be read now.
+    async fn is_deleted(&self, scope: &IdScope) -> bool {
+        self.store.snapshot().await.is_ok_and(|snapshot| snapshot.deleted_instance(scope).is_some())
     }
 
     /// Returns the last refused attempts of a registration ID, newest first, also those that are still buffered.

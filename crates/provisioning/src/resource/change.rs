@@ -3,12 +3,16 @@
 use std::num::NonZeroU32;
 
 use model::{
-    AccessPolicy, AllocationPolicy, Configured, HostName, IdScope, IfMatch, Instance, InstanceDraft,
-    LinkDraft, ManagedBy, PolicyName, ResourceFacts, ResourceKey, ResourceName, Rights, SymmetricKey,
+    AccessPolicy, AllocationPolicy, Configured, HostName, HubEndpoint, IdScope, IfMatch, Instance,
+    InstanceDraft, LinkDraft, LinkedHub, ManagedBy, PolicyName, ResourceFacts, ResourceKey, ResourceName,
+    Rights, SymmetricKey,
 };
 
 use super::policies;
-use crate::{Error, Provisioning, link::linked};
+use crate::{
+    Error, Provisioning,
+    link::{MAX_LINKED_HUBS, linked},
+};
 
 /// The most access policies of an instance: all of them are kept in memory.
 pub const MAX_ACCESS_POLICIES: usize = 50;
@@ -45,19 +49,7 @@ pub(super) fn created(
 ) -> Result<Instance, Error> {
     let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
     let name = ResourceName::parse(&key.name).map_err(|error| invalid(&error))?;
-    let service_hosts = match (&draft.service_hosts, domain) {
-        (Some(hosts), _) => hosts.clone(),
-        (None, Some(domain)) => {
-            let host = format!("{}.{domain}", name.as_str().to_ascii_lowercase());
-            vec![HostName::parse(host).map_err(|error| invalid(&error))?]
-        }
-        (None, None) => {
-            return Err(Error::Invalid(
-                "no host name is given, and the setting management.domain, which would make one, is not set"
-                    .into(),
-            ));
-        }
-    };
+    let service_hosts = first_hosts(&name, draft, domain)?;
     let owner = AccessPolicy {
         name: PolicyName::parse(OWNER).map_err(|error| Error::Broken(error.to_string()))?,
         primary_key: keys.fresh_key()?,
@@ -91,6 +83,25 @@ pub(super) fn created(
         operation_key: keys.fresh_key()?,
     };
     updated(&empty, draft, keys)
+}
+
+/// Returns the host names of a new instance.
+fn first_hosts(
+    name: &ResourceName,
+    draft: &InstanceDraft,
+    domain: Option<&str>,
+) -> Result<Vec<HostName>, Error> {
+    match (&draft.service_hosts, domain) {
+        (Some(hosts), _) => Ok(hosts.clone()),
+        (None, Some(domain)) => {
+            let host = format!("{}.{domain}", name.as_str().to_ascii_lowercase());
+            Ok(vec![HostName::parse(host).map_err(|error| Error::Invalid(error.to_string()))?])
+        }
+        (None, None) => Err(Error::Invalid(
+            "no host name is given, and the setting management.domain, which would make one, is not set"
+                .into(),
+        )),
+    }
 }
 
 /// Returns the instance as drafted. What the draft leaves out stays.
@@ -130,12 +141,34 @@ fn replace<T: Clone>(setting: &mut T, draft: &Option<T>) {
 
 /// Returns the instance with these links and no others.
 fn with_links(mut instance: Instance, hubs: &[LinkDraft]) -> Result<Instance, Error> {
+    if hubs.len() > MAX_LINKED_HUBS {
+        return Err(Error::Invalid(format!("at most {MAX_LINKED_HUBS} hubs can be linked")));
+    }
+    let is_double = |(at, draft): &(usize, &LinkDraft)| hubs[..*at].iter().any(|it| it.name == draft.name);
+    if let Some((_, draft)) = hubs.iter().enumerate().find(is_double) {
+        return Err(Error::Invalid(format!("iotHubs has {} twice", draft.name)));
+    }
     instance.linked_hubs.retain(|hub| hubs.iter().any(|draft| draft.name == hub.name));
     for draft in hubs {
-        let if_match = instance.linked_hub(&draft.name).map(|_| IfMatch::Any);
-        instance = linked(&instance, draft, if_match.as_ref())?;
+        instance = match instance.linked_hub(&draft.name) {
+            Some(stored) => linked(&instance, &with_stored(draft, stored), Some(&IfMatch::Any))?,
+            None => linked(&instance, draft, None)?,
+        };
     }
     Ok(instance)
+}
+
+/// Returns a draft that keeps what Azure's clients do not know, and therefore do not send back: CA certificates and the number
+/// of devices.
+fn with_stored(draft: &LinkDraft, stored: &LinkedHub) -> LinkDraft {
+    let mut draft = draft.clone();
+    draft.max_devices = draft.max_devices.or(stored.max_devices);
+    if let (Some(access), HubEndpoint::Access(stored)) = (&mut draft.access, &stored.endpoint)
+        && access.ca.is_empty()
+    {
+        access.ca.clone_from(&stored.ca);
+    }
+    draft
 }
 
 /// Returns the instance if its settings are within their bounds.
@@ -209,6 +242,44 @@ mod tests {
         ] {
             let error = create(name, &draft, domain).unwrap_err();
             assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+
+    /// Clients of Azure drop the members that they do not know.
+    #[test]
+    fn a_hub_keeps_what_clients_do_not_send_back() {
+        let hub = |name: &str, access| LinkDraft {
+            name: HubName::parse(name).unwrap(),
+            access,
+            location: "there".into(),
+            weight: model::AllocationWeight::new(5).unwrap(),
+            takes_new_devices: true,
+            max_devices: None,
+        };
+        let access = |key: Option<u8>, ca: &[&str]| model::AccessDraft {
+            port: 443,
+            policy: "owner".into(),
+            key: key.map(samples::key),
+            ca: ca.iter().map(|name| samples::certificate(name)).collect(),
+        };
+        let full = LinkDraft { max_devices: Some(9), ..hub("far.test", Some(access(Some(1), &["ca-1"]))) };
+        let hubs = |hubs: &[LinkDraft]| InstanceDraft {
+            linked_hubs: Some(hubs.to_vec()),
+            ..InstanceDraft::default()
+        };
+        let linked = updated(&samples::instance("one"), &hubs(&[full]), &Fixed).unwrap();
+        for masked in [Some(access(None, &[])), None] {
+            let again = updated(&linked, &hubs(&[hub("far.test", masked)]), &Fixed).unwrap();
+            assert_eq!(again, linked);
+        }
+        let other =
+            updated(&linked, &hubs(&[hub("far.test", Some(access(None, &["ca-2"])))]), &Fixed).unwrap();
+        assert_ne!(other, linked, "a CA that is sent replaces the stored one");
+        let twice = [hub("far.test", None), hub("FAR.test", None)];
+        for (drafts, expected) in [(twice.to_vec(), "twice"), (vec![hub("far.test", None); 51], "at most 50")]
+        {
+            let error = updated(&linked, &hubs(&drafts), &Fixed).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 

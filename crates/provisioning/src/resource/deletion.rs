@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use certpath::Sha256Thumbprint;
 use model::{
     CaReference, Configured, Deletion, DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, IdScope, Instance,
-    Job, LeaseToken, ListId, LogOperation, RegistrationId,
+    Job, LeaseToken, ListId, LogOperation, RegistrationId, Timestamp,
 };
 
 use super::change::Keys;
@@ -57,6 +57,13 @@ impl Provisioning {
         Ok(self.store.snapshot().await?.deleted())
     }
 
+    /// Returns the deleted instances of which records may be left to delete now.
+    pub async fn due_deletions(&self) -> Result<Vec<IdScope>, Error> {
+        let (deleted, now) = (self.deleted_resources().await?, self.clock.now());
+        let is_due = |it: &&Arc<Instance>| it.deletion.as_ref().is_some_and(|deletion| is_due(deletion, now));
+        Ok(deleted.iter().filter(is_due).map(|it| it.id_scope.clone()).collect())
+    }
+
     /// Returns what the deletion of an instance would delete, or has not deleted yet.
     pub async fn deletion_progress(&self, scope: &IdScope) -> Result<DeletionProgress, Error> {
         let snapshot = self.store.snapshot().await?;
@@ -80,13 +87,10 @@ impl Provisioning {
         let Some((instance, configuration)) = snapshot.deleted_instance(scope) else {
             return Ok(Portion::Done);
         };
-        let Some(deletion) = instance.deletion.as_ref().filter(|it| !it.is_verified) else {
+        let now = self.clock.now();
+        let Some(deletion) = instance.deletion.as_ref().filter(|it| is_due(it, now)) else {
             return Ok(Portion::Done);
         };
-        let now = self.clock.now();
-        if deletion.finished.is_some_and(|finished| now.since(finished) < SETTLED) {
-            return Ok(Portion::Done);
-        }
         let changes = self.next_deletions(scope, configuration).await?;
         if !changes.is_empty() {
             let changes = changes.into_iter().map(|change| (Expect::Anything, change)).collect();
@@ -99,7 +103,8 @@ impl Provisioning {
         let finished = deletion.finished.or(Some(now));
         let deletion = Deletion { finished, is_verified: deletion.finished.is_some(), ..deletion.clone() };
         let by = self.by_job(Job::Deletions, LogOperation::InstanceDelete);
-        let update = InstanceUpdate::from(remains(instance, deletion, self)?);
+        let next = Instance { deletion: Some(deletion), ..Instance::clone(instance) };
+        let update = InstanceUpdate::from(next);
         self.store.replace_instance(instance, update, by).await?;
         Ok(Portion::Done)
     }
@@ -129,6 +134,12 @@ impl Provisioning {
         changes.truncate(2 * PORTION);
         Ok(changes)
     }
+}
+
+/// Whether there may be records to delete now: it is not finished, or is to be looked through once more.
+fn is_due(deletion: &Deletion, now: Timestamp) -> bool {
+    let is_settled = deletion.finished.is_none_or(|finished| now.since(finished) >= SETTLED);
+    !deletion.is_verified && is_settled
 }
 
 fn group_deletions(known: &Configuration) -> Vec<Change> {
@@ -173,7 +184,7 @@ fn hub_device(key: &str) -> Option<HubDeviceRef> {
 }
 
 /// Returns what stays of an instance: its names, and none of its keys.
-fn remains(instance: &Instance, deletion: Deletion, keys: &impl Keys) -> Result<Instance, Error> {
+pub(super) fn remains(instance: &Instance, deletion: Deletion, keys: &impl Keys) -> Result<Instance, Error> {
     Ok(Instance {
         deletion: Some(deletion),
         service_hosts: Vec::new(),

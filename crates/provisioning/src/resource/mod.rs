@@ -13,11 +13,12 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 pub use deletion::{DeletionProgress, Portion};
 use model::{
-    Actor, Deletion, Etag, IdScope, IfMatch, Instance, InstanceDraft, LogOperation, ManagedBy, ResourceKey,
-    ResourceName,
+    Actor, Deletion, Etag, HostName, IdScope, IfMatch, Instance, InstanceDraft, LogOperation, ManagedBy,
+    ResourceKey, ResourceName,
 };
 
 pub use change::{MAX_ACCESS_POLICIES, MAX_SERVICE_HOSTS, MAX_TAGS};
+pub use policies::changes_policies;
 
 use crate::{Error, Provisioning, RecordKind, ports::InstanceUpdate};
 
@@ -31,6 +32,24 @@ pub enum Written {
     Created,
     /// It was changed.
     Changed,
+}
+
+/// The host names that operators may give to instances.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostRules<'a> {
+    /// The domain of the host names of new instances: `NAME.DOMAIN`.
+    pub domain: Option<&'a str>,
+    /// The host name of the management API, which no instance may have.
+    pub reserved: Option<&'a HostName>,
+}
+
+impl HostRules<'_> {
+    fn reject_reserved(&self, instance: &Instance) -> Result<(), Error> {
+        match self.reserved.filter(|reserved| instance.service_hosts.contains(reserved)) {
+            Some(host) => Err(Error::Conflict(format!("{host} is the host name of the management API"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a name cannot be given to a new resource.
@@ -54,25 +73,45 @@ pub(crate) fn reject_file_managed(instance: &Instance) -> Result<(), Error> {
 }
 
 impl Provisioning {
-    /// Returns the instance that this addresses.
+    /// Returns the instance that this addresses. Fails if it addresses two: a configuration file may have given one the name
+    /// that operators gave another.
     pub async fn resource(&self, key: &ResourceKey) -> Result<Option<Arc<Instance>>, Error> {
-        Ok(self.instances().await?.into_iter().find(|instance| key.is_of(instance)))
+        let mut addressed = self.instances().await?.into_iter().filter(|instance| key.is_of(instance));
+        match (addressed.next(), addressed.next()) {
+            (Some(one), Some(other)) => Err(Error::Conflict(format!(
+                "the instances {} and {} are both named {}: rename one in the configuration file",
+                one.id_scope, other.id_scope, key.name
+            ))),
+            (found, _) => Ok(found),
+        }
     }
 
-    /// Returns why a new resource cannot have this name, if so. `domain` is that of the host names of new instances.
-    pub async fn name_problem(&self, name: &str, domain: Option<&str>) -> Result<Option<NameProblem>, Error> {
+    /// Fails if there is an instance that cannot be read: any name may be its own.
+    pub async fn reject_damaged_resources(&self) -> Result<(), Error> {
+        match self.store.snapshot().await?.damaged() {
+            Some(record) => Err(Error::Damaged(record.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns why a new resource cannot have this name, if so.
+    pub async fn name_problem(
+        &self,
+        name: &str,
+        rules: &HostRules<'_>,
+    ) -> Result<Option<NameProblem>, Error> {
         if ResourceName::parse(name).is_err() {
             return Ok(Some(NameProblem::Invalid));
         }
         let instances = self.instances().await?;
-        let host = domain.map(|domain| format!("{name}.{domain}"));
-        let has_host = |it: &Arc<Instance>| {
-            it.service_hosts
-                .iter()
-                .any(|own| host.as_ref().is_some_and(|host| own.as_str().eq_ignore_ascii_case(host)))
+        let host = rules.domain.map(|domain| format!("{name}.{domain}"));
+        let is_host =
+            |own: &HostName| host.as_ref().is_some_and(|host| own.as_str().eq_ignore_ascii_case(host));
+        let is_taken = |it: &Arc<Instance>| {
+            it.resource_name().eq_ignore_ascii_case(name) || it.service_hosts.iter().any(is_host)
         };
-        let is_taken = |it: &Arc<Instance>| it.resource_name().eq_ignore_ascii_case(name) || has_host(it);
-        Ok(instances.iter().any(is_taken).then_some(NameProblem::Taken))
+        let is_taken = instances.iter().any(is_taken) || rules.reserved.is_some_and(is_host);
+        Ok(is_taken.then_some(NameProblem::Taken))
     }
 
     /// Returns the version of an instance: a MAC of all its settings, so that it need not be stored and reveals nothing of keys.
@@ -92,36 +131,54 @@ impl Provisioning {
         (key, if_match): (&ResourceKey, Option<&IfMatch>),
         by: &Actor,
         draft: &InstanceDraft,
-        domain: Option<&str>,
+        rules: &HostRules<'_>,
     ) -> Result<(Instance, Written), Error> {
-        if let Some(stored) = self.resource(key).await? {
-            let next = self.change_resource(&stored.id_scope, by, LogOperation::InstanceUpdate, |current| {
-                match if_match {
-                    Some(IfMatch::Version(etag)) if *etag != self.resource_etag(current)? => {
-                        Err(Error::PreconditionFailed(RecordKind::Instance))
-                    }
-                    None | Some(IfMatch::Any | IfMatch::Version(_)) => change::updated(current, draft, self),
+        let decide = |current: &Instance| {
+            match if_match {
+                Some(IfMatch::Version(etag)) if *etag != self.resource_etag(current)? => {
+                    return Err(Error::PreconditionFailed(RecordKind::Instance));
                 }
-            });
-            return Ok((next.await?, Written::Changed));
-        }
-        if if_match.is_some() {
-            return Err(Error::NothingToReplace(RecordKind::Instance));
-        }
-        if self.name_problem(&key.name, domain).await? == Some(NameProblem::Taken) {
-            return Err(Error::Conflict(format!("another instance has the name {}", key.name)));
-        }
+                None | Some(IfMatch::Any | IfMatch::Version(_)) => {}
+            }
+            let next = change::updated(current, draft, self)?;
+            rules.reject_reserved(&next)?;
+            Ok(next)
+        };
         for _ in 0..MAX_ATTEMPTS {
-            let snapshot = self.store.snapshot().await?;
-            let scope = id_scope::fresh(&*self.entropy, |scope| snapshot.is_used(scope))?;
-            let created = change::created(key, scope, (draft, domain), self)?;
-            self.reject_taken_hosts(&created).await?;
-            let by = self.by(by, LogOperation::InstanceCreate);
-            if self.store.create_resource(created.clone(), by).await? {
+            // Another request may have created it since the last attempt.
+            if let Some(stored) = self.resource(key).await? {
+                let next =
+                    self.change_resource(&stored.id_scope, by, LogOperation::InstanceUpdate, decide).await?;
+                return Ok((next, Written::Changed));
+            }
+            if if_match.is_some() {
+                return Err(Error::NothingToReplace(RecordKind::Instance));
+            }
+            if let Some(created) = self.create_resource(key, by, draft, rules).await? {
                 return Ok((created, Written::Created));
             }
         }
         Err(Error::Busy)
+    }
+
+    /// Creates a resource; `None` if another instance was created at the same moment.
+    async fn create_resource(
+        &self,
+        key: &ResourceKey,
+        by: &Actor,
+        draft: &InstanceDraft,
+        rules: &HostRules<'_>,
+    ) -> Result<Option<Instance>, Error> {
+        if self.name_problem(&key.name, rules).await? == Some(NameProblem::Taken) {
+            return Err(Error::Conflict(format!("another instance has the name {}", key.name)));
+        }
+        let snapshot = self.store.snapshot().await?;
+        let scope = id_scope::fresh(&*self.entropy, |scope| snapshot.is_used(scope))?;
+        let created = change::created(key, scope, (draft, rules.domain), self)?;
+        rules.reject_reserved(&created)?;
+        let by = self.by(by, LogOperation::InstanceCreate);
+        let is_created = self.store.create_resource(created.clone(), by).await?;
+        Ok(is_created.then_some(created))
     }
 
     /// Changes an instance as drafted.
@@ -150,7 +207,6 @@ impl Provisioning {
             if next == *current {
                 return Ok(next);
             }
-            self.reject_taken_hosts(&next).await?;
             let update = InstanceUpdate::from(next.clone());
             if self.store.replace_instance(&current, update, self.by(by, operation)).await? {
                 self.forget_changed_links(&current, &next);
@@ -160,12 +216,12 @@ impl Provisioning {
         Err(Error::Busy)
     }
 
-    /// Begins the deletion of an instance: it is not served any more once this returns.
+    /// Begins the deletion of an instance: it is not served any more once this returns. Its host names, keys and hubs go at once,
+    /// so that nodes of a release that does not know deletions have nothing to serve it by, and change it no more.
     pub async fn delete_resource(&self, instance: &Instance, by: &Actor) -> Result<Instance, Error> {
         let requested = self.clock.now();
         let deleted = |current: &Instance| {
-            let deletion = Some(Deletion { requested, finished: None, is_verified: false });
-            Ok(Instance { deletion, ..current.clone() })
+            deletion::remains(current, Deletion { requested, finished: None, is_verified: false }, self)
         };
         self.change_resource(&instance.id_scope, by, LogOperation::InstanceDelete, deleted).await
     }
@@ -176,15 +232,5 @@ impl Provisioning {
                 self.hubs.forget(old);
             }
         }
-    }
-
-    async fn reject_taken_hosts(&self, instance: &Instance) -> Result<(), Error> {
-        let snapshot = self.store.snapshot().await?;
-        for host in &instance.service_hosts {
-            if snapshot.instance_by_host(host)?.is_some_and(|owner| owner.id_scope != instance.id_scope) {
-                return Err(Error::Conflict(format!("another instance has the host name {host}")));
-            }
-        }
-        Ok(())
     }
 }

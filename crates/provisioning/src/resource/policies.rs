@@ -66,6 +66,18 @@ pub(super) fn replaced(
     checked(policies.collect::<Result<_, _>>()?)
 }
 
+/// Whether drafts of all access policies of an instance change any.
+pub fn changes_policies(instance: &Instance, drafts: &[PolicyDraft]) -> bool {
+    let keeps = |draft: &PolicyDraft| {
+        instance.access_policy(draft.name.as_str()).is_some_and(|stored| {
+            draft.primary_key.as_ref().is_none_or(|key| *key == stored.primary_key)
+                && draft.secondary_key.as_ref().is_none_or(|key| *key == stored.secondary_key)
+                && draft.rights.is_none_or(|rights| rights == stored.rights)
+        })
+    };
+    drafts.len() != instance.access_policies.len() || !drafts.iter().all(keeps)
+}
+
 fn with_policy(instance: &Instance, draft: &PolicyDraft, keys: &impl Keys) -> Result<Instance, Error> {
     let mut policies = instance.access_policies.clone();
     match policies.iter_mut().find(|policy| policy.name == draft.name) {
@@ -171,6 +183,24 @@ mod tests {
                 prop_assert!(!instance.access_policies.is_empty());
                 prop_assert_eq!(checked(instance.access_policies.clone()).unwrap(), instance.access_policies.clone());
             }
+        }
+    }
+
+    #[test]
+    fn what_a_draft_of_all_policies_changes() {
+        let instance = with_policy(&samples::instance("one"), &draft(1, Some(7)), &Fixed).unwrap();
+        let kept = PolicyDraft { rights: None, ..draft(1, None) };
+        let rights = Some(instance.access_policies[0].rights);
+        for (drafts, expected) in [
+            (vec![kept.clone()], false),
+            (vec![PolicyDraft { rights, ..draft(1, Some(7)) }], false),
+            (vec![draft(1, Some(8))], true),
+            (vec![PolicyDraft { rights: Some(Rights::default()), ..kept.clone() }], true),
+            (vec![draft(2, None)], true),
+            (vec![kept.clone(), draft(2, None)], true),
+            (vec![], true),
+        ] {
+            assert_eq!(changes_policies(&instance, &drafts), expected, "{drafts:?}");
         }
     }
 

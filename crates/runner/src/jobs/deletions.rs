@@ -36,11 +36,15 @@ impl LeasedTask for DeletionJob {
 }
 
 impl DeletionJob {
+    /// Deletes what is due of all instances. Those after one that fails are not held up; the error is the last one.
     async fn delete_all(&self, fence: LeaseToken) -> Result<(), Error> {
-        for instance in self.provisioning.deleted_resources().await? {
-            self.delete(&instance.id_scope, fence).await?;
+        let mut outcome = Ok(());
+        for scope in self.provisioning.due_deletions().await? {
+            if let Err(error) = self.delete(&scope, fence).await {
+                outcome = Err(error);
+            }
         }
-        Ok(())
+        outcome
     }
 
     async fn delete(&self, scope: &IdScope, fence: LeaseToken) -> Result<(), Error> {

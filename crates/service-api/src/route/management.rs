@@ -13,9 +13,12 @@ use super::{
 /// The first segments of these paths.
 pub(super) const FIRST_SEGMENTS: [&str; 2] = ["subscriptions", "providers"];
 
-const READ: &[Right] = &[Right::InstanceRead, Right::ServiceConfig];
-const WRITE: &[Right] = &[Right::InstanceWrite];
-const KEYS: &[Right] = &[Right::InstanceKeys];
+/// Reading instances as resources.
+pub(crate) const READ: &[Right] = &[Right::InstanceRead, Right::ServiceConfig];
+/// Creating, changing and deleting them.
+pub(crate) const WRITE: &[Right] = &[Right::InstanceWrite];
+/// Reading and changing their keys.
+pub(crate) const KEYS: &[Right] = &[Right::InstanceKeys];
 
 /// Makes a path below a subscription.
 macro_rules! subscription {
@@ -64,7 +67,7 @@ pub(super) static ROUTES: &[Route] = &[
         Verb::Post,
         subscription!("/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability"),
         "IotDpsResource_CheckProvisioningServiceNameAvailability",
-        READ,
+        WRITE,
         |call| Box::pin(management::check_name(call)),
     )
     .summary("Returns whether an instance can have a name")

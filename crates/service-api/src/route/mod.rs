@@ -3,7 +3,7 @@
 //! [`table`] declares each route once. Dispatch, rights, the audit log, the limits of bodies, the OpenAPI document
 //! ([`crate::openapi`]) and the tests that walk all routes follow from it.
 
-mod management;
+pub(crate) mod management;
 mod parameters;
 mod table;
 

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 use testkit::sample;
 
-use crate::world::{World, group, individual};
+use crate::world::{World, group, individual, resource};
 
 /// The collections: a page of each, the record to damage, and the code for it.
 const COLLECTIONS: [(&str, &str, &str, u32); 2] = [
@@ -69,4 +69,15 @@ async fn a_bulk_call_names_the_damaged_item() {
     let result = world.post("/enrollments", &call).send().await.ok();
     let errors = result["errors"].as_array().unwrap();
     assert_eq!((errors.len(), &errors[0]["errorCode"]), (1, &json!(500_201)), "{result}");
+}
+
+/// A damaged instance may be the one that a deletion names, so it is not said to be deleted already.
+#[tokio::test]
+async fn a_missing_instance_is_not_deleted_while_one_cannot_be_read() {
+    let world = World::after_sql("UPDATE instances SET document = x'00' WHERE scope = 'two'").await;
+    let path = resource("two", "");
+    let message = world.manage(Method::DELETE, &path, &json!({})).send().await.refused(500_211);
+    assert!(message.contains("two"), "{message}");
+    let world = World::new().await;
+    world.manage(Method::DELETE, &resource("none", ""), &json!({})).send().await.deleted();
 }

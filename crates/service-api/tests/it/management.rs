@@ -177,9 +177,7 @@ async fn every_management_route_demands_its_right() {
             let name = policy.name.as_str();
             let reply = request().signed(&world.token("one", name)).send().await;
             let is_of_service = reply.status == 403;
-            let needs_more = method != Method::GET
-                && !pattern.contains("ertificates")
-                && !pattern.ends_with("Availability");
+            let needs_more = method != Method::GET && !pattern.contains("ertificates");
             let configures = [OWNER, "ServiceConfig"].contains(&name);
             let reads_cas =
                 pattern.contains("ertificates") && method == Method::GET && name.starts_with("Enrollment");
@@ -299,6 +297,86 @@ async fn names_are_checked_and_taken_once() {
         world.manage(Method::GET, &resource("none", ""), &json!({})).version(Some("2025-02-01-preview"));
     let newer: Value = serde_json::from_str(&newer.send().await.text).unwrap();
     assert_eq!(newer["code"], 404_211);
+}
+
+/// No instance may have the host name of the management API, which would hide it.
+#[tokio::test]
+async fn the_host_name_of_the_management_api_is_reserved() {
+    let world = World::new().await;
+    let check = "/subscriptions/s/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability";
+    let reply = world.manage(Method::POST, check, &json!({"name": "Management"})).send().await.ok();
+    assert_eq!(reply["reason"], "AlreadyExists");
+    create(&world, "management").await.refused(409_000);
+    for name in ["one", "new"] {
+        let mut with_host = body();
+        with_host["properties"]["muster"] = json!({"serviceHosts": ["x.example", MANAGEMENT]});
+        let put = world.manage(Method::PUT, &resource(name, ""), &with_host).send().await;
+        assert!(put.refused(409_000).contains("host name of the management API"), "{put:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_concurrent_creations_one_wins_and_none_fails_internally() {
+    let world = World::new().await;
+    let hosts = |host: &str| {
+        let mut body = body();
+        body["properties"]["muster"] = json!({"serviceHosts": [host]});
+        body
+    };
+    let put = |name: &str, body: Value| {
+        let path = resource(name, "");
+        let world = &world;
+        async move { world.manage(Method::PUT, &path, &body).send().await.status.as_u16() }
+    };
+    let (first, second) = tokio::join!(put("plant", body()), put("plant", body()));
+    let mut outcomes = [first, second];
+    outcomes.sort_unstable();
+    assert!(
+        [[200, 201], [201, 409]].contains(&outcomes),
+        "the other one is a change or a conflict: {outcomes:?}"
+    );
+    let (first, second) = tokio::join!(put("a-1", hosts("h.example")), put("a-2", hosts("h.example")));
+    let mut outcomes = [first, second];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [201, 409]);
+}
+
+/// The first commit of a deletion leaves nothing that a release without deletions could serve or change it by.
+#[tokio::test]
+async fn a_deletion_takes_hosts_keys_and_hubs_at_once() {
+    let world = World::new().await;
+    world.manage(Method::DELETE, &resource("one", ""), &json!({})).send().await;
+    let deleted = world.store.snapshot().await.unwrap().deleted()[0].clone();
+    assert!(deleted.service_hosts.is_empty() && deleted.access_policies.is_empty());
+    assert!(deleted.linked_hubs.is_empty() && deleted.deletion.as_ref().unwrap().finished.is_none());
+    assert_ne!(deleted.operation_key, crate::world::instance("one").operation_key);
+    // Another instance may have its host name now.
+    let mut heir = body();
+    heir["properties"]["muster"] = json!({"serviceHosts": ["one.example"]});
+    assert_eq!(world.manage(Method::PUT, &resource("heir", ""), &heir).send().await.status, 201);
+}
+
+/// Without a host name of its own, the management API is where no instance is: before the first one, and after the last.
+#[tokio::test]
+async fn the_management_api_without_a_host_name_cannot_lock_itself_out() {
+    let world = World::managed_by(|management| management.host = None).await;
+    let at = |method: Method, path: &str, host: &str| {
+        let token = world.management_token(host);
+        world.request(method, path).json(&body()).header("host", host).signed(&token)
+    };
+    for name in ["one", "two"] {
+        let deleted = at(Method::DELETE, &resource(name, ""), "one.example").send().await;
+        assert_eq!(deleted.status, 202, "{deleted:?}");
+        let operation = deleted.header("azure-asyncoperation").unwrap();
+        let path = operation.strip_prefix("https://one.example").unwrap().split('?').next().unwrap();
+        assert_eq!(at(Method::GET, path, "one.example").send().await.ok()["status"], "InProgress");
+    }
+    assert_eq!(at(Method::PUT, &resource("new", ""), "any.example").send().await.status, 201);
+    at(Method::GET, "/enrollments/dev-1", "any.example").send().await.refused(404_000);
+    let elsewhere = at(Method::GET, &resource("new", ""), "any.example");
+    elsewhere.signed(&world.management_token("other.example")).send().await.refused(401_002);
+    let tenant = at(Method::GET, &resource("new", ""), "any.example");
+    tenant.signed(&world.token("one", OWNER)).send().await.refused(401_002);
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ use model::{
 };
 use provisioning::{
     Ports, Provisioning,
-    ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, RunnerId, Store, Unknown},
+    ports::{
+        Change, Clock, Commit, Entropy, Expect, InstanceWriter, Outcome, PageRequest, RunnerId, Store,
+        Unknown,
+    },
 };
 use runner::Runner;
 use serde_json::{Value, json};
@@ -119,11 +122,36 @@ async fn open(folder: &Path) -> Arc<dyn Store> {
 
 impl World {
     pub async fn new() -> World {
+        Self::managed_by(|_| {}).await
+    }
+
+    /// Creates a world with a changed management API.
+    pub async fn managed_by(change: impl Fn(&mut Management)) -> World {
+        let mut management = management();
+        change(&mut management);
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await;
         for scope in ["one", "two"] {
             store.put_instance(instance(scope), sample::by()).await.unwrap();
         }
+        Self::over(folder, store, management)
+    }
+
+    /// Creates a world with an embedded store that was changed by SQL before it was opened.
+    pub async fn after_sql(sql: &str) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("muster.db");
+        let store = EmbeddedStore::open(&file, Sealer::from_key([7; 32])).unwrap();
+        for scope in ["one", "two"] {
+            store.put_instance(instance(scope), sample::by()).await.unwrap();
+        }
+        store.close().await;
+        durable::rusqlite::Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+        let store = Arc::new(EmbeddedStore::open(&file, Sealer::from_key([7; 32])).unwrap());
+        Self::over(folder, store, management())
+    }
+
+    fn over(folder: tempfile::TempDir, store: Arc<dyn Store>, management: Management) -> World {
         let clock = Arc::new(SteppedClock::default());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let hubs = ["far.example", "near.example", "new.example"].map(sample::hub_name);
@@ -141,7 +169,7 @@ impl World {
         let runs = Arc::new(runner.assignments().clone());
         let issuer = Arc::new(TokenIssuer::new("key-1"));
         let service = ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy);
-        let service = service.managed_by(management()).with_bearer_tokens(Some(bearer_tokens(&issuer)));
+        let service = service.managed_by(management).with_bearer_tokens(Some(bearer_tokens(&issuer)));
         let calls = Arc::<RecordedCalls>::default();
         let router = router(service.with_audit(calls.clone()));
         World { store, clock, hubs, provisioning, issuer, calls, router, folder }

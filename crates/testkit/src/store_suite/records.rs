@@ -48,7 +48,7 @@ pub(super) async fn taken_host(world: World) {
     let taken = Instance { service_hosts: sample::instance("one").service_hosts, ..sample::instance("two") };
     let host = taken.service_hosts[0].clone();
     let refused = world.store.put_instance(taken, sample::by()).await;
-    assert!(matches!(&refused, Err(StoreError::Broken(text)) if text.contains("one.example")), "{refused:?}");
+    assert!(matches!(&refused, Err(StoreError::HostTaken(taken)) if *taken == host), "{refused:?}");
     assert_eq!(world.instances().await.len(), 1);
     let owner = world.instance_by_host(&host).await.unwrap();
     assert_eq!(owner.id_scope, world.scope);

@@ -15,7 +15,7 @@ use crate::sas::ConnectionString;
 pub const MASKED_KEY: &str = "****";
 
 /// The port of connection strings without one.
-const HTTPS: u16 = 443;
+pub(super) const HTTPS: u16 = 443;
 
 /// The maximum number of CA certificates of a link: instances are held in memory with all their links.
 const MAX_CA_CERTIFICATES: usize = 16;
@@ -115,8 +115,7 @@ pub fn link_json(hub: &LinkedHub, status: LinkStatus<'_>) -> Value {
     json.put("name", hub.name.as_str());
     if let HubEndpoint::Access(access) = &hub.endpoint {
         json.put("connectionString", connection_string(&hub.name, access));
-        let ca: String = access.ca.iter().map(Certificate::to_pem).collect();
-        json.put_some("caCertificates", Some(ca).filter(|ca| !ca.is_empty()));
+        json.put_some("caCertificates", ca_certificates(access));
     }
     json.put("location", hub.location.as_str())
         .put("allocationWeight", hub.weight.number())
@@ -135,8 +134,18 @@ pub(super) fn connection_string(name: &HubName, access: &HubAccess) -> String {
         HTTPS => name.to_string(),
         port => format!("{name}:{port}"),
     };
-    let key = MASKED_KEY.to_owned();
-    ConnectionString { host, key_name: access.policy.clone(), key }.to_string()
+    masked_connection_string(host, &access.policy)
+}
+
+/// Returns a connection string with its key masked.
+pub(super) fn masked_connection_string(host: String, policy: &str) -> String {
+    ConnectionString { host, key_name: policy.to_owned(), key: MASKED_KEY.to_owned() }.to_string()
+}
+
+/// Returns the CA certificates of a hub in PEM, if it has any.
+pub(super) fn ca_certificates(access: &HubAccess) -> Option<String> {
+    let ca: String = access.ca.iter().map(Certificate::to_pem).collect();
+    Some(ca).filter(|ca| !ca.is_empty())
 }
 
 /// Parses the defaults for enrollments that do not set a policy: `{"allocationPolicy": WORD, "failover": BOOL}`. An

@@ -4,13 +4,17 @@
 use std::collections::BTreeMap;
 
 use model::{
-    AccessPolicy, AllocationPolicy, ExistingDevices, HostName, HubEndpoint, HubName, Instance, InstanceDraft,
-    LinkDraft, LinkedHub, ManagedBy, PolicyDraft, PolicyName, RegistrationOwnership, Rights, SymmetricKey,
+    AccessDraft, AccessPolicy, AllocationPolicy, ExistingDevices, HostName, HubEndpoint, HubName, Instance,
+    InstanceDraft, LinkDraft, LinkedHub, ManagedBy, PolicyDraft, PolicyName, RegistrationOwnership, Rights,
+    SymmetricKey,
 };
 use serde_json::{Value, json};
 
 use super::{
-    link::{connection_string, parse_hub_connection, parse_link_members},
+    link::{
+        HTTPS, ca_certificates, connection_string, masked_connection_string, parse_hub_connection,
+        parse_link_members,
+    },
     members::{BodyError, Members, Object, parse_json},
 };
 
@@ -19,6 +23,9 @@ const TYPE: &str = "Microsoft.Devices/ProvisioningServices";
 
 /// The longest key or value of a tag, and the longest region, in characters.
 const MAX_TEXT: usize = 512;
+
+/// The policy in the connection string of an embedded hub, which has no key: clients send back connection strings only.
+const EMBEDDED: &str = "embedded";
 
 const POLICIES: [(&str, AllocationPolicy); 3] = [
     ("Hashed", AllocationPolicy::Hashed),
@@ -43,6 +50,7 @@ pub fn parse_instance(body: &[u8]) -> Result<InstanceDraft, BodyError> {
         _ => Err(sku.refuse("capacity", "must be a number of units from 1 on")),
     });
     let properties = members.required("properties", members.object("properties")?)?;
+    reject_unsupported(&properties)?;
     let ours = properties.object("muster")?;
     let draft = InstanceDraft {
         location: members.parsed("location", text)?.map(str::to_owned),
@@ -65,6 +73,24 @@ pub fn parse_instance(body: &[u8]) -> Result<InstanceDraft, BodyError> {
         max_registrations_per_minute: most,
         ..draft
     })
+}
+
+/// Refuses settings of Azure that would have no effect, other than the values that replies show.
+fn reject_unsupported(properties: &Members<'_>) -> Result<(), BodyError> {
+    let shown = [
+        ("publicNetworkAccess", json!("Enabled")),
+        ("ipFilterRules", json!([])),
+        ("privateEndpointConnections", json!([])),
+        ("enableDataResidency", json!(false)),
+        ("disableLocalAuth", json!(false)),
+    ];
+    let differs = |(name, shown): &&(&str, Value)| properties.value(name).is_some_and(|it| it != shown);
+    match shown.iter().find(differs) {
+        Some((name, shown)) => {
+            Err(properties.refuse(name, format!("is not supported, other than as {shown}")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Parses the body of a request to change the tags: `{"tags": {…}}`.
@@ -109,13 +135,16 @@ fn hubs(properties: &Members<'_>) -> Result<Option<Vec<LinkDraft>>, BodyError> {
     let Some(items) = properties.items("iotHubs")? else { return Ok(None) };
     let hub = |item: Result<Members<'_>, BodyError>| {
         let item = item?;
-        // Embedded hubs have no connection string, and are named.
+        // Embedded hubs may be named instead.
         let named = item.parsed("name", HubName::parse)?;
         let connected = item.parsed("connectionString", |text| parse_hub_connection(text, Vec::new()))?;
         let name = item.required("connectionString", connected.map(|(name, _)| name).or(named))?;
         // Clients that leave the weight out may write 0.
         let weight = item.integer("allocationWeight")?.filter(|weight| *weight != 0);
-        parse_link_members(&name, &item, weight)
+        let draft = parse_link_members(&name, &item, weight)?;
+        let is_embedded =
+            |access: &AccessDraft| access.key.is_none() && access.policy == EMBEDDED && access.port == HTTPS;
+        Ok(LinkDraft { access: draft.access.filter(|access| !is_embedded(access)), ..draft })
     };
     items.into_iter().map(hub).collect::<Result<_, _>>().map(Some)
 }
@@ -198,12 +227,19 @@ fn ours_json(instance: &Instance) -> Value {
 fn hub_json(hub: &LinkedHub) -> Value {
     let mut json = Object::default();
     json.put("name", hub.name.as_str());
-    if let HubEndpoint::Access(access) = &hub.endpoint {
-        json.put("connectionString", connection_string(&hub.name, access));
+    match &hub.endpoint {
+        HubEndpoint::Access(access) => {
+            json.put("connectionString", connection_string(&hub.name, access))
+                .put_some("caCertificates", ca_certificates(access));
+        }
+        HubEndpoint::Embedded => {
+            json.put("connectionString", masked_connection_string(hub.name.to_string(), EMBEDDED));
+        }
     }
     json.put("location", hub.location.as_str())
         .put("allocationWeight", hub.weight.number())
-        .put("applyAllocationPolicy", hub.takes_new_devices);
+        .put("applyAllocationPolicy", hub.takes_new_devices)
+        .put_some("maxDevices", hub.max_devices);
     json.into_value()
 }
 
@@ -238,7 +274,7 @@ mod tests {
 
     /// Returns an instance as it is stored.
     fn instance() -> Instance {
-        let hub = |name: &str, way: Value| json!({"name": name, "way": way, "location": "north", "weight": 2, "takes_new_devices": true});
+        let hub = |name: &str, way: Value| json!({"name": name, "way": way, "location": "north", "weight": 2, "takes_new_devices": true, "max_devices": 7});
         let access = json!({"access": {"port": 443, "policy": "owner", "key": key(4)}});
         let policy = json!({
             "name": "owner", "primary_key": key(1), "secondary_key": key(2), "rights": "EnrollmentWrite",
@@ -266,7 +302,10 @@ mod tests {
         }
         let draft = parse(&shown).unwrap();
         assert_eq!(draft.service_hosts.as_ref(), Some(&instance.service_hosts));
-        assert_eq!(draft.linked_hubs.unwrap().len(), 2);
+        let hubs = draft.linked_hubs.unwrap();
+        assert_eq!(hubs[0].access, None, "an embedded hub stays one");
+        let access = hubs[1].access.as_ref().unwrap();
+        assert_eq!((hubs[1].max_devices, &access.key, &access.policy[..]), (Some(7), &None, "owner"));
         assert_eq!(draft.access_policies.unwrap()[0].rights, Some(instance.access_policies[0].rights));
         assert_eq!(draft.allocation_policy, Some(instance.allocation_policy));
         let policy = policy_json(&instance.access_policies[0], Keys::Shown);
@@ -283,6 +322,17 @@ mod tests {
             (json!({"sku": {"name": "F1"}, "properties": {}}), "sku.name: must be one of S1"),
             (json!({"sku": {"name": "S1", "capacity": 0}, "properties": {}}), "sku.capacity: "),
             (json!({"sku": {}, "properties": {}, "tags": {"a": 1}}), "tags: values must be strings"),
+            (
+                with(json!({"publicNetworkAccess": "Disabled"})),
+                "properties.publicNetworkAccess: is not supported",
+            ),
+            (
+                with(
+                    json!({"ipFilterRules": [{"filterName": "a", "action": "Accept", "ipMask": "10.0.0.0/8"}]}),
+                ),
+                "properties.ipFilterRules: is not supported",
+            ),
+            (with(json!({"disableLocalAuth": true})), "properties.disableLocalAuth: is not supported"),
             (with(json!({"allocationPolicy": "Custom"})), "properties.allocationPolicy: must be one of"),
             (
                 with(json!({"iotHubs": [{"location": "x"}]})),

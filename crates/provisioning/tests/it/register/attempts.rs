@@ -132,3 +132,22 @@ async fn the_server_name_selects_the_instance() {
         assert_eq!(meant(unknown).await, None, "{unknown:?}: there are two instances");
     }
 }
+
+/// Attempts that are buffered at a deletion are dropped, and do not hold up those of other instances.
+#[tokio::test]
+async fn the_refusals_of_a_deleted_instance_are_dropped() {
+    let world = World::new().await;
+    for scope in [SCOPE, OTHER_SCOPE] {
+        world.begin_with(scope, "dev-1", Evidence::default()).await.unwrap_err();
+    }
+    let requested = sample::by().at;
+    let deletion = Some(model::Deletion { requested, finished: None, is_verified: false });
+    let deleted = model::Instance { deletion, ..sample::instance(SCOPE) };
+    world.store.put_instance(deleted, sample::by()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(world.provisioning.flush_refusals().await.unwrap(), 0);
+    }
+    let other = world.instance(OTHER_SCOPE).await;
+    let id = sample::registration_id("dev-1");
+    assert_eq!(world.provisioning.attempts(&other, &id).await.unwrap().items.len(), 1);
+}
