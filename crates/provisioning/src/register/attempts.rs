@@ -53,10 +53,13 @@ struct RefusedDevice<'a> {
 }
 
 impl RefusalBuffer {
-    /// Returns whether the buffer has fewer attempts than this, and counts another one as dropped if not.
-    fn accept(&self, scope: &IdScope, room: usize) -> bool {
+    /// Returns whether the buffer has fewer attempts than this, and few enough of the registration ID, and counts another one as
+    /// dropped if not. The store keeps no more of one ID, and a device that floods must not hide the others.
+    fn accept(&self, scope: &IdScope, id: &RegistrationId, room: usize) -> bool {
         let mut buffered = self.lock();
-        let is_accepted = buffered.attempts.get(scope).map_or(0, Vec::len) < room;
+        let waiting = buffered.attempts.get(scope).map_or(&[][..], Vec::as_slice);
+        let of_one = waiting.iter().filter(|attempt| attempt.registration_id == *id).count();
+        let is_accepted = waiting.len() < room && of_one < ATTEMPTS_OF_ONE;
         buffered.dropped += u64::from(!is_accepted);
         is_accepted
     }
@@ -183,7 +186,7 @@ impl Provisioning {
     ) -> Result<(), Error> {
         let (scope, id) = (&instance.id_scope, &refusal.registration_id);
         // Before the store is read, so that a flood of refusals costs no reads.
-        if !self.refused.accept(scope, MAX_WAITING) {
+        if !self.refused.accept(scope, id, MAX_WAITING) {
             return Ok(());
         }
         let known = is_known(&self.device_of(scope, id).await?);
@@ -200,7 +203,8 @@ impl Provisioning {
         RefusedDevice { registration_id, address, known }: RefusedDevice<'_>,
         explanation: impl FnOnce() -> Explanation,
     ) {
-        if !self.refused.accept(scope, if known { MAX_WAITING } else { MAX_UNKNOWN_WAITING }) {
+        let room = if known { MAX_WAITING } else { MAX_UNKNOWN_WAITING };
+        if !self.refused.accept(scope, registration_id, room) {
             return;
         }
         let (registration_id, at) = (registration_id.clone(), self.clock.now());
@@ -278,6 +282,10 @@ mod tests {
 
     use super::*;
 
+    fn registration_id(number: usize) -> RegistrationId {
+        RegistrationId::parse(format!("dev-{number}")).unwrap()
+    }
+
     fn attempt(number: usize) -> Attempt {
         let reason = number.to_string();
         let explanation = Explanation {
@@ -288,7 +296,7 @@ mod tests {
             outcome: Admission::Refused { reason, code: None },
         };
         Attempt {
-            registration_id: RegistrationId::parse("dev-1").unwrap(),
+            registration_id: registration_id(number),
             at: Timestamp::from_unix_seconds(i64::try_from(number).unwrap()),
             address: None,
             known: true,
@@ -303,16 +311,31 @@ mod tests {
         for room in [MAX_UNKNOWN_WAITING, MAX_WAITING] {
             let before = buffer.lock().attempts.get(&scope).map_or(0, Vec::len);
             for number in before..room {
-                assert!(buffer.accept(&scope, room), "{number}");
+                assert!(buffer.accept(&scope, &registration_id(number), room), "{number}");
                 buffer.put(&scope, attempt(number));
             }
-            assert!(!buffer.accept(&scope, room), "{room}");
+            assert!(!buffer.accept(&scope, &registration_id(room), room), "{room}");
         }
         assert_eq!(buffer.lock().dropped, 2);
         assert!(
-            buffer.accept(&IdScope::parse("0neB").unwrap(), MAX_UNKNOWN_WAITING),
+            buffer.accept(&IdScope::parse("0neB").unwrap(), &registration_id(0), MAX_UNKNOWN_WAITING),
             "another instance has a buffer of its own"
         );
+    }
+
+    #[test]
+    fn a_device_that_floods_leaves_room_for_others() {
+        let (buffer, scope) = (RefusalBuffer::default(), IdScope::parse("0neA").unwrap());
+        let [flooding, other] = [registration_id(1), registration_id(2)];
+        let accepted = (0..10 * MAX_WAITING).filter(|_| {
+            let is_accepted = buffer.accept(&scope, &flooding, MAX_WAITING);
+            if is_accepted {
+                buffer.put(&scope, attempt(1));
+            }
+            is_accepted
+        });
+        assert_eq!(accepted.count(), ATTEMPTS_OF_ONE);
+        assert!(buffer.accept(&scope, &other, MAX_WAITING));
     }
 
     #[test]
