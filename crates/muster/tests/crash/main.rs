@@ -94,11 +94,7 @@ async fn storm(muster: Muster, workers: Vec<Worker>, moment: Duration) -> Vec<Wo
 
 async fn examine_all(deployment: &Deployment, mut entries: Vec<Entry>) {
     let mut inspector = Inspector::new(deployment);
-    let mut assigned = 0;
-    for entry in &mut entries {
-        assigned += u64::from(inspector.examine(entry).await);
-    }
-    inspector.count_devices(assigned).await;
+    let assigned = inspector.examine_all(&mut entries).await;
     inspector.audit(&entries, assigned).await;
     for entry in entries.iter().filter(|entry| entry.acknowledged > 0).take(CONNECTED) {
         inspector.connect(entry).await;
