@@ -22,10 +22,12 @@ pub(crate) struct RetentionJob {
 }
 
 impl RetentionJob {
-    /// Deletes a portion, and returns whether there is more.
-    async fn trim(&self) -> Result<bool, Error> {
-        self.provisioning.trim_attempts(self.retention.attempts_days).await?;
-        self.provisioning.trim_log(self.retention.change_log).await
+    /// Deletes old entries of the change log, portion by portion.
+    async fn trim_log(&self) -> Result<(), Error> {
+        while self.provisioning.trim_log(self.retention.change_log).await? {
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 }
 
@@ -34,12 +36,14 @@ impl LeasedTask for RetentionJob {
     async fn run(&self, _fence: LeaseToken) {
         let mut failing = false;
         loop {
-            let trimmed = self.trim().await;
+            // A failure of one does not hold up the other.
+            let attempts = self.provisioning.trim_attempts(self.retention.attempts_days).await;
+            let trimmed = self.trim_log().await.and(attempts);
             if let (Err(error), false) = (&trimmed, failing) {
                 tracing::warn!(%error, "old entries of the change log, or old attempts, could not be deleted");
             }
             failing = trimmed.is_err();
-            sleep(if trimmed.unwrap_or(false) { PAUSE } else { INTERVAL }).await;
+            sleep(INTERVAL).await;
         }
     }
 }
