@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{Instance, RefusalReason, RegistrationId};
+use model::{IdScope, RefusalReason, RegistrationId};
 use net::{Refusal, RefusalObserver, Refused};
 use provisioning::{Error, attest::x509, register::EarlyRefusal};
 use wire::device::DeviceAddress;
@@ -19,31 +19,27 @@ use crate::{
 #[async_trait]
 impl RefusalObserver for DeviceApi {
     async fn refused(&self, refusal: Refusal<'_>) {
-        let Some((instance, registration_id)) = self.identify(&refusal).await.unwrap_or_else(log) else {
+        let Some((scope, registration_id)) = self.identify(&refusal).await.unwrap_or_else(log) else {
             return;
         };
         let reason = format!("{}: {}", refusal.reason.name(), refusal.detail);
         let (address, certificates) = (Some(refusal.peer.addr.ip()), Arc::clone(&refusal.peer.certificates));
         let early =
             EarlyRefusal { registration_id, address, certificates, code: code(refusal.reason), reason };
-        self.provisioning.buffer_early_refusal(&instance, early).await.unwrap_or_else(log);
+        self.provisioning.buffer_early_refusal(&scope, early).await.unwrap_or_else(log);
     }
 }
 
 impl DeviceApi {
-    /// Identifies the refused device by its login, or else by its certificate.
-    async fn identify(
-        &self,
-        refusal: &Refusal<'_>,
-    ) -> Result<Option<(Arc<Instance>, RegistrationId)>, Error> {
+    /// Identifies the refused device by its login, or else by its certificate. A login may name an instance that does not exist.
+    async fn identify(&self, refusal: &Refusal<'_>) -> Result<Option<(IdScope, RegistrationId)>, Error> {
         if let Some(address) = refusal.login.as_deref().and_then(DeviceAddress::at_start_of) {
-            let instance = self.provisioning.instance(&address.id_scope).await?;
-            return Ok(instance.map(|instance| (instance, address.registration_id)));
+            return Ok(Some((address.id_scope, address.registration_id)));
         }
         let id = refusal.peer.certificates.first().and_then(|leaf| x509::registration_id_of(leaf));
         let Some(id) = id else { return Ok(None) };
         let instance = self.provisioning.instance_meant(refusal.peer.server_name.as_deref()).await?;
-        Ok(instance.map(|instance| (instance, id)))
+        Ok(instance.map(|instance| (instance.id_scope.clone(), id)))
     }
 
     /// Records a refused call for operators, unless `provisioning` did, or the device is not known.
@@ -52,15 +48,10 @@ impl DeviceApi {
         if !error.is_before_verbs() {
             return;
         }
-        let noted = async {
-            let Some(instance) = self.provisioning.instance(scope).await? else { return Ok(()) };
-            let (registration_id, certificates) = (id.clone(), Arc::clone(&context.certificates));
-            let (address, reason) = (context.from, error.to_string());
-            let code = error.refusal_reason();
-            let early = EarlyRefusal { registration_id, address, certificates, code, reason };
-            self.provisioning.buffer_early_refusal(&instance, early).await
-        };
-        noted.await.unwrap_or_else(log);
+        let (registration_id, certificates) = (id.clone(), Arc::clone(&context.certificates));
+        let (address, code, reason) = (context.from, error.refusal_reason(), error.to_string());
+        let early = EarlyRefusal { registration_id, address, certificates, code, reason };
+        self.provisioning.buffer_early_refusal(scope, early).await.unwrap_or_else(log);
     }
 }
 

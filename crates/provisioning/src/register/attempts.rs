@@ -178,18 +178,15 @@ impl Provisioning {
         self.buffer(&instance.id_scope, RefusedDevice { registration_id, address, known }, explanation);
     }
 
-    /// Buffers a refusal that was made before the evidence was verified.
-    pub async fn buffer_early_refusal(
-        &self,
-        instance: &Instance,
-        refusal: EarlyRefusal,
-    ) -> Result<(), Error> {
-        let (scope, id) = (&instance.id_scope, &refusal.registration_id);
+    /// Buffers a refusal that was made before the evidence was verified, if the instance exists.
+    pub async fn buffer_early_refusal(&self, scope: &IdScope, refusal: EarlyRefusal) -> Result<(), Error> {
+        let id = &refusal.registration_id;
         // Before the store is read, so that a flood of refusals costs no reads.
         if !self.refused.accept(scope, id, MAX_WAITING) {
             return Ok(());
         }
-        let known = is_known(&self.device_of(scope, id).await?);
+        let Some(device) = self.device(scope, id).await? else { return Ok(()) };
+        let known = is_known(&device);
         let explanation =
             || attest::early_explanation(&refusal.certificates, (refusal.code, &refusal.reason));
         let device = RefusedDevice { registration_id: id, address: refusal.address, known };
@@ -212,8 +209,8 @@ impl Provisioning {
     }
 
     /// Writes the buffered attempts, and returns how many were dropped since the last call. Attempts that cannot be written
-    /// stay in the buffer, unless their instance was deleted, and those of other instances are written all the same; the error is the last one. To be called about
-    /// every second, and at shutdown.
+    /// stay in the buffer, unless their instance was deleted, and those of other instances are written all the same; the error is
+    /// the last one. To be called about every second, and at shutdown.
     pub async fn flush_refusals(&self) -> Result<u64, Error> {
         let BufferedRefusals { attempts, dropped } = std::mem::take(&mut *self.refused.lock());
         let mut outcome = Ok(dropped);

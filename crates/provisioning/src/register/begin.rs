@@ -189,8 +189,11 @@ impl Provisioning {
             }
             Plan::Fail(failure, decision) => NextRecord::failed(failure, abandoned, decision),
             Plan::Redo(spec) => {
-                // The run under way owns its hub device.
-                let HubDeviceRecords { cleanup, .. } = self.hub_device(registrant, &spec).await?;
+                // The run under way owns its hub device; that of a current assignment has no cleanup.
+                let cleanup = match spec.twin.is_kept() {
+                    true => Ok(None),
+                    false => self.hub_device(registrant, &spec).await?.cleanup,
+                };
                 let step = ensure_step(spec, cleanup, &mut abandoned);
                 NextRecord::assigning(step, registrant, abandoned, registrant.redecided(self.clock.now()))
             }

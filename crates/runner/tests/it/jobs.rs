@@ -179,7 +179,7 @@ async fn a_refusal_at_one_process_shows_at_another() {
         code: RefusalReason::NoCertificate,
         reason: "no certificate".into(),
     };
-    one.provisioning.buffer_early_refusal(&instance, refusal).await.unwrap();
+    one.provisioning.buffer_early_refusal(&instance.id_scope, refusal).await.unwrap();
     let shown = async || two.provisioning.attempts(&instance, &id).await.unwrap().items.len();
     reach(async || shown().await == 1).await;
 }

@@ -102,7 +102,7 @@ async fn early_refusals_share_the_bounds() {
         let reason = "login: the client ID \u{1b}[2J".to_owned();
         let (code, certificates) = (RefusalReason::Login, Default::default());
         let early = EarlyRefusal { registration_id, address: None, certificates, code, reason };
-        world.provisioning.buffer_early_refusal(&instance, early).await.unwrap();
+        world.provisioning.buffer_early_refusal(&instance.id_scope, early).await.unwrap();
     };
     for number in 0..300 {
         note(&format!("stranger-{number}")).await;
