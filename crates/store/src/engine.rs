@@ -12,6 +12,7 @@ use provisioning::ports::{
 
 use crate::{
     batch::{Batch, RowKey},
+    log_row::TICKS_PER_MICRO,
     table::Table,
 };
 
@@ -211,7 +212,7 @@ impl AttemptRows {
 
 /// Returns the number of attempts that are written at this time.
 pub fn attempt_number(at: Timestamp) -> i64 {
-    at.ticks() / 10
+    at.ticks() / TICKS_PER_MICRO
 }
 
 impl Listing {

@@ -13,7 +13,8 @@ const SUBJECT: u8 = 2;
 const FIRST_JOB: u8 = 16;
 
 /// A tick is 100 ns.
-pub(crate) const TICKS_PER_MILLI: i64 = 10_000;
+pub(crate) const TICKS_PER_MICRO: i64 = 10;
+pub(crate) const TICKS_PER_MILLI: i64 = 1000 * TICKS_PER_MICRO;
 
 /// An attribution as rows hold it.
 #[derive(Debug)]

@@ -61,9 +61,8 @@ impl<E: Engine> Enrollments for SealedStore<E> {
     ) -> Result<Option<IndividualEnrollment>, StoreError> {
         let id = id.key();
         let lookup = Lookup { individual: Some(id.to_string()), ..Lookup::default() };
-        let Some((_, reading)) = self.read(scope, lookup).await? else { return Ok(None) };
         let place = RowRef { table: Table::Individuals, scope, id: &id };
-        self.opened(place, reading.individual).map_err(StoreError::Damaged)
+        self.read_record(place, lookup, |reading| reading.individual).await
     }
 
     async fn individuals(
@@ -93,9 +92,8 @@ impl<E: Engine> Registrations for SealedStore<E> {
     ) -> Result<Option<Registration>, StoreError> {
         let id = id.key();
         let lookup = Lookup { registration: Some(id.to_string()), ..Lookup::default() };
-        let Some((_, reading)) = self.read(scope, lookup).await? else { return Ok(None) };
         let place = RowRef { table: Table::Registrations, scope, id: &id };
-        self.opened(place, reading.registration).map_err(StoreError::Damaged)
+        self.read_record(place, lookup, |reading| reading.registration).await
     }
 
     async fn registrations(
@@ -182,9 +180,8 @@ impl<E: Engine> Cleanups for SealedStore<E> {
     async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError> {
         let id = place.key();
         let lookup = Lookup { cleanup: Some(id.to_string()), ..Lookup::default() };
-        let Some((_, reading)) = self.read(scope, lookup).await? else { return Ok(None) };
         let place = RowRef { table: Table::Cleanups, scope, id: &id };
-        self.opened(place, reading.cleanup).map_err(StoreError::Damaged)
+        self.read_record(place, lookup, |reading| reading.cleanup).await
     }
 
     async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {

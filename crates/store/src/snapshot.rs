@@ -102,9 +102,11 @@ impl InstanceTable {
     /// Returns the number of an instance that this actor writes to. After its deletion was requested only the job does that
     /// deletes its records.
     pub(crate) fn written_number(&self, scope: &IdScope, by: &Actor) -> Result<Option<i64>, StoreError> {
-        let is_deleted = self.snapshot.deleted_instance(scope).is_some();
-        let is_allowed = !is_deleted || *by == Actor::System(Job::Deletions);
-        Ok(self.readable_number(scope)?.filter(|_| is_allowed))
+        let is_deletion = *by == Actor::System(Job::Deletions);
+        if !is_deletion && self.snapshot.deleted_instance(scope).is_some() {
+            return Ok(None);
+        }
+        self.readable_number(scope)
     }
 
     /// Returns the number of an instance, served or not.

@@ -70,6 +70,17 @@ impl<E: Engine> SealedStore<E> {
         Ok(table.readable_number(scope)?.map(|_| (table, reading)))
     }
 
+    /// Reads a record of an instance. Returns `None` if there is none, or the instance is not served.
+    pub(crate) async fn read_record<T: DeserializeOwned>(
+        &self,
+        place: RowRef<'_>,
+        lookup: Lookup,
+        document: fn(Reading) -> Option<Document>,
+    ) -> Result<Option<T>, StoreError> {
+        let Some((_, reading)) = self.read(place.scope, lookup).await? else { return Ok(None) };
+        self.opened(place, document(reading)).map_err(StoreError::Damaged)
+    }
+
     /// Opens a document that was read.
     pub(crate) fn opened<T: DeserializeOwned>(
         &self,

@@ -231,11 +231,8 @@ impl AssignmentRunner {
         run.is_running().then(|| run.since.elapsed())
     }
 
-    /// Starts a run that was found in the store, unless it is in progress, here or at another runner.
+    /// Starts a run that was found in the store and that no other runner executes, unless it is in progress here.
     fn resume(&self, instance: &Instance, run: WaitingRun) -> Result<(), NotStarted> {
-        if self.is_of_peer(&run) {
-            return Ok(());
-        }
         let wanted = StartRequest {
             key: (run.scope.clone(), run.registration_id.clone()),
             operation_id: run.operation_id.clone(),
@@ -390,7 +387,8 @@ impl AssignmentRuns for AssignmentRunner {
         if unfinished.is_none() && running.is_none() {
             return Ok(None);
         }
-        let started = unfinished.map_or(Ok(()), |run| self.resume(instance, run));
+        let own = unfinished.filter(|run| !self.is_of_peer(run));
+        let started = own.map_or(Ok(()), |run| self.resume(instance, run));
         self.persist(scope, &registration.registration_id).await?;
         // Another process may execute it: only the record says since when.
         let since = running.unwrap_or_else(|| self.provisioning().assigning_for(registration));

@@ -7,7 +7,7 @@ use model::{IdScope, LeaseToken};
 use provisioning::{Error, Provisioning, resource::Portion};
 use tokio::time::sleep;
 
-use super::LeasedTask;
+use super::{Failing, LeasedTask};
 
 /// Between two searches for deleted instances.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -23,14 +23,13 @@ pub(crate) struct DeletionJob {
 #[async_trait]
 impl LeasedTask for DeletionJob {
     async fn run(&self, fence: LeaseToken) {
-        let mut failing = false;
+        let mut failing = Failing::default();
         loop {
             sleep(INTERVAL).await;
             let deleted = self.delete_all(fence).await;
-            if let (Err(error), false) = (&deleted, failing) {
+            if let Some(error) = failing.first(&deleted) {
                 tracing::warn!(%error, "the records of a deleted instance could not be deleted");
             }
-            failing = deleted.is_err();
         }
     }
 }

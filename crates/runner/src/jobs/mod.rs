@@ -9,12 +9,15 @@ mod refusals;
 mod retention;
 mod revocation_lists;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use model::LeaseToken;
-use provisioning::ports::{LogLimits, RevocationListSource};
+use provisioning::{
+    Error,
+    ports::{LogLimits, RevocationListSource},
+};
 use tokio::time::sleep;
 
 use crate::lease::LeaseHandle;
@@ -44,6 +47,18 @@ pub struct Retention {
     pub change_log: LogLimits,
     /// How long attempts, in days.
     pub attempts_days: u32,
+}
+
+/// Whether the last try failed: of several failures in a row the first one is logged.
+#[derive(Default)]
+struct Failing(bool);
+
+impl Failing {
+    /// Returns the error of a try if the one before succeeded.
+    fn first<'a, T>(&mut self, tried: &'a Result<T, Error>) -> Option<&'a Error> {
+        let failed_before = mem::replace(&mut self.0, tried.is_err());
+        tried.as_ref().err().filter(|_| !failed_before)
+    }
 }
 
 /// Work that one runner does for all processes.

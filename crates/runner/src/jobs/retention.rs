@@ -7,7 +7,7 @@ use model::LeaseToken;
 use provisioning::{Error, Provisioning};
 use tokio::time::sleep;
 
-use super::{LeasedTask, Retention};
+use super::{Failing, LeasedTask, Retention};
 
 /// Between two searches for old entries.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -34,15 +34,14 @@ impl RetentionJob {
 #[async_trait]
 impl LeasedTask for RetentionJob {
     async fn run(&self, _fence: LeaseToken) {
-        let mut failing = false;
+        let mut failing = Failing::default();
         loop {
             // A failure of one does not hold up the other.
             let attempts = self.provisioning.trim_attempts(self.retention.attempts_days).await;
             let trimmed = self.trim_log().await.and(attempts);
-            if let (Err(error), false) = (&trimmed, failing) {
+            if let Some(error) = failing.first(&trimmed) {
                 tracing::warn!(%error, "old entries of the change log, or old attempts, could not be deleted");
             }
-            failing = trimmed.is_err();
             sleep(INTERVAL).await;
         }
     }

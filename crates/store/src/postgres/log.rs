@@ -7,7 +7,10 @@ use provisioning::ports::{Clock, LogError, LogPage, LogQuery, LogRetention, Stor
 use tokio_postgres::{Error, Row};
 
 use super::queries::Queries;
-use crate::{SystemClock, broken, log_row::LogRow};
+use crate::{
+    SystemClock, broken,
+    log_row::{LogRow, TICKS_PER_MICRO},
+};
 
 /// Returns the position before the first entry of a transaction.
 pub(super) fn first_position(seq: i64) -> i64 {
@@ -205,9 +208,6 @@ const TRIMMED_AT_ONCE: i64 = 5000;
 
 /// The most deletions of one call.
 const PORTIONS: usize = 40;
-
-/// A tick is 100 ns.
-const TICKS_PER_MICRO: i64 = 10;
 
 /// The versions of the configuration whose changes are kept: a handle that is further behind reads everything.
 const MOST_NOTES: i64 = 10_000;

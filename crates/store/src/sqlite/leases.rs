@@ -15,14 +15,13 @@ use provisioning::ports::{Clock, Lease, LeaseName, Leases, RunnerId, StoreError}
 
 use crate::{
     SystemClock,
+    log_row::TICKS_PER_MICRO,
     sqlite::{EmbeddedStore, Sqlite},
 };
 
 /// Writes a page of a table that nothing reads. A value must change, for SQLite does not write an unchanged row.
 const PROBE: &str = "INSERT INTO leases (name, holder, until) VALUES ('probe', '', 0) \
                      ON CONFLICT DO UPDATE SET until = until + 1";
-
-const TICKS_PER_MICRO: i64 = 10;
 
 /// The leases that all handles on a file share.
 #[derive(Clone)]

@@ -163,7 +163,7 @@ impl<'a> State<'a, '_> {
     fn version(&self, row_id: RowId<'_>) -> Option<&str> {
         match self.rows.get(&row_id) {
             Some(row) => row.map(|row| row.etag.as_str()),
-            None => self.locked.versions.get(&(row_id.0, row_id.1.clone())).map(String::as_str),
+            None => self.locked.version(row_id),
         }
     }
 
@@ -203,8 +203,7 @@ impl<'a> State<'a, '_> {
     fn into_writes(self) -> Writes<'a> {
         let (mut writes, before) = (self.writes, self.locked);
         for (row_id, row) in self.rows {
-            let existed = before.versions.contains_key(&(row_id.0, row_id.1.clone()));
-            match (existed, row) {
+            match (before.version(row_id).is_some(), row) {
                 (false, Some(row)) => _ = writes.created.insert(row_id, row),
                 (true, Some(row)) => _ = writes.replaced.insert(row_id, row),
                 (true, None) => _ = writes.deleted.insert(row_id),
@@ -212,8 +211,9 @@ impl<'a> State<'a, '_> {
             }
         }
         // A row that was there is locked: no other transaction creates it before the end of this one.
-        let existed = |row_id: &RowId<'a>| before.versions.contains_key(&(row_id.0, row_id.1.clone()));
-        writes.absent.retain(|row_id| !writes.created.contains_key(row_id) && !existed(row_id));
+        writes
+            .absent
+            .retain(|row_id| !writes.created.contains_key(row_id) && before.version(*row_id).is_none());
         let had = before.owners.iter().filter(|(device, owner)| self.owners.get(*device) != Some(*owner));
         writes.released = had.map(|(device, _)| device.clone()).collect();
         let has = self.owners.into_iter().filter(|(device, owner)| before.owners.get(device) != Some(owner));

@@ -33,6 +33,13 @@ pub(in crate::postgres) struct Locked {
     pub(super) configuration: ConfigurationState,
 }
 
+impl Locked {
+    /// Returns the version of a row that exists.
+    pub(super) fn version(&self, row_id: RowId<'_>) -> Option<&str> {
+        self.versions.get(&(row_id.0, row_id.1.clone())).map(String::as_str)
+    }
+}
+
 /// The name of a hub, and the ID of a device there.
 pub(super) type HubDevice = (String, String);
 
