@@ -239,6 +239,7 @@ def main(arguments: list[str]) -> int:
 
 
 def command_environment(dev: MusterDev) -> dict[str, str]:
+    """Returns the environment of a program that is not Python and uses this server."""
     own = {
         "MUSTER_BIN": str(binary()),
         "MUSTER_DEV_JSON": str(dev.directory / "dev.json"),

@@ -72,17 +72,26 @@ class Credentials:
         """Without the certificates of the issuers."""
         return Credentials(self.key, self.certificates[:1])
 
-    def issue(self, common_name: str, key_kind: str = "p256") -> Credentials:
-        """A device certificate below this authority."""
-        return self._below(common_name, key_kind, None)
+    def issue(
+        self, common_name: str, key_kind: str = "p256", extensions: tuple[x509.ExtensionType, ...] = ()
+    ) -> Credentials:
+        """A certificate of a device, or of a server by its extensions, below this authority."""
+        return self._below(common_name, key_kind, None, extensions)
 
     def subordinate(self, common_name: str, key_kind: str = "p256") -> Credentials:
         """An intermediate authority below this one."""
         return self._below(common_name, key_kind, x509.BasicConstraints(ca=True, path_length=None))
 
-    def _below(self, common_name: str, key_kind: str, constraints: x509.BasicConstraints | None) -> Credentials:
+    def _below(
+        self,
+        common_name: str,
+        key_kind: str,
+        constraints: x509.BasicConstraints | None,
+        extensions: tuple[x509.ExtensionType, ...] = (),
+    ) -> Credentials:
         key = KEY_KINDS[key_kind]()
-        certificate = build(common_name, key.public_key(), self.certificates[0].subject, self.key, constraints)
+        issuer = self.certificates[0].subject
+        certificate = build(common_name, key.public_key(), issuer, self.key, constraints, extensions)
         issuers = tuple(issuer for issuer in self.certificates if issuer.issuer != issuer.subject)
         return Credentials(key, (certificate, *issuers))
 
@@ -101,7 +110,7 @@ def self_signed(
     return Credentials(key, (certificate,))
 
 
-def build(common_name, public_key, issuer, issuer_key, constraints) -> x509.Certificate:
+def build(common_name, public_key, issuer, issuer_key, constraints, extensions=()) -> x509.Certificate:
     now = datetime.datetime.now(datetime.timezone.utc)
     builder = (
         x509.CertificateBuilder()
@@ -114,6 +123,8 @@ def build(common_name, public_key, issuer, issuer_key, constraints) -> x509.Cert
     )
     if constraints is not None:
         builder = builder.add_extension(constraints, critical=True)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
     # Ed25519 defines its digest.
     digest = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(issuer_key, digest)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import subprocess
-import sys
 
 import cluster
 import devices
@@ -38,12 +36,7 @@ def operator(nodes):
 
 def run_node(view: muster_dev.MusterDev, *arguments: str) -> str:
     """Runs a program with the Node SDK against the cluster, and returns what it prints."""
-    environment = {
-        **os.environ,
-        **muster_dev.sdk_environment(view),
-        "MUSTER_DEV_JSON": str(view.directory / "dev.json"),
-        "MUSTER_TEST_PYTHON": sys.executable,
-    }
+    environment = muster_dev.command_environment(view)
     ended = subprocess.run(
         ["node", *arguments], cwd=NODE_SDK, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
