@@ -12,13 +12,13 @@ import subprocess
 import time
 
 import endpoint
-import muster_dev
 import pki
 import processes
 import pytest
 import sas
+import single_node
+from single_node import KEY
 
-KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
 DIRECT, METRICS = 18545, 19101
 # By the option of the server line, which sets the version of the protocol.
 FRONTENDS = {"send-proxy": 18551, "send-proxy-v2": 18552}
@@ -29,36 +29,11 @@ CLIENT = "127.0.0.9"
 CHECKED_SECONDS = 2
 
 CONFIGURATION = f"""
-data_dir = "data"
-[listen]
-https = "127.0.0.1:{DIRECT}"
-mqtts = "127.0.0.1:18985"
-amqps = "127.0.0.1:15775"
+{single_node.OWNER}
 [listen.proxy]
 https = ["127.0.0.1"]
 [metrics]
 listen = "127.0.0.1:{METRICS}"
-[[tls]]
-certificate = "CHAIN"
-key = "KEY"
-[[embedded_hub]]
-name = "hub"
-host_name = "hub.example"
-https = "127.0.0.1:18546"
-mqtts = "127.0.0.1:18986"
-amqps = "127.0.0.1:15776"
-owner_key = "{KEY}"
-[[instance]]
-name = "plant"
-id_scope = "0neAAAAAAAA"
-service_hosts = ["localhost"]
-[[instance.access_policy]]
-name = "owner"
-primary_key = "{KEY}"
-secondary_key = "{KEY}"
-rights = "ServiceConfig, EnrollmentWrite"
-[[instance.linked_hub]]
-embedded_hub = "hub"
 """
 
 HAPROXY = """
@@ -76,8 +51,7 @@ defaults
 def served(tmp_path_factory):
     """Muster with its log in a file, and HAProxy in front."""
     directory: pathlib.Path = tmp_path_factory.mktemp("haproxy")
-    chain, key = pki.self_signed("localhost").write(directory)
-    (directory / "muster.toml").write_text(CONFIGURATION.replace("CHAIN", chain).replace('"KEY"', f'"{key}"'))
+    chain = single_node.configure(directory, DIRECT, CONFIGURATION)
     sections = [HAPROXY]
     for option, port in FRONTENDS.items():
         # The check has no options: it connects, sends a header of its own and closes.
@@ -89,10 +63,7 @@ def served(tmp_path_factory):
     sections.append(f"    server muster 127.0.0.1:{DIRECT} ssl verify required ca-file {chain} verifyhost localhost send-proxy-v2\n")
     (directory / "haproxy.cfg").write_text("".join(sections))
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context((directory / "log").open("w"))
-        command = [str(muster_dev.binary()), "serve", "--config", "muster.toml", "--log", "info"]
-        stack.enter_context(processes.running(command, directory, log))
-        processes.wait_for(METRICS)
+        stack.enter_context(single_node.running(directory, METRICS))
         stack.enter_context(processes.running([processes.haproxy(), "-db", "-f", "haproxy.cfg"], directory, subprocess.DEVNULL))
         for port in (*FRONTENDS.values(), ENDING):
             processes.wait_for(port)

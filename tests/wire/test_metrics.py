@@ -10,43 +10,17 @@ import urllib.error
 import urllib.request
 
 import muster_dev
-import pki
 import pytest
+import single_node
 from prometheus_client.parser import text_string_to_metric_families
 
-KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
 ADDRESS = "127.0.0.1:19100"
 # A name that would end the label and the line if it were not escaped.
 NAME = 'plant "7"\\n{}'
 CONFIGURATION = f"""
-data_dir = "data"
-[listen]
-https = "127.0.0.1:8543"
-mqtts = "127.0.0.1:18983"
-amqps = "127.0.0.1:15771"
+{single_node.OWNER}
 [metrics]
 listen = "{ADDRESS}"
-[[tls]]
-certificate = "chain.pem"
-key = "key.pem"
-[[embedded_hub]]
-name = "hub"
-host_name = "hub.example"
-https = "127.0.0.1:8544"
-mqtts = "127.0.0.1:18984"
-amqps = "127.0.0.1:15772"
-owner_key = "{KEY}"
-[[instance]]
-name = '''{NAME}'''
-id_scope = "0neAAAAAAAA"
-service_hosts = ["localhost"]
-[[instance.access_policy]]
-name = "owner"
-primary_key = "{KEY}"
-secondary_key = "{KEY}"
-rights = "ServiceConfig"
-[[instance.linked_hub]]
-embedded_hub = "hub"
 """
 START_SECONDS = 60
 
@@ -54,9 +28,7 @@ START_SECONDS = 60
 @pytest.fixture
 def families(tmp_path):
     """One answer, by name."""
-    chain, key = pki.self_signed("localhost").write(tmp_path)
-    configuration = CONFIGURATION.replace("chain.pem", chain).replace("key.pem", key)
-    (tmp_path / "muster.toml").write_text(configuration, encoding="utf-8")
+    single_node.configure(tmp_path, 18571, CONFIGURATION, NAME)
     command = [str(muster_dev.binary()), "serve", "--config", "muster.toml", "--log", "warn"]
     with subprocess.Popen(command, cwd=tmp_path) as process:
         try:

@@ -13,26 +13,21 @@ import urllib.parse
 
 import endpoint
 import muster_dev
-import pki
 import processes
 import pytest
+import single_node
 
-KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
-PROVIDER, DIRECT = 18771, 18547
+PROVIDER, DIRECT = 18771, 18561
 ISSUER = f"http://127.0.0.1:{PROVIDER}"
 NODE = muster_dev.REPOSITORY / "tests/sdk/node"
 # Muster asks for unknown keys at most every 30 seconds.
 ROTATION_SECONDS = 60
 
 CONFIGURATION = f"""
-data_dir = "data"
-[listen]
-https = "127.0.0.1:{DIRECT}"
-mqtts = "127.0.0.1:18987"
-amqps = "127.0.0.1:15777"
-[[tls]]
-certificate = "CHAIN"
-key = "PRIVATE"
+[[instance]]
+name = "other"
+id_scope = "0neBBBBBBBB"
+service_hosts = ["other.example"]
 [oidc]
 issuer = "{ISSUER}"
 [[oidc.role]]
@@ -41,24 +36,7 @@ role = "owner"
 [[oidc.role]]
 value = "reader"
 role = "data reader"
-instance = "0neAAAAAAAA"
-[[embedded_hub]]
-name = "hub"
-host_name = "hub.example"
-https = "127.0.0.1:18548"
-mqtts = "127.0.0.1:18988"
-amqps = "127.0.0.1:15778"
-owner_key = "{KEY}"
-[[instance]]
-name = "plant"
-id_scope = "0neAAAAAAAA"
-service_hosts = ["localhost"]
-[[instance.linked_hub]]
-embedded_hub = "hub"
-[[instance]]
-name = "other"
-id_scope = "0neBBBBBBBB"
-service_hosts = ["other.example"]
+instance = "{single_node.ID_SCOPE}"
 """
 
 
@@ -76,13 +54,9 @@ def provider(directory: pathlib.Path):
 def directory(tmp_path_factory):
     """The directory of a running Muster."""
     directory: pathlib.Path = tmp_path_factory.mktemp("oidc")
-    chain, key = pki.self_signed("localhost").write(directory)
-    (directory / "muster.toml").write_text(CONFIGURATION.replace("CHAIN", chain).replace("PRIVATE", key))
-    with (directory / "log").open("w") as log:
-        command = [str(muster_dev.binary()), "serve", "--config", "muster.toml", "--log", "info"]
-        with processes.running(command, directory, log):
-            processes.wait_for(DIRECT)
-            yield directory
+    single_node.configure(directory, DIRECT, CONFIGURATION)
+    with single_node.running(directory, DIRECT):
+        yield directory
 
 
 def token(client: str, resource: str | None = None) -> str:
