@@ -7,17 +7,12 @@ use server::{
     app::{App, Plan},
     config::Config,
 };
+use testkit::{
+    node::{ID_SCOPE, KEY},
+    server_certificate::CA_FILE,
+};
 
 use crate::child::{Ready, report_ready_and_wait};
-
-/// The ID scope of the instance.
-pub const ID_SCOPE: &str = "0neAAAAAAAA";
-
-/// The key of the operator, and of the group of the devices.
-pub const KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
-
-/// The file with the CA of the node's certificate, beside the configuration.
-pub const CA_FILE: &str = "ca.pem";
 
 /// Serves with this configuration until standard input is closed.
 pub async fn serve(file: &Path) -> anyhow::Result<()> {

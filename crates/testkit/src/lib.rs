@@ -11,6 +11,7 @@
 //! * [`token_issuer`]: an issuer of bearer tokens.
 //! * [`tpm`]: a TPM in software; [`swtpm`]: the TPM emulator swtpm, in a process of its own.
 //! * [`postgres`]: PostgreSQL servers, in processes of their own.
+//! * [`node`]: the configuration of a node that links hubs.
 //! * [`clock`], [`entropy`]: reproducible time and randomness.
 //! * [`log`]: the log events of a test.
 
@@ -28,6 +29,7 @@ pub mod documents;
 pub mod entropy;
 pub mod hub;
 pub mod log;
+pub mod node;
 pub mod postgres;
 pub mod revocation_lists;
 pub mod sample;

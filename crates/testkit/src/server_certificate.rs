@@ -1,6 +1,17 @@
 //! Certificates for servers in tests.
 
+use std::{fs, path::Path};
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+/// The file of the certificate of the CA.
+pub const CA_FILE: &str = "ca.pem";
+
+/// The file of the server's certificate.
+pub const CERTIFICATE_FILE: &str = "server.pem";
+
+/// The file of the server's private key.
+pub const KEY_FILE: &str = "server.key";
 
 /// A server's certificate and key, and the certificate of its CA, all in PEM.
 #[derive(Debug, Clone)]
@@ -24,5 +35,13 @@ impl ServerCertificate {
         let certificate =
             CertificateParams::new([host.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
         ServerCertificate { ca: ca_pem, certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// Writes [`CA_FILE`], [`CERTIFICATE_FILE`] and [`KEY_FILE`] into a folder.
+    pub fn write(&self, folder: &Path) {
+        for (file, pem) in [(CA_FILE, &self.ca), (CERTIFICATE_FILE, &self.certificate), (KEY_FILE, &self.key)]
+        {
+            fs::write(folder.join(file), pem).unwrap();
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,17 +14,22 @@ use model::RegistrationId;
 use serde_json::json;
 use server::dev::DevInfo;
 use tempfile::TempDir;
-use testkit::server_certificate::ServerCertificate;
+use testkit::{
+    node::{self, KEY, MASTER_KEY_FILE, Ports},
+    server_certificate::ServerCertificate,
+};
 
 use super::database::Database;
 use crate::{
     child::Server,
     load::{ConnectedDevices, Kind, Scene, Size, devices, service},
-    node::{CA_FILE, ID_SCOPE, KEY},
 };
 
 /// The linked hubs. A node has at most 32 calls under way to each, and more devices register at once.
 const HUBS: usize = 4;
+
+/// A node answers when a registration has ended, so that devices need not poll.
+const ANSWERS: &str = "[device]\nanswer_within_ms = 10000\n";
 
 /// The number of devices that register before a measurement, so that connections and plans are there.
 const WARM: usize = 512;
@@ -63,16 +67,16 @@ impl Cluster {
     async fn start(database: Option<Database>, url: Option<String>, nodes: usize) -> anyhow::Result<Cluster> {
         let folder = tempfile::tempdir()?;
         let path = folder.path();
-        let certificate = ServerCertificate::of("127.0.0.1");
-        fs::write(path.join(CA_FILE), certificate.ca)?;
-        fs::write(path.join("server.pem"), certificate.certificate)?;
-        fs::write(path.join("server.key"), certificate.key)?;
+        ServerCertificate::of("127.0.0.1").write(path);
         Sealer::load_or_create(&master_key(path))?;
         let hubs = Server::muster_with_hubs(&path.join("hubs"), HUBS)?;
         let info = DevInfo::read(&path.join("hubs"))?;
+        let links: String =
+            info.hubs.iter().map(|hub| node::link(&hub.connection_string, &info.ca_file)).collect();
         let start = |number| {
             let file = path.join(format!("node-{number}.toml"));
-            fs::write(&file, configuration(path, number, url.as_deref(), &info)?)?;
+            let text = node::configuration(path, number, Ports::free(), url.as_deref(), &links);
+            fs::write(&file, text + ANSWERS)?;
             Server::node(&file)
         };
         let nodes = (0..nodes).map(start).collect::<anyhow::Result<_>>()?;
@@ -149,36 +153,5 @@ impl Cluster {
 }
 
 fn master_key(folder: &Path) -> PathBuf {
-    folder.join("master.key")
-}
-
-/// Returns the configuration of a node. It answers when a registration has ended, so that devices need not poll.
-fn configuration(folder: &Path, number: usize, url: Option<&str>, hubs: &DevInfo) -> anyhow::Result<String> {
-    let [https, mqtts, amqps] = free_ports()?;
-    let store = url.map(|url| format!("store = {url:?}\n")).unwrap_or_default();
-    let ca = &hubs.ca_file;
-    let links = hubs.hubs.iter().map(|hub| {
-        format!("[[instance.linked_hub]]\nconnection_string = {:?}\nca = {ca:?}\n", hub.connection_string)
-    });
-    let (links, folder) = (links.collect::<String>(), folder.display());
-    Ok(format!(
-        "data_dir = \"{folder}/node-{number}\"\nmaster_key_file = \"{folder}/master.key\"\n{store}\
-         [listen]\nhttps = \"127.0.0.1:{https}\"\nmqtts = \"127.0.0.1:{mqtts}\"\namqps = \"127.0.0.1:{amqps}\"\n\
-         [device]\nanswer_within_ms = 10000\n\
-         [[tls]]\ncertificate = \"{folder}/server.pem\"\nkey = \"{folder}/server.key\"\n\
-         [[instance]]\nname = \"bench\"\nid_scope = \"{ID_SCOPE}\"\nservice_hosts = [\"127.0.0.1\"]\n\
-         require_verified_ca = false\n\
-         [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n\
-         rights = \"ServiceConfig, EnrollmentWrite\"\n{links}"
-    ))
-}
-
-fn free_ports() -> anyhow::Result<[u16; 3]> {
-    let listeners = [
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    ];
-    let [https, mqtts, amqps] = listeners.map(|listener| listener.local_addr().map(|address| address.port()));
-    Ok([https?, mqtts?, amqps?])
+    folder.join(MASTER_KEY_FILE)
 }

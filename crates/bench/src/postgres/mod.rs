@@ -9,6 +9,7 @@ mod traffic;
 use std::time::{Duration, Instant};
 
 use fleet::Device;
+use testkit::node::ID_SCOPE;
 
 use self::{
     cluster::{Cluster, CpuCost},
@@ -19,7 +20,6 @@ use crate::{
     fill,
     load::{ConnectedDevices, Kind, Size, first_and_again},
     median,
-    node::ID_SCOPE,
 };
 
 /// The registrations in flight of most measurements.
@@ -70,7 +70,7 @@ pub async fn measure(size: Size, enrollments: &[usize], only: Option<&str>) -> a
         tables::usage([usage(fewer(size)).await?, usage(size).await?]);
     }
     if begins("one node and two") {
-        tables::nodes(&nodes(size).await?);
+        tables::nodes(nodes(size).await?);
     }
     if begins("enrollments") {
         let mut sizes = Vec::new();

@@ -77,8 +77,8 @@ pub(super) fn usage([alone, together]: [[Usage; 2]; 2]) {
 }
 
 /// Prints one node against two.
-pub(super) fn nodes([one, two]: &[FirstAndAgain; 2]) {
-    let mut table = table(&[
+pub(super) fn nodes([one, two]: [FirstAndAgain; 2]) {
+    let header = [
         "nodes, 128 in flight at all of them",
         "database, first µs",
         "database, again µs",
@@ -86,22 +86,14 @@ pub(super) fn nodes([one, two]: &[FirstAndAgain; 2]) {
         "nodes, again µs",
         "first ÷ one node",
         "again ÷ one node",
-    ]);
-    let all = |costs: &FirstAndAgain| costs.map(|cost| cost.nodes + cost.database);
-    let mut add = |title: &str, costs: &FirstAndAgain| {
-        let ([first, again], [of_first, of_again]) = (all(costs), all(one));
-        let ratios = [ratio(first, of_first), ratio(again, of_again)];
-        table.add_row(row(title, &[&both(costs)[..], &ratios].concat()));
-    };
-    add("1", one);
-    add("2", two);
-    println!("{table}");
+    ];
+    against_first(&header, &[(1, one), (2, two)]);
     println!("CPU of all nodes and of the database on the same cores. Medians of alternating turns.\n");
 }
 
 /// Prints costs by number of enrollments.
 pub(super) fn sizes(rows: &[(usize, FirstAndAgain)]) {
-    let mut table = table(&[
+    let header = [
         "enrollments",
         "database, first µs",
         "database, again µs",
@@ -109,16 +101,22 @@ pub(super) fn sizes(rows: &[(usize, FirstAndAgain)]) {
         "node, again µs",
         "first ÷ fewest",
         "again ÷ fewest",
-    ]);
+    ];
+    against_first(&header, rows);
+    println!("individual enrollments with symmetric keys, devices spread over all of them, 128 in flight.\n");
+}
+
+/// Prints costs by a number, and what they are in relation to those of the first row.
+fn against_first(header: &[&str], rows: &[(usize, FirstAndAgain)]) {
+    let mut table = table(header);
     let all = |costs: &FirstAndAgain| costs.map(|cost| cost.nodes + cost.database);
-    let fewest = rows.first().map(|(_, costs)| all(costs)).unwrap_or_default();
-    for (enrollments, costs) in rows {
+    let [of_first, of_again] = rows.first().map(|(_, costs)| all(costs)).unwrap_or_default();
+    for (number, costs) in rows {
         let [first, again] = all(costs);
-        let ratios = [ratio(first, fewest[0]), ratio(again, fewest[1])];
-        table.add_row(row(&enrollments.to_string(), &[&both(costs)[..], &ratios].concat()));
+        let ratios = [ratio(first, of_first), ratio(again, of_again)];
+        table.add_row(row(&number.to_string(), &[&both(costs)[..], &ratios].concat()));
     }
     println!("{table}");
-    println!("individual enrollments with symmetric keys, devices spread over all of them, 128 in flight.\n");
 }
 
 fn both(costs: &FirstAndAgain) -> Vec<String> {

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use model::Timestamp;
 use serde_json::{Value, json};
 use testkit::postgres::Postgres;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     CALM_MILLIS, Storm, call,
@@ -95,13 +95,7 @@ async fn devices_register_while_nodes_with_different_clocks_are_killed() {
     let mut storm = Storm::new("different clocks", cluster.deployment()).await;
     for round in 0..rounds() as usize {
         let moment = Duration::from_millis(storm.random.below(CALM_MILLIS));
-        let failing = async {
-            sleep(moment).await;
-            cluster.nodes[round % 2].kill().await;
-            sleep(moment).await;
-            cluster.start_node(round % 2).await;
-        };
-        storm.during(failing).await;
+        storm.during(cluster.fail_node(round % 2, moment)).await;
     }
     storm.examine().await;
 }

@@ -11,7 +11,10 @@ use http::{Method, StatusCode};
 use model::{HostName, IdScope};
 use net::client::{Call, Deadlines, HttpsConnection};
 use tempfile::TempDir;
-use testkit::server_certificate::ServerCertificate;
+use testkit::{
+    node::{ID_SCOPE, KEY, Ports, configuration, link},
+    server_certificate::ServerCertificate,
+};
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep, timeout},
@@ -21,20 +24,10 @@ use wire::sas::ConnectionString;
 use super::haproxy::HaProxy;
 use crate::{deployment::Deployment, process::Muster};
 
-const KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
-
 /// The time limit of whatever a test waits for, on a busy machine.
 pub const TIMEOUT: Duration = Duration::from_secs(90);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-
-/// The ports of the listeners of a node or of the load balancer.
-#[derive(Debug, Clone, Copy)]
-pub struct Ports {
-    pub https: u16,
-    pub mqtts: u16,
-    pub amqps: u16,
-}
 
 /// A process of the service.
 pub struct Node {
@@ -66,21 +59,23 @@ impl Cluster {
     pub async fn start_with_clocks(plans: &[(String, i64)]) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
         let hubs = Muster::start(&folder.path().join("hubs")).await;
-        let ServerCertificate { ca, certificate, key } = ServerCertificate::of("127.0.0.1");
-        std::fs::write(folder.path().join("server.pem"), certificate).unwrap();
-        std::fs::write(folder.path().join("server.key"), key).unwrap();
+        let certificate = ServerCertificate::of("127.0.0.1");
+        certificate.write(folder.path());
+        let (known, ca) = (&hubs.info.hubs, &hubs.info.ca_file);
+        let links: String = known.iter().map(|hub| link(&hub.connection_string, ca)).collect();
         let mut nodes = Vec::new();
         for (number, (database, clock)) in plans.iter().enumerate() {
-            let ports = free_ports();
+            let ports = Ports::free();
             let config = folder.path().join(format!("node-{number}.toml"));
-            std::fs::write(&config, configuration(folder.path(), number, ports, database, &hubs)).unwrap();
+            let text = configuration(folder.path(), number, ports, Some(database), &links);
+            std::fs::write(&config, text).unwrap();
             nodes.push(Node { number, ports, clock: *clock, config, child: None });
         }
         let init = muster().args(["store", "init", "--config"]).arg(&nodes[0].config).output().await.unwrap();
         assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
         let balancer =
             HaProxy::start(folder.path(), &nodes.iter().map(|node| node.ports).collect::<Vec<_>>());
-        let mut cluster = Cluster { nodes, hubs, balancer, ca, _folder: folder };
+        let mut cluster = Cluster { nodes, hubs, balancer, ca: certificate.ca, _folder: folder };
         for number in 0..plans.len() {
             cluster.start_node(number).await;
         }
@@ -96,6 +91,14 @@ impl Cluster {
         until("the node is ready", async || is_ready(&deployment).await).await;
     }
 
+    /// Kills a node after this time, and starts it again after the same time.
+    pub async fn fail_node(&mut self, number: usize, moment: Duration) {
+        sleep(moment).await;
+        self.nodes[number].kill().await;
+        sleep(moment).await;
+        self.start_node(number).await;
+    }
+
     /// Returns the service as it is seen through the load balancer.
     pub fn deployment(&self) -> Deployment {
         let mut deployment = self.hubs.deployment();
@@ -105,7 +108,7 @@ impl Cluster {
             https_port: https,
             mqtts_port: mqtts,
             amqps_port: amqps,
-            id_scope: IdScope::parse("0neAAAAAAAA").unwrap(),
+            id_scope: IdScope::parse(ID_SCOPE).unwrap(),
             trust: Trust::from_pem(self.ca.as_bytes()).unwrap(),
         };
         let operator = format!("HostName=127.0.0.1;SharedAccessKeyName=owner;SharedAccessKey={KEY}");
@@ -215,33 +218,9 @@ fn muster() -> Command {
     command
 }
 
-fn configuration(folder: &Path, number: usize, ports: Ports, database: &str, hubs: &Muster) -> String {
-    let (folder, Ports { https, mqtts, amqps }) = (folder.display(), ports);
-    let ca = &hubs.info.ca_file;
-    let link = |hub: &server::dev::DevHub| {
-        format!("[[instance.linked_hub]]\nconnection_string = {:?}\nca = {ca:?}\n", hub.connection_string)
-    };
-    let links: String = hubs.info.hubs.iter().map(link).collect();
-    format!(
-        "data_dir = \"{folder}/node-{number}\"\nmaster_key_file = \"{folder}/master.key\"\nstore = {database:?}\n\
-         [listen]\nhttps = \"127.0.0.1:{https}\"\nmqtts = \"127.0.0.1:{mqtts}\"\namqps = \"127.0.0.1:{amqps}\"\n\
-         [[tls]]\ncertificate = \"{folder}/server.pem\"\nkey = \"{folder}/server.key\"\n\
-         [[instance]]\nname = \"plant\"\nid_scope = \"0neAAAAAAAA\"\nservice_hosts = [\"127.0.0.1\"]\n\
-         require_verified_ca = false\n\
-         [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n\
-         rights = \"ServiceConfig, EnrollmentWrite, RegistrationStatusWrite\"\n{links}"
-    )
-}
-
-fn free_ports() -> Ports {
-    let listeners = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    let [https, mqtts, amqps] = listeners.map(|listener| listener.local_addr().unwrap().port());
-    Ports { https, mqtts, amqps }
-}
-
 impl HaProxy {
     /// Starts it on free ports.
     fn start(folder: &Path, nodes: &[Ports]) -> HaProxy {
-        HaProxy::on(free_ports(), folder, nodes)
+        HaProxy::on(Ports::free(), folder, nodes)
     }
 }

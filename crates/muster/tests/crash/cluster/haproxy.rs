@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::fixture::Ports;
+use testkit::node::Ports;
 
 /// Where Debian installs it, which is not in the path of every user.
 const DEBIAN: &str = "/usr/sbin/haproxy";

@@ -186,13 +186,7 @@ async fn devices_register_while_nodes_are_killed() {
     for _ in 0..rounds() {
         let number = storm.random.below(3) as usize;
         let moment = Duration::from_millis(storm.random.below(CALM_MILLIS));
-        let failing = async {
-            sleep(moment).await;
-            cluster.nodes[number].kill().await;
-            sleep(moment).await;
-            cluster.start_node(number).await;
-        };
-        storm.during(failing).await;
+        storm.during(cluster.fail_node(number, moment)).await;
     }
     storm.examine().await;
 }
