@@ -36,10 +36,11 @@ impl SecuredDatabase {
         let text = std::fs::read_to_string(self.service.configure("")).unwrap();
         self.service.write("node.toml", &format!("store = {url:?}\n{lines}\n{text}"))
     }
+}
 
-    fn trust(&self, ca: &str, password: &str) -> String {
-        format!("store_ca = {ca:?}\nstore_password = {password:?}")
-    }
+/// Returns the lines that trust a CA, and log in with a password.
+fn trust(ca: &str, password: &str) -> String {
+    format!("store_ca = {ca:?}\nstore_password = {password:?}")
 }
 
 fn refused(ended: &ProgramOutput, reason: &str) {
@@ -51,12 +52,12 @@ fn refused(ended: &ProgramOutput, reason: &str) {
 async fn a_node_logs_in_over_tls_with_a_password_of_a_file_or_of_the_environment() {
     let database = SecuredDatabase::start();
     let file = database.service.write("password", &format!("{PASSWORD}\n"));
-    let from_file = database.trust(&database.ca, &format!("file:{file}"));
+    let from_file = trust(&database.ca, &format!("file:{file}"));
     let config = database.configure("127.0.0.1", "", &from_file);
     let ended = muster(["store", "init", "--config", &config]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
 
-    let config = database.configure("127.0.0.1", "", &database.trust(&database.ca, "env:DATABASE_PASSWORD"));
+    let config = database.configure("127.0.0.1", "", &trust(&database.ca, "env:DATABASE_PASSWORD"));
     let check = ["serve", "--check", "--config", &config];
     let ended = muster_with(&[("DATABASE_PASSWORD", PASSWORD)], check).await;
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -78,7 +79,7 @@ async fn a_server_that_does_not_prove_its_name_gets_no_password() {
     let database = SecuredDatabase::start();
     let file = format!("file:{}", database.service.write("password", PASSWORD));
     let other = database.service.write("other-ca.pem", &ServerCertificate::of("127.0.0.1").ca);
-    let (ours, others) = (database.trust(&database.ca, &file), database.trust(&other, &file));
+    let (ours, others) = (trust(&database.ca, &file), trust(&other, &file));
     let system = format!("store_password = {file:?}");
     for (host, parameters, lines, reason) in [
         // Its CA has the same name.

@@ -74,14 +74,12 @@ async fn the_file_of_a_node_applies_when_an_operator_says_so() {
 
 #[tokio::test]
 async fn two_migrate_a_database_of_the_release_before_at_the_same_time() {
-    let (service, url) = node();
-    let config = service.configure("");
+    let (service, database) = (LinkingServer::new(), Postgres::shared().database());
+    let (config, url) = (service.configure(""), database.url());
     assert_eq!(store("init", &config, &url).await.code, 0);
-    let (_, name) = url.split_once("127.0.0.1:").unwrap().1.split_once('/').unwrap();
-    let name = name.split_once('?').unwrap().0;
-    let version = || Postgres::shared().execute(name, "SELECT version FROM schema");
+    let version = || Postgres::shared().execute(&database.name, "SELECT version FROM schema");
     let newest: u32 = version().parse().unwrap();
-    Postgres::shared().execute(name, &format!("UPDATE schema SET version = {}", newest - 1));
+    Postgres::shared().execute(&database.name, &format!("UPDATE schema SET version = {}", newest - 1));
     for ended in [check(&config, &url).await, store("init", &config, &url).await] {
         assert!(ended.code == 1 && ended.stderr.contains("run `muster store migrate`"), "{ended:?}");
     }
