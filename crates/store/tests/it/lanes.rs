@@ -22,9 +22,12 @@ use crate::sealer;
 
 const TODAY: Day = Day::from_number(20_780);
 
+pub(crate) fn settings(database: &Database) -> Settings {
+    Settings::parse(&database.url()).unwrap()
+}
+
 pub(crate) async fn connect(database: &Database) -> Arc<PostgresStore> {
-    let settings = Settings::parse(&database.url()).unwrap();
-    Arc::new(PostgresStore::connect(settings, sealer()).await.unwrap())
+    Arc::new(PostgresStore::connect(settings(database), sealer()).await.unwrap())
 }
 
 /// Opens stores on an empty database with one instance.

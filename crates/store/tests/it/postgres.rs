@@ -5,8 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::{Attribution, IndividualEnrollment, Timestamp};
 use provisioning::ports::{
-    Change, ChangeLog, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, LogQuery, LogRetention,
-    Store,
+    Change, ChangeLog, Clock, Commit, Commits, Enrollments, Expect, LogQuery, LogRetention, Store,
 };
 use store::{
     PostgresStore, SystemClock,
@@ -19,33 +18,18 @@ use testkit::{
     store_suite::{self, StoreLocation},
 };
 
-use crate::sealer;
+use crate::{
+    lanes::{commit, connect, open, settings},
+    sealer,
+};
 
 /// An empty database, in which a store is opened.
-pub(crate) struct Location(Database);
-
-impl Location {
-    pub(crate) fn new() -> Location {
-        Location(Postgres::shared().database())
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        Settings::parse(&self.0.url()).unwrap()
-    }
-
-    pub(crate) async fn connect(&self) -> PostgresStore {
-        PostgresStore::connect(self.settings(), sealer()).await.unwrap()
-    }
-}
+struct Location(Database);
 
 #[async_trait]
 impl StoreLocation for Location {
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(self.connect().await)
+        connect(&self.0).await
     }
 
     async fn open_twice(&self) -> [Arc<dyn Store>; 2] {
@@ -55,25 +39,25 @@ impl StoreLocation for Location {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_passes_the_conformance_suite() {
-    store_suite::run(Location::new).await;
+    store_suite::run(|| Location(Postgres::shared().database())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_is_opened_with_the_key_it_was_written_with() {
-    let location = Location::new();
-    location.connect().await;
+    let database = Postgres::shared().database();
+    connect(&database).await;
     let other = durable::Sealer::from_key([8; 32]);
-    let refused = PostgresStore::connect(location.settings(), other).await;
+    let refused = PostgresStore::connect(settings(&database), other).await;
     assert!(matches!(refused, Err(ConnectError::Schema(SchemaError::WrongKey))), "{refused:?}");
-    location.connect().await;
+    connect(&database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_create_the_tables_at_the_same_time() {
-    let location = Arc::new(Location::new());
+    let database = Postgres::shared().database();
     let start = |_| {
-        let location = Arc::clone(&location);
-        tokio::spawn(async move { location.connect().await })
+        let database = database.clone();
+        tokio::spawn(async move { connect(&database).await })
     };
     for started in (0..4).map(start).collect::<Vec<_>>() {
         started.await.unwrap();
@@ -82,34 +66,28 @@ async fn several_processes_create_the_tables_at_the_same_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_closed_leaves_its_lanes_to_the_next() {
-    let location = Location::new();
-    for round in 0..5 {
-        let store = location.connect().await;
-        if round == 0 {
-            store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
-        }
+    let database = Postgres::shared().database();
+    let [mut store] = open(&database).await;
+    let sql = |sql: &str| Postgres::shared().execute(&database.name, sql);
+    for _ in 0..5 {
         for number in 0..8 {
             let group = sample::group(&format!("line-{number}"));
-            let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-            let commit = Commit { changes, ..Commit::by(sample::by()) };
-            store.commit(&sample::scope("one"), commit).await.unwrap();
+            commit(&store, Expect::Anything, Change::PutGroup(Box::new(group))).await.unwrap();
         }
         drop(store);
-        let left =
-            || Postgres::shared().execute(&location.0.name, "SELECT count(*) FROM lanes WHERE until > now()");
-        while left() != "0" {
+        while sql("SELECT count(*) FROM lanes WHERE until > now()") != "0" {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+        store = connect(&database).await;
     }
-    assert_eq!(Postgres::shared().execute(&location.0.name, "SELECT count(*) FROM lanes"), "2");
+    assert_eq!(sql("SELECT count(*) FROM lanes"), "2");
 }
 
 /// Nodes have clocks that differ, and name their own times in entries: the age of an entry is measured by the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_trimmed_by_the_clock_of_the_database() {
-    let location = Location::new();
-    let (store, scope) = (location.connect().await, sample::scope("one"));
-    store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
+    let (database, scope) = (Postgres::shared().database(), sample::scope("one"));
+    let [store] = open(&database).await;
     for seconds in [0, 9_000_000_000] {
         let by = Attribution { at: Timestamp::from_unix_seconds(seconds), ..sample::by() };
         let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(sample::group("line"))))];
@@ -123,7 +101,7 @@ async fn the_log_is_trimmed_by_the_clock_of_the_database() {
     };
     assert_eq!(left().await, 3);
     let older = "UPDATE log SET written = written - interval '2 days' WHERE kind = 0";
-    Postgres::shared().execute(&location.0.name, older);
+    Postgres::shared().execute(&database.name, older);
     assert_eq!(left().await, 2);
 }
 
@@ -137,24 +115,21 @@ async fn imported_enrollments_are_like_committed_ones() {
             ..sample::individual(&format!("Dev-{number}"))
         })
         .collect();
-    let (imported, committed) = (Location::new(), Location::new());
-    let (imported_to, committed_to) = (imported.connect().await, committed.connect().await);
+    let [imported, committed] = [(); 2].map(|()| Postgres::shared().database());
+    let ([imported_to], [committed_to]) = (open(&imported).await, open(&committed).await);
     let scope = sample::scope("one");
-    for store in [&imported_to, &committed_to] {
-        store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
-    }
     for enrollment in enrollments.clone() {
-        let changes = vec![(Expect::Absent, Change::PutIndividual(Box::new(enrollment)))];
-        committed_to.commit(&scope, Commit { changes, ..Commit::by(sample::by()) }).await.unwrap();
+        let change = Change::PutIndividual(Box::new(enrollment));
+        commit(&committed_to, Expect::Absent, change).await.unwrap();
     }
     assert!(imported_to.import_individuals(&scope, enrollments.clone()).await.unwrap());
     for enrollment in &enrollments {
         let found = imported_to.individual(&scope, &enrollment.registration_id).await.unwrap();
         assert_eq!(found.as_ref(), Some(enrollment));
     }
-    let rows = |location: &Location| {
+    let rows = |database: &Database| {
         let sql = "SELECT instance, id, etag, expires, length(document) FROM individuals ORDER BY id";
-        Postgres::shared().execute(&location.0.name, sql)
+        Postgres::shared().execute(&database.name, sql)
     };
     assert_eq!(rows(&imported), rows(&committed));
 
