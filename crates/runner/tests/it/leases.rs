@@ -29,8 +29,7 @@ async fn runs_of_a_lost_process_go_on_at_another_within_the_setting() {
     reach(async || two.in_flight() == 1).await;
     let taken = lost.elapsed();
     assert!(taken <= TAKEOVER, "{taken:?}");
-    drop(held);
-    reach(async || world.is_assigned().await).await;
+    world.finish(held).await;
     assert_eq!(world.counted().await, 1);
 }
 
@@ -55,8 +54,7 @@ async fn a_process_that_cannot_renew_stops_before_another_takes_over_and_writes_
     let late = Commit { fence: Some(token), operation, ..Commit::by(sample::by()) };
     let refused = world.store.commit(&sample::scope(SCOPE), late).await;
     assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
-    drop(held);
-    reach(async || world.is_assigned().await).await;
+    world.finish(held).await;
     assert_eq!(world.counted().await, 1);
     assert!(!one.is_ready());
 }
@@ -77,8 +75,7 @@ async fn a_process_that_does_not_execute_a_run_answers_from_the_store() {
     let later = status().await;
     assert_eq!(later, Some(RunStatus::InProgress(before + Duration::from_secs(5))));
     reach(async || two.in_flight() == 0).await;
-    drop(held);
-    reach(async || world.is_assigned().await).await;
+    world.finish(held).await;
     assert_eq!(status().await, None);
 }
 
@@ -102,8 +99,7 @@ async fn a_process_that_drains_leaves_the_jobs_to_others_and_goes_on_with_its_ru
     .await;
     assert!(holders(false).await.contains(&first), "its run is in progress");
     assert_eq!((one.in_flight(), two.in_flight()), (1, 0));
-    drop(held);
-    reach(async || world.is_assigned().await).await;
+    world.finish(held).await;
     assert_eq!(world.counted().await, 1);
 }
 
@@ -114,6 +110,5 @@ async fn a_start_resumes_no_run_that_another_process_executes() {
     let held = world.assign_held(&one).await;
     let two = world.start(2).await;
     assert_eq!(two.runner.assignments().resume_all().await.unwrap(), 0);
-    drop(held);
-    reach(async || world.is_assigned().await).await;
+    world.finish(held).await;
 }

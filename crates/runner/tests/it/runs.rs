@@ -17,8 +17,7 @@ async fn a_second_runner_takes_over_what_the_first_one_released() {
     assert_eq!(two.in_flight(), 0, "the first one has it");
     one.ended.cancel();
     reach(async || two.in_flight() == 1).await;
-    drop(held);
-    reach(async || world.is_assigned().await).await;
+    world.finish(held).await;
     reach(async || one.in_flight() + two.in_flight() == 0).await;
     assert_eq!(world.counted().await, 1, "what the first one wrote was refused");
 }
@@ -34,7 +33,6 @@ async fn a_restart_resumes_runs_at_once() {
     }
     let two = world.start(2).await;
     assert_eq!(two.in_flight(), 1);
-    drop(held);
-    reach(async || world.is_assigned().await).await;
+    world.finish(held).await;
     assert_eq!(world.counted().await, 1);
 }

@@ -136,6 +136,12 @@ impl World {
         held
     }
 
+    /// Lets the hub answer a run that was held up, and waits until the device is assigned.
+    pub async fn finish(&self, held: OwnedRwLockWriteGuard<()>) {
+        drop(held);
+        reach(async || self.is_assigned().await).await;
+    }
+
     /// Returns the verbs over a handle of their own.
     pub fn verbs(&self, number: u64) -> Arc<Provisioning> {
         Arc::new(Provisioning::new(Ports {
@@ -173,7 +179,7 @@ impl World {
         Process { provisioning, runner, ended, draining, leases, tasks }
     }
 
-    pub async fn is_assigned(&self) -> bool {
+    async fn is_assigned(&self) -> bool {
         let found = self.store.registration(&sample::scope(SCOPE), &sample::registration_id(ID)).await;
         matches!(found.unwrap().unwrap().status, Status::Assigned(_))
     }

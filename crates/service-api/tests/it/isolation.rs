@@ -72,6 +72,15 @@ fn called(registration: Registration, device_id: &str) -> Registration {
     Registration { status: Status::Assigned(at), ..registration }
 }
 
+/// Creates a world where both instances have the same records.
+pub async fn filled() -> World {
+    let world = World::new().await;
+    fill(&world, "one").await;
+    fill(&world, "two").await;
+    world
+}
+
+/// Fills an instance.
 pub async fn fill(world: &World, scope: &str) {
     world.put("/certificates/ca-1", &certificate()).of(scope).send().await.ok();
     let block = json!({"reason": "stolen"});
@@ -88,10 +97,8 @@ pub async fn fill(world: &World, scope: &str) {
 
 #[tokio::test]
 async fn a_token_of_one_instance_opens_no_route_of_another() {
-    let world = World::new().await;
-    fill(&world, "one").await;
-    fill(&world, "two").await;
-    let before = (world.snapshot("one").await, world.snapshot("two").await);
+    let world = filled().await;
+    let before = world.snapshots().await;
     for (method, pattern) in service_api::routes().filter(|(_, pattern)| !is_management(pattern)) {
         let (path, body) = case(&method, &pattern);
         for (token, host) in [("one", "two.example"), ("two", "one.example")] {
@@ -99,17 +106,15 @@ async fn a_token_of_one_instance_opens_no_route_of_another() {
             request.signed(&world.token(token, OWNER)).send().await.refused(401_002);
         }
     }
-    assert_eq!((world.snapshot("one").await, world.snapshot("two").await), before);
+    assert_eq!(world.snapshots().await, before);
 }
 
 /// Bearer tokens with each role on one instance at every route of the other, in ten thousand calls: with claims and spellings
 /// of the host that name the other instance, too.
 #[tokio::test]
 async fn a_bearer_token_opens_no_route_of_an_instance_without_a_role() {
-    let world = World::new().await;
-    fill(&world, "one").await;
-    fill(&world, "two").await;
-    let before = (world.snapshot("one").await, world.snapshot("two").await);
+    let world = filled().await;
+    let before = world.snapshots().await;
     let mut calls = 0;
     for (own, other) in [("one", "two"), ("two", "one")] {
         for token in tokens_of(&world, own, other) {
@@ -124,7 +129,7 @@ async fn a_bearer_token_opens_no_route_of_an_instance_without_a_role() {
         }
     }
     assert!(calls >= 10_000, "{calls}");
-    assert_eq!((world.snapshot("one").await, world.snapshot("two").await), before);
+    assert_eq!(world.snapshots().await, before);
 }
 
 /// Returns tokens with a role on one instance, whose other claims and values name another.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testkit::sample;
 
 use crate::{
-    isolation::{certificate, fill},
+    isolation::{certificate, fill, filled},
     world::{MANAGEMENT, OWNER, TestReply, World, id_scope, is_management, resource},
 };
 
@@ -130,9 +130,7 @@ async fn an_instance_is_created_served_changed_and_deleted() {
 
 #[tokio::test]
 async fn a_deletion_goes_on_where_a_crash_ended_it_and_leaves_nothing() {
-    let world = World::new().await;
-    fill(&world, "one").await;
-    fill(&world, "two").await;
+    let world = filled().await;
     let before = world.snapshot("two").await;
     let preview = world.manage(Method::GET, &resource("one", "/deletion"), &json!({})).send().await.ok();
     let expected = json!({
@@ -189,10 +187,8 @@ async fn every_management_route_demands_its_right() {
 /// Both ways, at every host, with every kind of key.
 #[tokio::test]
 async fn no_key_of_an_instance_reaches_another_resource() {
-    let world = World::new().await;
-    fill(&world, "one").await;
-    fill(&world, "two").await;
-    let before = (world.snapshot("one").await, world.snapshot("two").await);
+    let world = filled().await;
+    let before = world.snapshots().await;
     for (method, pattern) in management_routes().filter(|(_, it)| it.contains("{provisioningServiceName}")) {
         for (own, other) in [("one", "two"), ("two", "one")] {
             let (path, body) = call(&pattern, other);
@@ -209,7 +205,7 @@ async fn no_key_of_an_instance_reaches_another_resource() {
             }
         }
     }
-    assert_eq!((world.snapshot("one").await, world.snapshot("two").await), before);
+    assert_eq!(world.snapshots().await, before);
 }
 
 #[tokio::test]

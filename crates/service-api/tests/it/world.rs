@@ -257,6 +257,11 @@ impl World {
         assert_eq!(outcomes.unwrap(), [Outcome::Applied]);
     }
 
+    /// Returns all records of both instances.
+    pub async fn snapshots(&self) -> [String; 2] {
+        [self.snapshot("one").await, self.snapshot("two").await]
+    }
+
     /// Returns all records of an instance.
     pub async fn snapshot(&self, scope: &str) -> String {
         let (store, scope) = (&self.store, id_scope(scope));
