@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::{configured::with_digests, web::is_reserved};
 
-use super::{EmbeddedHubConfig, LinkedHubConfig, Secret, distinct};
+use super::{EmbeddedHubConfig, LinkedHubConfig, Secret, check::distinct};
 
 /// One service instance.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,27 +1,25 @@
 //! The configuration of `muster serve`: one TOML file. Unknown keys and invalid values are errors with their line.
 
 mod audit;
+mod check;
 mod hub;
 mod instance;
 mod latency;
 mod link;
 mod listen;
+mod log;
 mod management;
 mod oidc;
+mod restart;
+mod retention;
 mod runner;
 mod secret;
 mod store;
 mod webhook;
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use provisioning::ports::LogLimits;
+use anyhow::Context;
 use serde::Deserialize;
 
 pub use audit::AuditConfig;
@@ -33,14 +31,17 @@ pub use listen::{
     DeviceConfig, LimitsConfig, ListenConfig, MetricsConfig, ProxyConfig, ReservedConfig, TlsIdentityConfig,
     TlsOptionsConfig, TlsVersion,
 };
+pub use log::LogConfig;
 pub use management::{ManagementConfig, ManagementPolicyConfig};
 pub use oidc::{OidcConfig, RoleConfig};
+pub use retention::{AttemptsConfig, ChangeLogConfig};
 pub use runner::RunnerConfig;
 pub use secret::Secret;
 pub use store::DatabaseUrl;
 pub use webhook::WebhookConfig;
 
-use crate::{logging::LogFormat, storage::Storage};
+use self::restart::FileText;
+use crate::storage::Storage;
 
 /// The documented example, which is also a valid configuration.
 pub const EXAMPLE: &str = include_str!("../../../../docs/muster.example.toml");
@@ -124,72 +125,6 @@ pub struct Config {
     text: FileText,
 }
 
-/// The parsed file. Its `Debug` is empty: the file may contain secrets.
-#[derive(Clone, Default)]
-struct FileText(toml::Table);
-
-impl fmt::Debug for FileText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FileText")
-    }
-}
-
-/// The retention of the change log: the bound that is reached first applies.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ChangeLogConfig {
-    /// The age in days: 1 to 3650.
-    #[serde(deserialize_with = "listen::within::<1, 3650, _>")]
-    pub keep_days: u32,
-    /// The number of changes, of about 80 bytes each: 1,000 to a billion.
-    #[serde(deserialize_with = "listen::within::<1_000, 1_000_000_000, _>")]
-    pub keep_rows: u32,
-}
-
-impl Default for ChangeLogConfig {
-    fn default() -> Self {
-        ChangeLogConfig { keep_days: 30, keep_rows: 2_000_000 }
-    }
-}
-
-impl ChangeLogConfig {
-    /// Returns the limits of the change log.
-    pub(crate) fn limits(self) -> LogLimits {
-        LogLimits { days: self.keep_days, rows: self.keep_rows.into() }
-    }
-}
-
-/// The retention of refused attempts.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AttemptsConfig {
-    /// The age in days: 1 to 3650.
-    #[serde(deserialize_with = "listen::within::<1, 3650, _>")]
-    pub keep_days: u32,
-}
-
-impl Default for AttemptsConfig {
-    fn default() -> Self {
-        AttemptsConfig { keep_days: 30 }
-    }
-}
-
-/// The settings of the log.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// A level (`error`, `warn`, `info`, `debug`), or a list such as `info,net=debug`.
-    pub filter: String,
-    /// `text` or `json`.
-    pub format: LogFormat,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        LogConfig { filter: "info".into(), format: LogFormat::Text }
-    }
-}
-
 impl Config {
     /// Reads a file. The error names the file, and the line of a mistake.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
@@ -205,39 +140,6 @@ impl Config {
         config.checked()
     }
 
-    /// Returns the sections that differ from those of a running service and need a restart.
-    pub fn sections_needing_restart(&self, running: &Config) -> Vec<String> {
-        let (next, now) = (self.restart_only(), running.restart_only());
-        let names: BTreeSet<&String> = next.keys().chain(now.keys()).collect();
-        names.into_iter().filter(|name| next.get(*name) != now.get(*name)).cloned().collect()
-    }
-
-    /// Returns the settings that a reload does not apply.
-    fn restart_only(&self) -> toml::Table {
-        let mut settings = self.text.0.clone();
-        for reloaded in ["tls", "webhook"] {
-            settings.remove(reloaded);
-        }
-        if let Some(toml::Value::Table(log)) = settings.get_mut("log") {
-            log.remove("filter");
-        }
-        if let Some(toml::Value::Table(latency)) = settings.get_mut("latency") {
-            latency.retain(|name, _| name == "probe_interval_secs");
-        }
-        // Neither a reload nor a restart applies those of a shared database: `muster store apply` does.
-        if self.store.is_some() {
-            settings.remove("instance");
-        }
-        if let Some(toml::Value::Array(instances)) = settings.get_mut("instance") {
-            for instance in instances.iter_mut().filter_map(toml::Value::as_table_mut) {
-                instance.remove("access_policy");
-            }
-        }
-        // An empty section equals an absent one.
-        settings.retain(|_, section| section.as_table().is_none_or(|section| !section.is_empty()));
-        settings
-    }
-
     /// Returns the files of the service.
     pub fn storage(&self, new_database: bool) -> Storage {
         let key = self.master_key_file.clone();
@@ -245,76 +147,6 @@ impl Config {
         let epoch_file = self.epoch_file.clone().or_else(|| default_epoch_file(&self.data_dir));
         Storage { data_dir: self.data_dir.clone(), master_key_file, epoch_file, new_database }
     }
-
-    /// Fails if listeners use the same address. Call it after the command line has overridden addresses.
-    pub fn check_addresses(&self) -> anyhow::Result<()> {
-        let mut listeners = Vec::new();
-        let hubs = self.embedded_hubs.iter();
-        let hubs = hubs.map(|hub| (format!("[[embedded_hub]] {:?}", hub.name), hub.listen()));
-        for (name, listen) in std::iter::once(("[listen]".to_owned(), self.listen.clone())).chain(hubs) {
-            let addresses = [listen.https, listen.mqtts, listen.amqps];
-            listeners.extend(addresses.map(|address| (name.clone(), address)));
-        }
-        listeners.extend(self.metrics.listen.map(|address| ("[metrics]".to_owned(), address)));
-        for (index, (name, address)) in listeners.iter().enumerate() {
-            if let Some((other, taken)) =
-                listeners[..index].iter().find(|(_, taken)| conflict(taken, address))
-            {
-                bail!("{name} has the address {address}, but {other} has {taken}: give each its own address");
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks the relations between values: names that must be unique, and names that must exist.
-    fn checked(self) -> anyhow::Result<Self> {
-        if self.tls_identities.is_empty() {
-            bail!("at least one [[tls]] with certificate and key is required");
-        }
-        if self.instances.is_empty() && self.management.access_policies.is_empty() {
-            bail!(
-                "at least one [[instance]], or an access policy of [management] that can create one, is required"
-            );
-        }
-        distinct(
-            "name of [[management.access_policy]]",
-            self.management.access_policies.iter().map(|it| it.name.to_string()),
-        )?;
-        distinct("id_scope of [[instance]]", self.instances.iter().map(|it| it.id_scope.key().into_owned()))?;
-        distinct("name of [[instance]]", self.instances.iter().map(InstanceConfig::resource_id))?;
-        let hosts = self.instances.iter().flat_map(|it| &it.service_hosts);
-        let hosts = hosts.chain(&self.management.host);
-        distinct("service_hosts of [[instance]]", hosts.map(|host| host.to_string()))?;
-        distinct("name of [[embedded_hub]]", self.embedded_hubs.iter().map(|hub| hub.name.clone()))?;
-        distinct(
-            "host_name of [[embedded_hub]]",
-            self.embedded_hubs.iter().map(|hub| hub.host_name.to_string()),
-        )?;
-        self.oidc.check()?;
-        let checked = |instance: InstanceConfig| {
-            let name = instance.name.clone();
-            instance.checked(&self.embedded_hubs).with_context(|| format!("instance {name:?}"))
-        };
-        let instances = self.instances.into_iter().map(checked).collect::<anyhow::Result<_>>()?;
-        Ok(Config { instances, ..self })
-    }
-}
-
-/// Fails if two names are equal, without regard to case.
-fn distinct(what: &str, names: impl Iterator<Item = String>) -> anyhow::Result<()> {
-    let mut seen = std::collections::HashSet::new();
-    for name in names {
-        if !seen.insert(name.to_ascii_lowercase()) {
-            bail!("{what} must be unique, but {name:?} occurs twice");
-        }
-    }
-    Ok(())
-}
-
-/// Returns whether two listeners conflict: the same port on the same address, or on the unspecified one.
-fn conflict(one: &SocketAddr, other: &SocketAddr) -> bool {
-    let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && one.port() != 0 && same_address
 }
 
 #[cfg(test)]
