@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use certpath::Crl;
-use model::{HttpUrl, Scheme};
+use model::HttpUrl;
 use net::client::{Deadlines, Document, fetch};
 use provisioning::ports::RevocationListSource;
 
@@ -28,17 +28,8 @@ impl Default for RevocationListClient {
 #[async_trait]
 impl RevocationListSource for RevocationListClient {
     async fn fetch(&self, address: &HttpUrl) -> Result<Crl, String> {
-        let tls = match address.scheme() {
-            Scheme::Http => None,
-            Scheme::Https => Some(self.tls.clone().ok_or("the system trusts no CA")?),
-        };
-        let document = Document {
-            host: address.host(),
-            port: address.port(),
-            path_and_query: &address.path_and_query(),
-            tls,
-            limit: Crl::MAX_BYTES * 2,
-        };
+        let document = Document::at(address, self.tls.clone(), Crl::MAX_BYTES * 2);
+        let document = document.ok_or("the system trusts no CA")?;
         let bytes = fetch(document, DEADLINES).await.map_err(|error| error.to_string())?;
         Crl::from_bytes(&bytes).map_err(|error| error.to_string())
     }

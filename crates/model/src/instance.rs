@@ -70,17 +70,22 @@ impl Instance {
         self.linked_hubs.iter().find(|hub| hub.name == *name)
     }
 
-    /// Returns its name as a resource: its own name, or its ID scope if clients could not address that.
+    /// Returns its name as a resource; see [`resource_name`].
     pub fn resource_name(&self) -> &str {
-        match ResourceName::parse(&self.name) {
-            Ok(_) => &self.name,
-            Err(_) => self.id_scope.as_str(),
-        }
+        resource_name(&self.name, &self.id_scope)
     }
 
     /// Returns the access policy of this name.
     pub fn access_policy(&self, name: &str) -> Option<&AccessPolicy> {
         self.access_policies.iter().find(|policy| policy.name.as_str().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Returns the name of an instance as a resource: its own name, or its ID scope if clients could not address that.
+pub fn resource_name<'a>(name: &'a str, id_scope: &'a IdScope) -> &'a str {
+    match ResourceName::parse(name) {
+        Ok(_) => name,
+        Err(_) => id_scope.as_str(),
     }
 }
 

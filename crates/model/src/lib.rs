@@ -94,7 +94,7 @@ pub use ids::{
 };
 pub use instance::{
     AccessPolicy, AllocationWeight, ExistingDevices, Instance, OutOfRange, RegistrationOwnership, Right,
-    Rights, UnknownRight,
+    Rights, UnknownRight, resource_name,
 };
 pub use key::{KeyError, SymmetricKey};
 pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};

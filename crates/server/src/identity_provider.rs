@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use model::{HttpUrl, Issuer, Scheme};
+use model::{HttpUrl, Issuer};
 use net::client::{Deadlines, Document, fetch};
 use rustls::ClientConfig;
 use service_api::KeySource;
@@ -46,17 +46,8 @@ impl KeySource for PublishedKeys {
 
 impl PublishedKeys {
     async fn document(&self, address: &HttpUrl) -> Result<Vec<u8>, String> {
-        let tls = match address.scheme() {
-            Scheme::Http => None,
-            Scheme::Https => Some(self.tls.clone().ok_or("the system trusts no CA; set ca in [oidc]")?),
-        };
-        let document = Document {
-            host: address.host(),
-            port: address.port(),
-            path_and_query: &address.path_and_query(),
-            tls,
-            limit: MAX_PROVIDER_DOCUMENT_BYTES,
-        };
+        let document = Document::at(address, self.tls.clone(), MAX_PROVIDER_DOCUMENT_BYTES);
+        let document = document.ok_or("the system trusts no CA; set ca in [oidc]")?;
         let fetched = fetch(document, DEADLINES).await;
         fetched.map(|bytes| bytes.to_vec()).map_err(|error| format!("{address}: {error}"))
     }

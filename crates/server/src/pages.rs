@@ -3,7 +3,7 @@
 use provisioning::ports::{Page, PageRequest, StoreError};
 
 /// Records that are read at a time.
-const PAGE: usize = 500;
+pub(crate) const PAGE: usize = 500;
 
 /// Reads a listing page by page, and hands each page over.
 pub(crate) async fn each_page<T>(

@@ -1,7 +1,7 @@
 //! Reconciles the configuration with the stored instances at the start.
 //!
-//! The configuration and operators own some settings together: links of hubs, allocation policy and failover. The most
-//! recent change wins. The configuration counts as changed if it differs from the last start:
+//! The configuration and operators own the settings of an instance together, unless only the configuration may change it. Of
+//! each setting the most recent change counts. The configuration counts as changed if it differs from the last start:
 //!
 //! | the link in the configuration is | result |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | removed since the last start | no link |
 //! | absent, now and at the last start | the link of operators, if any |
 //!
-//! The same applies to the allocation policy and to failover.
+//! The same applies to the other settings ([`crate::configured`]).
 //!
 //! This is for a database of one process. The nodes of a shared database may have different files, for a while at least, and
 //! must not undo each other's settings with each start. There the database counts: every node serves all instances in it,
@@ -83,12 +83,14 @@ async fn release_hosts<E: Engine>(
         let moves = |host: &HostName| {
             next.iter().any(|it| it.id_scope != held.id_scope && it.service_hosts.contains(host))
         };
-        let release = |held: &Instance| {
-            let mut released = held.clone();
-            released.service_hosts.retain(|host| !moves(host));
-            Ok(released)
-        };
-        change(store, &held.id_scope, by, release).await?;
+        if held.service_hosts.iter().any(moves) {
+            let release = |held: &Instance| {
+                let mut released = held.clone();
+                released.service_hosts.retain(|host| !moves(host));
+                Ok(released)
+            };
+            change(store, &held.id_scope, by, release).await?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use http::{Request, StatusCode, header::HOST};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use model::{HttpUrl, Scheme};
 use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -17,16 +18,26 @@ use super::{ClientError, Deadlines, dial, within};
 
 /// The location of a document, and its maximum length.
 pub struct Document<'a> {
-    /// The server's name.
-    pub host: &'a str,
-    /// Its port.
-    pub port: u16,
+    host: &'a str,
+    port: u16,
     /// The request target, percent-encoded.
-    pub path_and_query: &'a str,
+    path_and_query: String,
     /// The TLS configuration; without it the connection is not encrypted.
-    pub tls: Option<Arc<ClientConfig>>,
-    /// Its maximum length in bytes.
-    pub limit: usize,
+    tls: Option<Arc<ClientConfig>>,
+    limit: usize,
+}
+
+impl<'a> Document<'a> {
+    /// Describes the document at an address, of at most `limit` bytes. Over HTTPS the server must be one that `tls` trusts: `None`
+    /// without it.
+    pub fn at(address: &'a HttpUrl, tls: Option<Arc<ClientConfig>>, limit: usize) -> Option<Document<'a>> {
+        let tls = match address.scheme() {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls?),
+        };
+        let (host, port) = (address.host(), address.port());
+        Some(Document { host, port, path_and_query: address.path_and_query(), tls, limit })
+    }
 }
 
 /// Fetches a whole document. Any status but 200 is an error: redirects are not followed, because they may lead to addresses that no
@@ -60,7 +71,8 @@ async fn get(
     tokio::spawn(connection);
     let Document { host, port, .. } = document;
     let authority = if *port == usual_port { (*host).to_owned() } else { format!("{host}:{port}") };
-    let request = Request::get(document.path_and_query).header(HOST, authority).body(Empty::<Bytes>::new())?;
+    let request =
+        Request::get(&document.path_and_query).header(HOST, authority).body(Empty::<Bytes>::new())?;
     let (head, body) = requests.send_request(request).await?.into_parts();
     if head.status != StatusCode::OK {
         return Err(ClientError::Status(head.status));

@@ -6,7 +6,7 @@ use anyhow::Context;
 use certpath::CrlMaxAge;
 use model::{
     AccessPolicy, AllocationPolicy, Configured, ExistingDevices, HostName, IdScope, Instance, LinkedHub,
-    ManagedBy, PolicyName, RegistrationOwnership, ResourceFacts, ResourceName, Rights, SymmetricKey,
+    ManagedBy, PolicyName, RegistrationOwnership, ResourceFacts, Rights, SymmetricKey, resource_name,
 };
 use serde::Deserialize;
 
@@ -162,7 +162,7 @@ impl InstanceConfig {
     /// Returns what the management API addresses it by.
     pub(super) fn resource_id(&self) -> String {
         let facts = self.resource();
-        let name = ResourceName::parse(&self.name).map_or(self.id_scope.to_string(), |name| name.to_string());
+        let name = resource_name(&self.name, &self.id_scope);
         format!("{}/{}/{name}", facts.subscription, facts.resource_group)
     }
 

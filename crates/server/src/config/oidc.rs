@@ -4,13 +4,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use model::{IdScope, Issuer, Role};
-use net::tls;
 use serde::{Deserialize, Deserializer, de::Error};
 use service_api::{BearerSettings, BearerTokens, ClaimPointer, GrantScope, KeySource, RoleRow, RoleTable};
 
 use crate::identity_provider::{KeyFile, PublishedKeys};
 
-use super::webhook::tls_trusting;
+use super::webhook::client_tls;
 
 /// The OpenID provider whose access tokens operators may use.
 #[derive(Debug, Clone, Deserialize)]
@@ -70,13 +69,10 @@ impl OidcConfig {
     /// Makes the verifier of bearer tokens, if a provider is configured, and reads the files.
     pub fn tokens(&self) -> anyhow::Result<Option<Arc<BearerTokens>>> {
         let Some(settings) = self.settings()? else { return Ok(None) };
-        let source: Arc<dyn KeySource> = match (&self.jwks_file, &self.ca) {
-            (Some(file), _) => Arc::new(KeyFile(file.clone())),
-            (None, ca) => {
-                let tls = match ca {
-                    Some(ca) => Some(tls_trusting(ca).context("[oidc]")?),
-                    None => tls::client_config_of_system().ok(),
-                };
+        let source: Arc<dyn KeySource> = match &self.jwks_file {
+            Some(file) => Arc::new(KeyFile(file.clone())),
+            None => {
+                let tls = client_tls(self.ca.as_deref()).context("[oidc]")?;
                 Arc::new(PublishedKeys { issuer: settings.issuer.clone(), tls })
             }
         };

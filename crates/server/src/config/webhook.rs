@@ -36,10 +36,7 @@ impl Default for WebhookConfig {
 impl WebhookConfig {
     /// Reads the files and the key. A system without CAs is an error only if `ca` is set.
     pub fn settings(&self) -> anyhow::Result<WebhookSettings> {
-        let tls = match &self.ca {
-            Some(path) => Some(tls_trusting(path).context("[webhook]")?),
-            None => tls::client_config_of_system().ok(),
-        };
+        let tls = client_tls(self.ca.as_deref()).context("[webhook]")?;
         if self.signing_key.is_some() {
             tracing::warn!(
                 "[webhook] signing_key: webhooks that verify the older signature also accept requests of other instances; let them verify x-muster-signature-v2, and remove this setting"
@@ -54,11 +51,13 @@ impl WebhookConfig {
     }
 }
 
-/// Returns the configuration of clients that trust the CA certificates in a file.
-pub(super) fn tls_trusting(path: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+/// Returns the configuration of clients that trust the CA certificates in a file, or without a file those of the system; `None` if
+/// the system has none.
+pub(super) fn client_tls(ca: Option<&Path>) -> anyhow::Result<Option<Arc<rustls::ClientConfig>>> {
+    let Some(path) = ca else { return Ok(tls::client_config_of_system().ok()) };
     let file = || format!("ca file {}", path.display());
     let pem = std::fs::read(path).with_context(file)?;
-    tls::client_config(&pem, None).with_context(file)
+    tls::client_config(&pem, None).with_context(file).map(Some)
 }
 
 #[cfg(test)]
@@ -73,7 +72,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         for (form, document) in forms("CERTIFICATE", root.identity().der()) {
             std::fs::write(file.path(), document).unwrap();
-            tls_trusting(file.path()).unwrap_or_else(|error| panic!("{form}: {error:#}"));
+            client_tls(Some(file.path())).unwrap_or_else(|error| panic!("{form}: {error:#}"));
         }
     }
 }

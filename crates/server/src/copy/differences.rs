@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use provisioning::ports::{Change, Page, PageRequest, StoreError};
 
 use super::record::Record;
-
-/// Records that are read at a time.
-const PAGE: usize = 500;
+use crate::pages::PAGE;
 
 /// The changes that make one list of records equal to another one.
 #[derive(Debug, PartialEq)]

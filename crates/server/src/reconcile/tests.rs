@@ -3,10 +3,15 @@
 use durable::Sealer;
 use model::{Configured, IdScope};
 use store::EmbeddedStore;
+use tempfile::TempDir;
 use testkit::sample;
 
 use super::*;
 use crate::ports::SystemEntropy;
+
+fn open(dir: &TempDir) -> EmbeddedStore {
+    EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap()
+}
 
 async fn owner(store: &EmbeddedStore, host: &HostName) -> Option<IdScope> {
     let snapshot = store.snapshot().await.unwrap();
@@ -16,7 +21,7 @@ async fn owner(store: &EmbeddedStore, host: &HostName) -> Option<IdScope> {
 #[tokio::test]
 async fn stored_instances_follow_the_planned_ones_and_none_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    let store = open(&dir);
     let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
     reconcile(&store, vec![one.clone(), two.clone()], sample::by().at).await.unwrap();
     let foreseen = foresee(&store, &[one.clone(), three.clone()]).await.unwrap();
@@ -27,7 +32,7 @@ async fn stored_instances_follow_the_planned_ones_and_none_is_deleted() {
     assert_eq!(served.len(), 2, "{served:?}");
     assert_eq!(owner(&store, &two.service_hosts[0]).await, None);
     store.close().await;
-    let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    let store = open(&dir);
     reconcile(&store, vec![one.clone(), two.clone(), three], sample::by().at).await.unwrap();
     assert_eq!(store.snapshot().await.unwrap().instances().len(), 3, "stored instances stay");
     let batches = store.batches();
@@ -57,7 +62,7 @@ async fn stored_instances_follow_the_planned_ones_and_none_is_deleted() {
 #[tokio::test]
 async fn nodes_with_different_files_do_not_undo_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    let store = open(&dir);
     let now = sample::by().at;
     let one = testkit::sample::instance("one");
     join(&store, vec![one.clone()], now).await.unwrap();
@@ -179,7 +184,7 @@ fn of_operators(scope: &str) -> Instance {
 #[tokio::test]
 async fn a_start_takes_no_host_name_away_that_operators_gave() {
     let dir = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    let store = open(&dir);
     let now = sample::by().at;
     let [one, two] = ["one", "two"].map(of_operators);
     reconcile(&store, vec![one.clone()], now).await.unwrap();
@@ -199,7 +204,7 @@ async fn a_start_takes_no_host_name_away_that_operators_gave() {
 #[tokio::test]
 async fn instances_of_earlier_releases_are_left_to_operators_on_a_shared_database() {
     let dir = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    let store = open(&dir);
     let now = sample::by().at;
     for scope in ["one", "two", "three"] {
         store.put_instance(testkit::sample::instance(scope), sample::by()).await.unwrap();
@@ -221,7 +226,7 @@ async fn instances_of_earlier_releases_are_left_to_operators_on_a_shared_databas
 #[tokio::test]
 async fn an_instance_of_operators_is_served_without_the_file_and_a_deleted_one_never_again() {
     let dir = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    let store = open(&dir);
     let now = sample::by().at;
     let [one, two] = ["one", "two"]
         .map(|scope| Instance { managed: ManagedBy::Operators, ..testkit::sample::instance(scope) });
