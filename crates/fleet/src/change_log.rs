@@ -4,9 +4,8 @@ use http::Method;
 use model::{LogKind, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
-use wire::sas::encode_component;
 
-use crate::operator::{OperatorError, Request, ServiceClient};
+use crate::operator::{OperatorError, Request, ServiceClient, parsed, with_query};
 
 /// The changes to read. A member that is absent admits all.
 #[derive(Debug, Clone, Default)]
@@ -45,11 +44,7 @@ impl ServiceClient {
             ("after", filter.after.clone()),
             ("limit", Some(limit.to_string())),
         ];
-        let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let given: Vec<_> =
-            given.map(|(name, value)| format!("{name}={}", encode_component(&value))).collect();
-        let path = format!("/log?{}", given.join("&"));
-        let reply = self.operator().send(Request::new(Method::GET, &path)).await?;
-        serde_json::from_value(reply).map_err(|error| OperatorError::Malformed(error.to_string()))
+        let path = with_query("/log", parameters);
+        parsed(self.operator().send(Request::new(Method::GET, &path)).await?)
     }
 }

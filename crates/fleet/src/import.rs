@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     enrollments::EnrollmentKind,
-    listing::Page,
-    operator::{OperatorError, Request, ServiceClient},
+    listing::{Continuation, Page},
+    operator::{OperatorError, Request, ServiceClient, parsed},
 };
 
 /// What to do with the enrollments of an import.
@@ -60,7 +60,7 @@ impl ServiceClient {
     pub async fn import_enrollments(
         &mut self,
         kind: EnrollmentKind,
-        enrollments: &[Value],
+        enrollments: &[&Value],
         ImportOptions { replace, generate_keys, dry_run }: ImportOptions,
     ) -> Result<ImportReply, OperatorError> {
         let path = format!("{}/import", kind.collection());
@@ -71,16 +71,16 @@ impl ServiceClient {
             "dryRun": dry_run,
         });
         let reply = self.operator().send(Request { body: Some(&body), ..Request::new(Method::POST, &path) });
-        serde_json::from_value(reply.await?).map_err(|error| OperatorError::Malformed(error.to_string()))
+        parsed(reply.await?)
     }
 
     /// Reads a page of enrollments of one kind, with their keys and certificates.
     pub async fn export_enrollments(
         &mut self,
         kind: EnrollmentKind,
-        continuation: Option<&str>,
+        continuation: Option<&Continuation>,
     ) -> Result<Page, OperatorError> {
         let path = format!("{}/export", kind.collection());
-        self.page(&Request::new(Method::POST, &path), continuation).await
+        self.page(&Request::new(Method::POST, &path), usize::MAX, continuation).await
     }
 }

@@ -52,7 +52,7 @@ pub use failure::{Refusal, RegisterError, TransportError};
 pub use hub::{HubClient, HubEndpoint, HubError};
 pub use import::{ImportError, ImportOptions, ImportReply};
 pub use links::LinkCheck;
-pub use listing::{Listing, Page};
+pub use listing::{Continuation, Listing, Page};
 pub use net::Transport;
 pub use net::tls::{Identity, IdentityError, TlsError};
 pub use operator::{BulkMode, HubRegistry, OperatorError, ServiceClient};

@@ -32,55 +32,56 @@ impl ServiceClient {
         let mut listing = Listing { items: Vec::new(), more: true };
         let mut continuation = None;
         while listing.more && listing.items.len() < limit {
-            let size = PAGE_ITEMS.min(limit - listing.items.len());
-            let page = self.page_of(&request, size, continuation.as_deref()).await?;
+            let page = self.page(&request, limit - listing.items.len(), continuation.as_ref()).await?;
             listing.items.extend(page.items);
             (listing.more, continuation) = (page.continuation.is_some(), page.continuation);
         }
         Ok(listing)
     }
 
-    /// Reads a page of the usual size.
+    /// Reads a page of up to `limit` items, or of fewer where they are large.
     pub(crate) async fn page(
         &mut self,
         request: &Request<'_>,
-        continuation: Option<&str>,
+        limit: usize,
+        continuation: Option<&Continuation>,
     ) -> Result<Page, OperatorError> {
-        self.page_of(request, PAGE_ITEMS, continuation).await
+        let (token, size) = continuation.map_or(("", PAGE_ITEMS), |it| (it.token.as_str(), it.size));
+        let read = async |client: &mut Self, size: usize| client.page_of(request, size, token).await;
+        let ((items, next), size) = self.read_fitting(size.min(limit), read).await?;
+        Ok(Page { items, continuation: next.map(|token| Continuation { token, size }) })
     }
 
-    /// Reads a page of up to this number of items, or of fewer where they are large.
-    async fn page_of(
+    /// Reads a page of this size, or of a smaller one if the reply is too long. Returns it with the size that fits.
+    pub(crate) async fn read_fitting<T>(
         &mut self,
-        request: &Request<'_>,
-        mut limit: usize,
-        continuation: Option<&str>,
-    ) -> Result<Page, OperatorError> {
+        mut size: usize,
+        read: impl AsyncFn(&mut Self, usize) -> Result<T, OperatorError>,
+    ) -> Result<(T, usize), OperatorError> {
         loop {
-            match self.whole_page_of(request, limit, continuation).await {
-                Err(error) if error.is_too_long() && limit > 1 => limit /= 2,
-                page => return page,
+            match read(self, size).await {
+                Err(error) if error.is_too_long() && size > 1 => size /= 2,
+                page => return Ok((page?, size)),
             }
         }
     }
 
-    async fn whole_page_of(
+    /// Reads a page of this size, and the token of the next one, if there is one.
+    async fn page_of(
         &mut self,
         request: &Request<'_>,
-        limit: usize,
-        continuation: Option<&str>,
-    ) -> Result<Page, OperatorError> {
-        let limit = limit.to_string();
-        let headers = [(MAX_ITEM_COUNT, limit.as_str()), (CONTINUATION, continuation.unwrap_or_default())];
+        size: usize,
+        token: &str,
+    ) -> Result<(Vec<Value>, Option<String>), OperatorError> {
+        let size = size.to_string();
+        let headers = [(MAX_ITEM_COUNT, size.as_str()), (CONTINUATION, token)];
         let request = Request { headers: &headers, ..request.clone() };
         let (headers, reply) = self.operator().send_with_headers(request).await?;
         let Value::Array(items) = reply else {
             return Err(OperatorError::Malformed("a page that is not an array".to_owned()));
         };
-        let continuation = headers.get(CONTINUATION).map(|token| token.to_str().map(str::to_owned));
-        let continuation = continuation.transpose();
-        let continuation = continuation.map_err(|error| OperatorError::Malformed(error.to_string()))?;
-        Ok(Page { items, continuation })
+        let next = headers.get(CONTINUATION).map(|token| token.to_str().map(str::to_owned)).transpose();
+        Ok((items, next.map_err(|error| OperatorError::Malformed(error.to_string()))?))
     }
 }
 
@@ -89,6 +90,14 @@ impl ServiceClient {
 pub struct Page {
     /// The items in the form of the service API.
     pub items: Vec<Value>,
-    /// The token of the next page, if there is one.
-    pub continuation: Option<String>,
+    /// Where the next page begins, if there is one.
+    pub continuation: Option<Continuation>,
+}
+
+/// Where a page of a collection begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Continuation {
+    token: String,
+    /// The number of items that fitted into the page before.
+    size: usize,
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use model::{Day, DeviceId, HostPort, HostPortError, KeyError, SymmetricKey};
 use net::client::{Call, ClientError, HttpsConnection};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wire::sas::{self, ConnectionString, encode_component};
 
@@ -143,9 +144,8 @@ impl ServiceClient {
 
     /// Reads the number of completed operations by day and kind, from one day to another, both included.
     pub async fn usage(&mut self, from: Option<Day>, to: Option<Day>) -> Result<Value, OperatorError> {
-        let bound = |name: &str, day: Option<Day>| day.map(|day| format!("{name}={day}"));
-        let bounds: Vec<String> = [bound("from", from), bound("to", to)].into_iter().flatten().collect();
-        self.0.call(Method::GET, &format!("/usage?{}", bounds.join("&")), None).await
+        let [from, to] = [from, to].map(|day| day.map(|day| day.to_string()));
+        self.0.call(Method::GET, &with_query("/usage", [("from", from), ("to", to)]), None).await
     }
 
     /// Returns the client below, for calls in other modules.
@@ -229,6 +229,18 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Returns a path with a query of the parameters that have a value.
+pub(crate) fn with_query<const N: usize>(path: &str, parameters: [(&str, Option<String>); N]) -> String {
+    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let given: Vec<_> = given.map(|(name, value)| format!("{name}={}", encode_component(&value))).collect();
+    format!("{path}?{}", given.join("&"))
+}
+
+/// Returns a reply as what it should be.
+pub(crate) fn parsed<T: DeserializeOwned>(reply: Value) -> Result<T, OperatorError> {
+    serde_json::from_value(reply).map_err(|error| OperatorError::Malformed(error.to_string()))
+}
+
 impl Operator {
     fn new(
         connection_string: &ConnectionString,
@@ -299,7 +311,7 @@ impl Operator {
     }
 
     /// Reads an object; `None` if it does not exist.
-    async fn find(&mut self, path: &str) -> Result<Option<Value>, OperatorError> {
+    pub(crate) async fn find(&mut self, path: &str) -> Result<Option<Value>, OperatorError> {
         match self.call(Method::GET, path, None).await {
             Ok(found) => Ok(Some(found)),
             Err(OperatorError::Refused(Refusal { status: 404, .. })) => Ok(None),

@@ -46,9 +46,7 @@ impl Progress {
 
     /// Counts steps until this many are done.
     pub fn advance_to(&mut self, done: u64) {
-        while self.done < done.min(self.total) {
-            self.step();
-        }
+        self.advance(done.min(self.total).saturating_sub(self.done));
     }
 
     /// Ends the progress. The bar remains on the terminal.

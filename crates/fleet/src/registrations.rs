@@ -12,7 +12,7 @@ use wire::sas::encode_component;
 
 use crate::{
     listing::Listing,
-    operator::{OperatorError, Request, ServiceClient},
+    operator::{OperatorError, Request, ServiceClient, parsed, with_query},
 };
 
 /// The number of attempts that a request examines, unless they are large.
@@ -34,17 +34,15 @@ pub struct AttemptSearch {
 impl AttemptSearch {
     fn path(&self, after: Option<&str>, page: usize) -> String {
         let AttemptSearch { registration_id, since, until, reason } = self;
-        let given = [
-            registration_id.as_ref().map(|id| ("key", id.to_string())),
-            since.map(|since| ("since", since.to_string())),
-            until.map(|until| ("until", until.to_string())),
-            reason.map(|reason| ("reason", reason.name().to_owned())),
-            after.map(|after| ("after", after.to_owned())),
+        let parameters = [
+            ("limit", Some(page.to_string())),
+            ("key", registration_id.as_ref().map(ToString::to_string)),
+            ("since", since.map(|since| since.to_string())),
+            ("until", until.map(|until| until.to_string())),
+            ("reason", reason.map(|reason| reason.name().to_owned())),
+            ("after", after.map(str::to_owned)),
         ];
-        let given = given.into_iter().flatten();
-        let given: String =
-            given.map(|(name, value)| format!("&{name}={}", encode_component(&value))).collect();
-        format!("/attempts?limit={page}{given}")
+        with_query("/attempts", parameters)
     }
 }
 
@@ -72,7 +70,7 @@ pub struct RegistrationSearch {
 impl RegistrationSearch {
     fn path(&self) -> String {
         let RegistrationSearch { status, group, prefix, hub, error_code, key, since, until } = self;
-        let given = [
+        let parameters = [
             ("status", status.map(|status| status.name().to_owned())),
             ("group", group.as_ref().map(ToString::to_string)),
             ("prefix", prefix.clone()),
@@ -82,10 +80,7 @@ impl RegistrationSearch {
             ("updatedSince", since.map(|since| since.to_string())),
             ("updatedUntil", until.map(|until| until.to_string())),
         ];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let given: Vec<_> =
-            given.map(|(name, value)| format!("{name}={}", encode_component(&value))).collect();
-        format!("/registrations?{}", given.join("&"))
+        with_query("/registrations", parameters)
     }
 }
 
@@ -119,17 +114,13 @@ impl ServiceClient {
         let mut listing = Listing { items: Vec::new(), more: true };
         let (mut after, mut size) = (None, ATTEMPTS_PER_PAGE);
         while listing.more && listing.items.len() < limit.get() {
-            let path = search.path(after.as_deref(), size);
-            let reply = match self.operator().send(Request::new(Method::GET, &path)).await {
-                // A device that presents a long chain leaves large attempts.
-                Err(error) if error.is_too_long() && size > 1 => {
-                    size /= 2;
-                    continue;
-                }
-                reply => reply?,
+            let read = async |client: &mut Self, size: usize| {
+                let path = search.path(after.as_deref(), size);
+                parsed::<AttemptPage>(client.operator().send(Request::new(Method::GET, &path)).await?)
             };
-            let page: AttemptPage =
-                serde_json::from_value(reply).map_err(|error| OperatorError::Malformed(error.to_string()))?;
+            // A device that presents a long chain leaves large attempts.
+            let (page, fitting) = self.read_fitting(size, read).await?;
+            size = fitting;
             listing.items.extend(page.attempts);
             (listing.more, after) = (page.next.is_some(), page.next);
         }

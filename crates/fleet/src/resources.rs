@@ -6,10 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use wire::sas::encode_component;
 
-use crate::{
-    failure::Refusal,
-    operator::{OperatorError, Request, ServiceClient},
-};
+use crate::operator::{OperatorError, Request, ServiceClient};
 
 /// The address of an instance as a resource.
 #[derive(Debug, Clone)]
@@ -49,11 +46,7 @@ impl ServiceClient {
 
     /// Reads an instance; `None` if there is none.
     pub async fn find_instance(&mut self, path: &ResourcePath) -> Result<Option<Value>, OperatorError> {
-        match self.instance(path).await {
-            Ok(instance) => Ok(Some(instance)),
-            Err(OperatorError::Refused(Refusal { status: 404, .. })) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.operator().find(&path.to_string()).await
     }
 
     /// Creates an instance, or changes the one whose etag is `if_match`.

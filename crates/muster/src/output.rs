@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::builder::{BoolValueParser, TypedValueParser};
+use clap::{
+    ArgAction, Args,
+    builder::{BoolValueParser, TypedValueParser},
+};
 use model::PeerText;
 use serde::Serialize;
 
@@ -37,6 +40,14 @@ pub enum Format {
 /// Parses the flag `--json`.
 pub fn json_flag() -> impl TypedValueParser<Value = Format> {
     BoolValueParser::new().map(|is_given| if is_given { Format::Json } else { Format::Text })
+}
+
+/// The argument of commands that print a table or JSON.
+#[derive(Args)]
+pub struct OutputArgs {
+    /// Print JSON instead of a table.
+    #[arg(id = "json", long, action = ArgAction::SetTrue, value_parser = json_flag())]
+    pub format: Format,
 }
 
 /// Prints one line to standard output.

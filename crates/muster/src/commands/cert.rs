@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use certpath::Purpose;
-use clap::{ArgAction, Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use model::{Certificate, CertificateInfo, RegistrationId, Timestamp};
 use provisioning::{
     attest::x509::{self, CertificateRefusal, Question, parse_chain},
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use server::SystemClock;
 
 use super::{table::Table, target::read};
-use crate::output::{self, Format};
+use crate::output::{self, Format, OutputArgs};
 
 /// The exit status for unreadable files, the same as for wrong usage.
 const UNREADABLE: u8 = 2;
@@ -71,9 +71,8 @@ struct VerifyArgs {
     /// The registration ID that the leaf must name.
     #[arg(long, value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
     registration_id: Option<RegistrationId>,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,7 +92,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 /// Runs the command.
 pub fn run(args: CertArgs) -> anyhow::Result<ExitCode> {
     let CertCommand::Verify(args) = args.command;
-    let format = args.format;
+    let format = args.output.format;
     match Verified::of(args) {
         Ok(verified) => {
             verified.print(format)?;

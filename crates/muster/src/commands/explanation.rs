@@ -84,7 +84,8 @@ fn texts(list_of_texts: &Value) -> Vec<String> {
     list(list_of_texts).iter().map(|text| word(text).to_owned()).collect()
 }
 
-fn list(value: &Value) -> &[Value] {
+/// Returns the items of an array, and none of anything else.
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 

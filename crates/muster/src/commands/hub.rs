@@ -12,7 +12,7 @@ use model::HubName;
 use serde_json::{Value, json};
 use wire::sas::ConnectionString;
 
-use crate::output::{self, Format};
+use crate::output::{self, Format, OutputArgs};
 
 use super::{service::ServiceArgs, target::read};
 
@@ -99,9 +99,8 @@ struct Settings {
 struct ListArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Show one linked hub, without its key.
@@ -114,9 +113,8 @@ struct ShowArgs {
     /// The hub's host name.
     #[arg(value_parser = |text: &str| HubName::parse(text))]
     name: HubName,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Change the settings of a link, or its key after a rotation.
@@ -229,7 +227,7 @@ async fn link(args: LinkArgs) -> anyhow::Result<ExitCode> {
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let links = args.service.client()?.linked_hubs().await?;
-    if args.json {
+    if args.output.format == Format::Json {
         output::json(&links)?;
     } else {
         output::table(&table::of_links(links.as_array().context("the reply is not a list")?))?;
@@ -238,7 +236,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
-    print(&args.service.client()?.linked_hub(args.name.as_str()).await?, args.format)
+    print(&args.service.client()?.linked_hub(args.name.as_str()).await?, args.output.format)
 }
 
 /// Reads the link, changes it, and writes it back if its etag is unchanged.

@@ -17,7 +17,7 @@ use super::{
     service::ServiceArgs,
     table::{Table, text},
 };
-use crate::output::{self, Format};
+use crate::output::{self, Format, OutputArgs};
 
 /// Between two questions how far a deletion is.
 const POLL: Duration = Duration::from_millis(500);
@@ -125,9 +125,8 @@ struct ListArgs {
     /// The subscription. Default: that of instances that name none.
     #[arg(long)]
     subscription: Option<String>,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Show an instance, without its keys.
@@ -137,9 +136,8 @@ struct ListArgs {
 struct ShowArgs {
     #[command(flatten)]
     resource: ResourceArgs,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Change settings of an instance. Settings that are not given stay.
@@ -151,9 +149,8 @@ struct UpdateArgs {
     resource: ResourceArgs,
     #[command(flatten)]
     settings: Settings,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Delete an instance with its enrollments, registrations and CA certificates.
@@ -201,7 +198,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let subscription = args.subscription.unwrap_or_else(|| ResourceFacts::default().subscription);
     let reply = args.service.management_client()?.instances(&subscription).await?;
     let instances = reply.get("value").and_then(Value::as_array).context("the reply is not a list")?;
-    if args.format == Format::Json {
+    if args.output.format == Format::Json {
         output::json(instances)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -222,7 +219,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     let shown = args.resource.service.management_client()?.instance(&args.resource.path()).await?;
-    print(&shown, args.format)
+    print(&shown, args.output.format)
 }
 
 async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
@@ -230,7 +227,10 @@ async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     let stored = client.instance(&path).await?;
     let etag = stored.get("etag").and_then(Value::as_str).context("the reply has no etag")?;
     let updated = client.put_instance(&path, &args.settings.body(), Some(etag)).await;
-    print(&updated.with_context(|| format!("the instance {} was not changed", path.name))?, args.format)
+    print(
+        &updated.with_context(|| format!("the instance {} was not changed", path.name))?,
+        args.output.format,
+    )
 }
 
 async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {

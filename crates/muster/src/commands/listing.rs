@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, process::ExitCode};
 use clap::Args;
 
 use super::table::Table;
-use crate::output;
+use crate::output::{self, OutputArgs};
 
 /// Prints a listing as JSON or as a table. A note says if there are more items than the limit.
 pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCode> {
@@ -48,7 +48,6 @@ pub struct ListingArgs {
     /// The maximum number of items. Default: all.
     #[arg(long, value_name = "NUMBER", alias = "top")]
     pub limit: Option<NonZeroUsize>,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }

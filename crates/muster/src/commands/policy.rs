@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{ArgAction, Args, Subcommand};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     instance::ResourceArgs,
     table::{Table, text},
 };
-use crate::output::{self, Format};
+use crate::output::{self, Format, OutputArgs};
 
 /// Manage the shared access policies of an instance, whose keys open its service operations endpoint.
 ///
@@ -36,9 +36,8 @@ enum PolicyCommand {
 struct ListArgs {
     #[command(flatten)]
     resource: ResourceArgs,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Create an access policy with new keys, or change the rights of one.
@@ -54,9 +53,8 @@ struct PutArgs {
     /// RegistrationStatusWrite, DeviceConnect.
     #[arg(long)]
     rights: String,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Replace a key of an access policy by a new one. The other key stays valid, so that clients can be moved to it first.
@@ -71,9 +69,8 @@ struct RotateArgs {
     /// The key.
     #[arg(value_parser = ["primary", "secondary", "both"])]
     keys: String,
-    /// Print JSON instead of a table.
-    #[arg(long = "json", action = ArgAction::SetTrue, value_parser = output::json_flag())]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Delete an access policy. The last one of an instance stays.
@@ -90,19 +87,19 @@ struct DeleteArgs {
 /// Runs the command.
 pub async fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        PolicyCommand::List(ListArgs { resource, format }) => {
+        PolicyCommand::List(ListArgs { resource, output }) => {
             let reply = resource.service.management_client()?.policies(&resource.path()).await?;
             let policies = reply.get("value").and_then(Value::as_array).context("the reply is not a list")?;
-            print(policies, format)
+            print(policies, output.format)
         }
-        PolicyCommand::Put(PutArgs { resource, policy, rights, format }) => {
+        PolicyCommand::Put(PutArgs { resource, policy, rights, output }) => {
             let body = json!({ "rights": rights });
             let mut client = resource.service.management_client()?;
-            print(&[client.put_policy(&resource.path(), &policy, &body).await?], format)
+            print(&[client.put_policy(&resource.path(), &policy, &body).await?], output.format)
         }
-        PolicyCommand::Rotate(RotateArgs { resource, policy, keys, format }) => {
+        PolicyCommand::Rotate(RotateArgs { resource, policy, keys, output }) => {
             let mut client = resource.service.management_client()?;
-            print(&[client.regenerate_policy(&resource.path(), &policy, &keys).await?], format)
+            print(&[client.regenerate_policy(&resource.path(), &policy, &keys).await?], output.format)
         }
         PolicyCommand::Delete(DeleteArgs { resource, policy }) => {
             resource.service.management_client()?.delete_policy(&resource.path(), &policy).await?;

@@ -175,10 +175,9 @@ async fn change(
 }
 
 async fn copy(args: CopyArgs) -> anyhow::Result<ExitCode> {
-    let source = args.from.clone();
     let target = Location::of_copy(args.config, args.data_dir, args.to);
     let config = target.configuration()?;
-    let source = source.unwrap_or_else(|| config.storage(false).database());
+    let source = args.from.unwrap_or_else(|| config.storage(false).database());
     logging::start("warn", config.log.format)?;
     let location = config.store_location(false)?;
     let StoreLocation::Shared(database) = &location else {

@@ -8,7 +8,7 @@ use model::Day;
 use serde::Deserialize;
 
 use super::{service::ServiceArgs, table::Table};
-use crate::output;
+use crate::output::{self, Format, OutputArgs};
 
 /// Show the metered operations of a service instance.
 ///
@@ -26,9 +26,8 @@ pub struct UsageArgs {
     /// The last day (UTC). Default: today.
     #[arg(long, value_parser = day)]
     to: Option<Day>,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 fn day(text: &str) -> Result<Day, String> {
@@ -52,7 +51,7 @@ struct Row {
 /// Runs the command.
 pub async fn run(args: UsageArgs) -> anyhow::Result<ExitCode> {
     let reply = args.service.client()?.usage(args.from, args.to).await?;
-    if args.json {
+    if args.output.format == Format::Json {
         output::json(&reply)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use server::SystemClock;
 
 use super::{
+    explanation::list,
     service::ServiceArgs,
     since::Since,
     table::{seconds, text},
@@ -266,10 +267,6 @@ fn event((of, time): (&Value, &str), source: &'static str, text_of: String, advi
 
 fn advice_of(value: &Value) -> Option<String> {
     value["advice"].as_str().map(str::to_owned)
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

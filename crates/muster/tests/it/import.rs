@@ -2,9 +2,14 @@
 
 use std::{fmt::Write as _, fs};
 
+use fleet::{EnrollmentKind, ImportOptions};
 use serde_json::{Value, json};
 
-use crate::program::{ProgramOutput, World};
+use crate::{
+    program::{ProgramOutput, World},
+    serve::ServeFixture,
+    storage::stop,
+};
 
 /// How many enrollments a file has whose import takes several requests.
 const MANY: usize = 2000;
@@ -96,19 +101,20 @@ async fn an_oversized_enrollment_and_a_duplicate_stop_no_other() {
     world.stop().await;
 }
 
+/// Returns an enrollment of about 27 KB.
+fn large(number: usize) -> Value {
+    let properties: serde_json::Map<_, _> =
+        (0..9).map(|number| (format!("p{number}"), json!("x".repeat(3000)))).collect();
+    let twin = json!({"properties": {"desired": properties}});
+    let id = format!("device-{number}");
+    json!({"registrationId": id, "initialTwin": twin, "attestation": {"type": "symmetricKey"}})
+}
+
 /// Pages are as long as the client takes, however large the enrollments are, and a plain export is read back.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_enrollments_are_exported_and_read_back() {
     let world = World::start().await;
-    let properties: serde_json::Map<_, _> =
-        (0..9).map(|number| (format!("p{number}"), json!("x".repeat(3000)))).collect();
-    let line = |number: usize| {
-        let twin = json!({"properties": {"desired": properties}});
-        let id = format!("device-{number}");
-        json!({"registrationId": id, "initialTwin": twin, "attestation": {"type": "symmetricKey"}})
-            .to_string()
-    };
-    let lines: Vec<String> = (0..60).map(line).collect();
+    let lines: Vec<String> = (0..60).map(|number| large(number).to_string()).collect();
     let file = world.write("devices.jsonl", &lines.join("\n"));
     let first = import(&world, &file, &["--json", "--generate-keys"]).await;
     assert_eq!((first.code, totals(&first)), (0, json!({"created": 60})), "{first:?}");
@@ -118,6 +124,32 @@ async fn large_enrollments_are_exported_and_read_back() {
     let again = import(&world, &export, &["--json"]).await;
     assert_eq!((again.code, totals(&again)), (0, json!({"unchanged": 61})), "{again:?}");
     world.stop().await;
+}
+
+/// A page size that was too large for one page is not tried again for the next one.
+#[tokio::test]
+async fn one_page_of_large_enrollments_is_read_twice() {
+    let fixture = ServeFixture::new();
+    let audit = fixture.folder().join("audit.jsonl");
+    fixture.append(&format!("[audit]\nfile = {:?}\n", audit.display().to_string()));
+    let service = fixture.start().await;
+    let (mut operator, kind) = (fixture.service("127.0.0.1"), EnrollmentKind::Individual);
+    let enrollments: Vec<Value> = (0..120).map(large).collect();
+    for batch in enrollments.chunks(30) {
+        let batch: Vec<&Value> = batch.iter().collect();
+        let options = ImportOptions { generate_keys: true, ..ImportOptions::default() };
+        assert_eq!(operator.import_enrollments(kind, &batch, options).await.unwrap().created, 30);
+    }
+    let mut page = operator.export_enrollments(kind, None).await.unwrap();
+    let mut sizes = vec![page.items.len()];
+    while let Some(next) = &page.continuation {
+        page = operator.export_enrollments(kind, Some(next)).await.unwrap();
+        sizes.push(page.items.len());
+    }
+    assert_eq!(sizes, [25, 25, 25, 25, 20]);
+    stop(service).await;
+    let exports = fs::read_to_string(&audit).unwrap();
+    assert_eq!(exports.lines().filter(|line| line.contains("/enrollments/export")).count(), 1 + sizes.len());
 }
 
 /// Enrollments move to another service in a sealed file, with all keys and certificates.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     commands::{service::ServiceArgs, table::Table},
-    output,
+    output::{self, Format, OutputArgs},
 };
 
 const EXPIRING: &[Column] = &[
@@ -42,9 +42,8 @@ pub struct ListArgs {
     /// List blocked certificates.
     #[arg(long)]
     blocked: bool,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 fn days(text: &str) -> Result<u32, String> {
@@ -58,7 +57,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<()> {
         None if args.blocked => (client.blocks().await?, BLOCKED),
         None => (client.ca_certificates().await?, CAS),
     };
-    if args.json {
+    if args.output.format == Format::Json {
         return output::json(&answer);
     }
     let rows: Vec<Value> = answer["value"].as_array().into_iter().flatten().map(with_list_summary).collect();

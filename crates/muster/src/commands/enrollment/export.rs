@@ -92,7 +92,7 @@ async fn write_all(client: &mut ServiceClient, writer: &mut impl Write) -> anyho
     for kind in [EnrollmentKind::Group, EnrollmentKind::Individual] {
         let mut continuation = None;
         loop {
-            let page = client.export_enrollments(kind, continuation.as_deref()).await?;
+            let page = client.export_enrollments(kind, continuation.as_ref()).await?;
             for enrollment in &page.items {
                 serde_json::to_writer(&mut *writer, enrollment)?;
                 writer.write_all(b"\n").context("cannot write the file")?;

@@ -13,7 +13,7 @@ use crate::{
         service::ServiceArgs,
         table::{seconds, text},
     },
-    output,
+    output::{self, Format},
 };
 
 const HEADER: &[&str] = &["enrollment", "attestation", "status", "allocation", "hubs", "changed"];
@@ -71,7 +71,10 @@ pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     };
     let listing =
         args.service.client()?.enrollments(kind, args.prefix.as_deref(), args.listing.limit).await?;
-    let form = if args.listing.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
+    let form = match args.listing.output.format {
+        Format::Json => Form::Json,
+        Format::Text => Form::Table { header: HEADER, row, if_none },
+    };
     print(&listing, form)
 }
 

@@ -13,7 +13,7 @@ use crate::{
         service::ServiceArgs,
         table::{seconds, text},
     },
-    output,
+    output::{self, Format},
 };
 
 const HEADER: &[&str] = &["hub", "device", "reason", "since", "tries", "next try", "last error"];
@@ -87,9 +87,9 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
         None => {}
     }
     let listing = client.cleanups(args.listing.limit).await?;
-    let form = match args.listing.json {
-        true => Form::Json,
-        false => Form::Table { header: HEADER, row, if_none: "no cleanups" },
+    let form = match args.listing.output.format {
+        Format::Json => Form::Json,
+        Format::Text => Form::Table { header: HEADER, row, if_none: "no cleanups" },
     };
     print(&listing, form)
 }

@@ -12,11 +12,14 @@ use provisioning::ports::Clock;
 use serde_json::Value;
 use server::SystemClock;
 
-use crate::commands::{
-    listing::{Form, ListingArgs, print},
-    service::ServiceArgs,
-    since::Since,
-    table::{seconds, text},
+use crate::{
+    commands::{
+        listing::{Form, ListingArgs, print},
+        service::ServiceArgs,
+        since::Since,
+        table::{seconds, text},
+    },
+    output::Format,
 };
 
 const HEADER: &[&str] = &["registration", "status", "hub", "key", "reason", "since", "tries", "next try"];
@@ -87,9 +90,9 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         Some(status) => format!("no registrations with status {}", status.name()),
         None => "no registrations".to_owned(),
     };
-    let form = match args.listing.json {
-        true => Form::Json,
-        false => Form::Table { header: HEADER, row, if_none: &if_none },
+    let form = match args.listing.output.format {
+        Format::Json => Form::Json,
+        Format::Text => Form::Table { header: HEADER, row, if_none: &if_none },
     };
     print(&listing, form)
 }

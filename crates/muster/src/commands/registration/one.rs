@@ -12,7 +12,7 @@ use crate::{
         service::ServiceArgs,
         table::{Table, seconds, text},
     },
-    output,
+    output::{self, Format, OutputArgs},
 };
 
 /// Show the registration of a device: its status, its hub, its device ID there, and pending work.
@@ -23,9 +23,8 @@ use crate::{
 pub struct ShowArgs {
     #[command(flatten)]
     which: Which,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Explain why a device is assigned to its hub, or to none: its last decisions, newest first.
@@ -83,7 +82,7 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         // `explain` shows these.
         members.retain(|name, _| name != "explanation" && name != "decisions");
     }
-    if args.json {
+    if args.output.format == Format::Json {
         output::json(&registration)?;
         return Ok(ExitCode::SUCCESS);
     }

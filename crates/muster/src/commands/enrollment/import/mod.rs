@@ -29,7 +29,7 @@ use crate::{
     output,
 };
 use item::Item;
-use send::{Batches, Done};
+use send::Done;
 use source::{Entry, FileFormat};
 
 /// Import enrollments from a file, in any number.
@@ -118,10 +118,9 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     }
     let mut errors = ErrorFile::new(args.errors.unwrap_or_else(|| default_errors(&args.file)));
     let mut progress = Progress::start("KiB imported", usize::try_from(length / 1024).unwrap_or(usize::MAX));
-    let (mut totals, mut batches) = (Totals::default(), Batches::start(clients, options));
-    let mut read = 0;
-    let reader = batches.read(input, args.format);
-    while let Some(done) = batches.next().await {
+    let (mut outcomes, reader) = send::start(clients, options, (input, args.format));
+    let (mut totals, mut read) = (Totals::default(), 0);
+    while let Some(done) = outcomes.recv().await {
         let Done { reply, errors: failed, bytes } = done?;
         totals.created += reply.created;
         totals.replaced += reply.replaced;

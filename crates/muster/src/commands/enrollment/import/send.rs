@@ -26,15 +26,8 @@ struct Batch {
     bytes: usize,
 }
 
-/// What is to be done.
-enum Task {
-    Import(Batch),
-    /// A line has no enrollment.
-    Note(FailedItem),
-}
-
 /// What was done.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Done {
     /// What the service did.
     pub reply: ImportReply,
@@ -44,74 +37,54 @@ pub struct Done {
     pub bytes: u64,
 }
 
-/// Batches on their way to the service. At most a few for each connection are in memory.
-pub struct Batches {
-    work: Option<mpsc::Sender<Task>>,
-    done: mpsc::Receiver<anyhow::Result<Done>>,
+/// Starts a task for each client, and a thread that reads the file as fast as its batches are sent. At most a few batches for each
+/// connection are in memory. Returns the outcomes, of which an error is the last, and the end of the reading.
+pub fn start(
+    clients: Vec<ServiceClient>,
+    options: ImportOptions,
+    (input, format): (Box<dyn Read + Send>, Option<FileFormat>),
+) -> (mpsc::Receiver<anyhow::Result<Done>>, JoinHandle<anyhow::Result<()>>) {
+    let (work, queue) = mpsc::channel(clients.len());
+    let (report, outcomes) = mpsc::channel(clients.len());
+    let queue = Arc::new(Mutex::new(queue));
+    for client in clients {
+        let worker = Worker { client, options, report: report.clone() };
+        task::spawn(worker.run(Arc::clone(&queue)));
+    }
+    let reader = task::spawn_blocking(move || read(input, format, (&work, &report)));
+    (outcomes, reader)
 }
 
-impl Batches {
-    /// Starts a task for each client.
-    pub fn start(clients: Vec<ServiceClient>, options: ImportOptions) -> Batches {
-        let (work, queue) = mpsc::channel(clients.len());
-        let (report, done) = mpsc::channel(clients.len());
-        let queue = Arc::new(Mutex::new(queue));
-        for client in clients {
-            let worker = Worker { client, options, report: report.clone() };
-            task::spawn(worker.run(Arc::clone(&queue)));
-        }
-        Batches { work: Some(work), done }
-    }
-
-    /// Reads the file in a thread of its own, as fast as its batches are sent.
-    pub fn read(
-        &mut self,
-        input: Box<dyn Read + Send>,
-        format: Option<FileFormat>,
-    ) -> JoinHandle<anyhow::Result<()>> {
-        let work = self.work.take();
-        task::spawn_blocking(move || match work {
-            Some(work) => read(input, format, &work),
-            None => Ok(()),
-        })
-    }
-
-    /// Waits for the next outcome; `None` after the last. An error ends the import.
-    pub async fn next(&mut self) -> Option<anyhow::Result<Done>> {
-        self.done.recv().await
-    }
-}
-
-/// Makes batches of the entries of a file. Ends early when nobody takes them any more.
+/// Makes batches of the entries of a file, and reports those that have no place in any. Ends early if the import ended.
 fn read(
     input: Box<dyn Read + Send>,
     format: Option<FileFormat>,
-    work: &mpsc::Sender<Task>,
+    (work, report): (&mpsc::Sender<Batch>, &mpsc::Sender<anyhow::Result<Done>>),
 ) -> anyhow::Result<()> {
     let mut open = [EnrollmentKind::Group, EnrollmentKind::Individual].map(Batch::new);
     // The service sees duplicates within one batch only, and the last of several would win.
     let mut seen = HashSet::new();
+    let fail = |line, id, text| {
+        let errors = vec![FailedItem { line, id, code: None, text }];
+        report.blocking_send(Ok(Done { errors, ..Done::default() })).is_ok()
+    };
     source::read(input, format, &mut |entry| match entry {
-        Entry::Unreadable { line, problem } => {
-            let note = FailedItem { line, id: String::new(), code: None, text: problem };
-            work.blocking_send(Task::Note(note)).is_ok()
-        }
+        Entry::Unreadable { line, problem } => fail(line, String::new(), problem),
         Entry::Item(item) if !seen.insert((item.kind.id_member(), item.id().to_lowercase())) => {
-            let (id, text) = (item.id().to_owned(), "this ID is in the file already".to_owned());
-            work.blocking_send(Task::Note(FailedItem { line: item.line, id, code: None, text })).is_ok()
+            fail(item.line, item.id().to_owned(), "this ID is in the file already".to_owned())
         }
         Entry::Item(item) => {
             let bytes = item.enrollment.to_string().len() + 1;
             let Some(batch) = open.iter_mut().find(|batch| batch.kind == item.kind) else { return true };
             let is_sent = !batch.is_full_with(bytes)
-                || work.blocking_send(Task::Import(std::mem::replace(batch, Batch::new(item.kind)))).is_ok();
+                || work.blocking_send(std::mem::replace(batch, Batch::new(item.kind))).is_ok();
             batch.bytes += bytes;
             batch.items.push(item);
             is_sent
         }
     })?;
     for batch in open.into_iter().filter(|batch| !batch.items.is_empty()) {
-        if work.blocking_send(Task::Import(batch)).is_err() {
+        if work.blocking_send(batch).is_err() {
             break;
         }
     }
@@ -139,16 +112,10 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, queue: Arc<Mutex<mpsc::Receiver<Task>>>) {
+    async fn run(mut self, queue: Arc<Mutex<mpsc::Receiver<Batch>>>) {
         loop {
-            let next = queue.lock().await.recv().await;
-            let done = match next {
-                None => return,
-                Some(Task::Note(error)) => {
-                    Ok(Done { reply: ImportReply::default(), errors: vec![error], bytes: 0 })
-                }
-                Some(Task::Import(batch)) => self.import(batch).await.map_err(anyhow::Error::from),
-            };
+            let Some(batch) = queue.lock().await.recv().await else { return };
+            let done = self.import(batch).await.map_err(anyhow::Error::from);
             let is_over = done.is_err();
             if self.report.send(done).await.is_err() || is_over {
                 return;
@@ -193,7 +160,7 @@ impl Worker {
     }
 
     async fn send(&mut self, kind: EnrollmentKind, items: &[Item]) -> Result<ImportReply, OperatorError> {
-        let enrollments: Vec<Value> = items.iter().map(|item| item.enrollment.clone()).collect();
+        let enrollments: Vec<&Value> = items.iter().map(|item| &item.enrollment).collect();
         let mut pause = FIRST_PAUSE;
         for _ in 1..TRIES {
             match self.client.import_enrollments(kind, &enrollments, self.options).await {

@@ -53,6 +53,12 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    fn of(line: u64, outcome: Result<Item, String>) -> Entry {
+        outcome.map_or_else(|problem| Entry::Unreadable { line, problem }, Entry::Item)
+    }
+}
+
 /// Receives what was read; false ends the reading.
 type Sink<'a> = &'a mut dyn FnMut(Entry) -> bool;
 
@@ -117,7 +123,7 @@ fn read_csv(input: impl Read, sink: Sink<'_>) -> anyhow::Result<()> {
             Err(error) if error.is_io_error() => return Err(error.into()),
             Err(error) => Err(error.to_string()),
         };
-        if !sink(outcome.map_or_else(|problem| Entry::Unreadable { line, problem }, Entry::Item)) {
+        if !sink(Entry::of(line, outcome)) {
             return Ok(());
         }
     }
@@ -141,7 +147,7 @@ fn read_lines(mut input: impl BufRead, sink: Sink<'_>) -> anyhow::Result<()> {
         }
         let parsed = serde_json::from_slice(&bytes).map_err(|error| format!("it is not JSON: {error}"));
         let outcome = parsed.and_then(|json| Item::parse(line, json));
-        if !sink(outcome.map_or_else(|problem| Entry::Unreadable { line, problem }, Entry::Item)) {
+        if !sink(Entry::of(line, outcome)) {
             return Ok(());
         }
     }
@@ -206,8 +212,7 @@ impl Document<'_, '_> {
     fn hand_over(&mut self, json: Value) -> bool {
         let line = self.count.line_ends.load(Ordering::Relaxed) + 1;
         self.count.bytes.store(0, Ordering::Relaxed);
-        let outcome = Item::parse(line, json);
-        (self.sink)(outcome.map_or_else(|problem| Entry::Unreadable { line, problem }, Entry::Item))
+        (self.sink)(Entry::of(line, Item::parse(line, json)))
     }
 }
 
