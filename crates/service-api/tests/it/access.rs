@@ -5,7 +5,10 @@ use model::{Right, Role};
 use provisioning::ports::Clock;
 use testkit::token_issuer::{ISSUER, TokenIssuer};
 
-use crate::world::{OWNER, World, individual, instance, is_management, with_id};
+use crate::{
+    management::{call, management_routes},
+    world::{MANAGEMENT, OWNER, World, individual, instance, is_management, resource, with_id},
+};
 
 /// Returns the rights that suffice for a route.
 fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
@@ -90,6 +93,45 @@ async fn every_role_opens_the_routes_of_its_rights_and_no_other() {
                     assert!(reply.refused(403_000).contains("alice"));
                 }
             }
+        }
+    }
+}
+
+/// Returns the roles that suffice for a route of the management API.
+fn roles_for(method: &Method, pattern: &str) -> &'static [Role] {
+    match (method.as_str(), pattern) {
+        ("GET", pattern) if pattern.contains("/certificates") => &Role::ALL[1..],
+        (_, pattern) if pattern.contains("listkeys") || pattern.contains("/keys/") => &[Role::Owner],
+        _ => &[Role::Contributor, Role::Owner],
+    }
+}
+
+/// Each role on the resource of the path, on another one, and on all, at the hosts of the management API and of the instances.
+#[tokio::test]
+async fn every_role_opens_the_management_routes_of_its_rights_and_no_other() {
+    for (role, scope) in Role::ALL.into_iter().flat_map(|role| ["one", "two", "all"].map(|it| (role, it))) {
+        let world = World::new().await;
+        let token = world.bearer(&world.claims("alice", &[&format!("{scope} {role}")]));
+        for (index, (method, pattern)) in management_routes().enumerate() {
+            let (path, body) = call(&pattern, "one");
+            let host = [MANAGEMENT, "one.example", "two.example"][index % 3];
+            let request = world.request(method.clone(), &path).json(&body).if_match("*");
+            let reply = request.header("host", host).signed(&token).send().await;
+            let is_of_one = pattern.contains("{provisioningServiceName}");
+            let is_for_all = pattern.ends_with("checkProvisioningServiceNameAvailability");
+            let is_deletion = method == Method::DELETE && pattern.ends_with("{provisioningServiceName}");
+            let expected = match roles_for(&method, &pattern).contains(&role) {
+                // A resource that the caller may not see does not exist for it.
+                true if is_of_one && scope == "two" && is_deletion => reply.status == 204,
+                _ if is_of_one && scope == "two" => [403, 404].contains(&reply.status.as_u16()),
+                true if is_for_all && scope != "all" => reply.status == 403,
+                true => ![401, 403].contains(&reply.status.as_u16()),
+                false => reply.status == 403,
+            };
+            assert!(expected, "{role} on {scope}: {reply:?}");
+            let others = if scope == "two" { "one" } else { "two" };
+            let names_another = reply.text.contains(&resource(others, "\""));
+            assert!(scope == "all" || !names_another, "{role} on {scope}: {reply:?}");
         }
     }
 }

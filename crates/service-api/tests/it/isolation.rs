@@ -9,7 +9,10 @@ use testkit::{
     token_issuer::AUDIENCE,
 };
 
-use crate::world::{OWNER, World, group, individual, is_management, with_id};
+use crate::{
+    management::{call, management_routes},
+    world::{MANAGEMENT, OWNER, World, group, individual, is_management, with_id},
+};
 
 /// Returns a path and a body that succeed on an instance with `dev-1` and `group-1`.
 fn case(method: &Method, pattern: &str) -> (String, Value) {
@@ -129,6 +132,36 @@ async fn a_bearer_token_opens_no_route_of_an_instance_without_a_role() {
         }
     }
     assert!(calls >= 10_000, "{calls}");
+    assert_eq!(world.snapshots().await, before);
+}
+
+/// Bearer tokens with each role on one instance at every route of the management API that names the other: at all hosts, and with
+/// the name in other spellings.
+#[tokio::test]
+async fn a_bearer_token_reaches_no_resource_without_a_role() {
+    let world = filled().await;
+    let before = world.snapshots().await;
+    let mut calls = 0;
+    for (own, other) in [("one", "two"), ("two", "one")] {
+        let upper = other.to_uppercase();
+        let escaped = format!("%{:02x}{}", other.as_bytes()[0], &other[1..]);
+        for token in tokens_of(&world, own, other) {
+            for (method, pattern) in management_routes() {
+                let (path, body) = call(&pattern, [other, &upper, &escaped][calls % 3]);
+                let host = [MANAGEMENT, "one.example", "two.example", "ONE.example:443"][calls % 4];
+                let request = world.request(method.clone(), &path).json(&body).header("host", host);
+                let reply = request.if_match("*").signed(&token).send().await;
+                let names_no_resource = !pattern.contains("{provisioningServiceName}");
+                let is_deletion = method == Method::DELETE && pattern.ends_with("Name}");
+                let is_through = !([403, 404].contains(&reply.status.as_u16())
+                    || names_no_resource && reply.status == 200
+                    || is_deletion && reply.status == 204);
+                assert!(!is_through && !reply.text.contains(&format!("Services/{other}\"")), "{reply:?}");
+                calls += 1;
+            }
+        }
+    }
+    assert!(calls >= 5_000, "{calls}");
     assert_eq!(world.snapshots().await, before);
 }
 

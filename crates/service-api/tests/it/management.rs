@@ -14,8 +14,8 @@ use crate::{
     world::{MANAGEMENT, OWNER, TestReply, World, id_scope, is_management, resource},
 };
 
-/// Returns the path and the body of a call of a route that names a resource.
-fn call(pattern: &str, name: &str) -> (String, Value) {
+/// Returns the path and the body of a call of a route of the management API; one that names a resource names this one.
+pub fn call(pattern: &str, name: &str) -> (String, Value) {
     let rest = pattern.split("{provisioningServiceName}").nth(1);
     let Some(rest) = rest else {
         let path = pattern.replace("{subscriptionId}", "s").replace("{resourceGroupName}", "g");
@@ -47,8 +47,14 @@ fn body() -> Value {
     })
 }
 
-fn management_routes() -> impl Iterator<Item = (Method, String)> {
-    service_api::routes().filter(|(_, pattern)| is_management(pattern))
+/// Returns the routes of the management API. The deletion of an instance is the last one.
+pub fn management_routes() -> impl Iterator<Item = (Method, String)> {
+    let is_deletion = |method: &Method, pattern: &str| {
+        method == Method::DELETE && pattern.ends_with("{provisioningServiceName}")
+    };
+    let mut routes: Vec<_> = service_api::routes().filter(|(_, it)| is_management(it)).collect();
+    routes.sort_by_key(|(method, pattern)| is_deletion(method, pattern));
+    routes.into_iter()
 }
 
 fn scope_of(instance: &Value) -> String {
@@ -213,10 +219,7 @@ async fn every_management_route_of_one_resource_leaves_the_other_alone() {
     let world = World::new().await;
     fill(&world, "one").await;
     let before = world.snapshot("one").await;
-    let (last, others): (Vec<_>, Vec<_>) = management_routes().partition(|(method, pattern)| {
-        method == Method::DELETE && pattern.ends_with("{provisioningServiceName}")
-    });
-    for (method, pattern) in others.into_iter().chain(last) {
+    for (method, pattern) in management_routes() {
         let (path, body) = call(&pattern, "two");
         let reply = world.manage(method.clone(), &path, &body).if_match("*").send().await;
         let is_refused =
