@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, HubCredentials, HubDeviceRef, Record, RegistrationId, SpecDigest, Tries};
+use crate::{
+    DeviceId, Generation, HubCredentials, HubDeviceRef, HubName, IdError, Record, RegistrationId, SpecDigest,
+    Tries,
+};
 
 /// A device that this service created at a hub, or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +84,12 @@ impl CleanupCause {
 }
 
 impl HubDeviceRef {
+    /// Parses the key of records about it.
+    pub fn parse(key: &str) -> Result<Self, IdError> {
+        let (hub, device_id) = key.split_once('/').unwrap_or((key, ""));
+        Ok(HubDeviceRef { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
+    }
+
     /// Returns the key of records about it. Device IDs keep their case, and hub names contain no slash.
     pub fn key(&self) -> Cow<'_, str> {
         format!("{}/{}", self.hub, self.device_id).into()

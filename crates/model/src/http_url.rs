@@ -72,8 +72,13 @@ impl HttpUrl {
         })
     }
 
+    /// Whether no other machine on the way can read or change what is sent: by TLS, or because the server is this machine.
+    pub fn is_private(&self) -> bool {
+        self.scheme == Scheme::Https || self.is_loopback()
+    }
+
     /// Whether the server is this machine, by its name or an address of 127.0.0.0/8.
-    pub fn is_loopback(&self) -> bool {
+    fn is_loopback(&self) -> bool {
         let address = self.host().parse::<Ipv4Addr>();
         self.host().eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{HttpUrl, PolicyName, Right, Rights, Scheme};
+use crate::{HttpUrl, PolicyName, Right, Rights};
 
 /// Separates issuer and subject in [`Subject::qualified`]. Neither contains it.
 const SEPARATOR: char = '\n';
@@ -55,8 +55,7 @@ impl Issuer {
     /// Parses a URL such as `https://login.example/realms/plant`.
     pub fn parse(text: &str) -> Result<Self, IssuerError> {
         let url = HttpUrl::parse(text).map_err(|_| IssuerError)?;
-        let is_private = url.scheme() == Scheme::Https || url.is_loopback();
-        if is_private && text.len() <= Self::MAX_LENGTH && !text.contains('?') {
+        if url.is_private() && text.len() <= Self::MAX_LENGTH && !text.contains('?') {
             Ok(Issuer(url))
         } else {
             Err(IssuerError)
@@ -194,7 +193,7 @@ impl Role {
             Role::Auditor => Rights::of(&[Right::ChangeLogRead]),
             Role::DataReader => Rights::of(&[Right::EnrollmentRead, Right::RegistrationStatusRead]),
             Role::DataContributor => Rights::of(&[Right::EnrollmentWrite, Right::RegistrationStatusWrite]),
-            Role::Contributor => Rights::OF_POLICIES.and(Rights::of(&[Right::InstanceWrite])),
+            Role::Contributor => Rights::OF_POLICIES.union(Rights::of(&[Right::InstanceWrite])),
             Role::Owner => Rights::ALL,
         }
     }

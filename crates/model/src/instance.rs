@@ -257,7 +257,7 @@ impl Rights {
 
     /// Returns the rights of either set.
     #[must_use]
-    pub fn and(self, other: Rights) -> Rights {
+    pub fn union(self, other: Rights) -> Rights {
         Rights(self.0 | other.0)
     }
 

@@ -49,6 +49,12 @@ impl ListId {
         ListId(text.into())
     }
 
+    /// Splits the key that a list is stored under into the name of its CA and its ID: the name, or the name, a line feed and the ID.
+    pub fn split(key: &str) -> (&str, ListId) {
+        let (ca, list) = key.split_once('\n').unwrap_or((key, Self::FIRST));
+        (ca, Self::named(list))
+    }
+
     /// Returns whether it is [`ListId::FIRST`].
     pub fn is_first(&self) -> bool {
         *self == Self::first()

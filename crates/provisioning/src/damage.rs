@@ -22,12 +22,11 @@ impl DamagedRecord {
         self.kind == kind && self.id.eq_ignore_ascii_case(id)
     }
 
-    /// Returns the ID of the list, if this is a revocation list of this CA. It is stored under the CA's name, or under that, a line
-    /// feed and its own ID.
+    /// Returns the ID of the list, if this is a revocation list of this CA.
     pub fn list_of(&self, ca: &CaReference) -> Option<ListId> {
-        let (name, list) = self.id.split_once('\n').unwrap_or((&self.id, ListId::FIRST));
+        let (name, list) = ListId::split(&self.id);
         let is_it = self.kind == RecordKind::RevocationList && name.eq_ignore_ascii_case(ca.as_str());
-        is_it.then(|| ListId::named(list))
+        is_it.then_some(list)
     }
 
     /// Whether it may refuse a certificate: a CA certificate with its policy, a revocation list, or a block.

@@ -49,6 +49,13 @@ pub enum Error {
     Broken(String),
 }
 
+impl Error {
+    /// Whether the service is at fault, so that a call ends for all of its items, and not for one.
+    pub(crate) fn is_fault(&self) -> bool {
+        matches!(self, Error::Busy | Error::Unwritable(_) | Error::Broken(_))
+    }
+}
+
 /// The kinds of record that a caller can address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKind {

@@ -76,7 +76,7 @@ impl Operator {
     /// Returns the rights on an instance.
     pub(crate) fn rights_on(&self, instance: &IdScope) -> Rights {
         let grants = self.grants.iter().filter(|grant| grant.on.includes(instance));
-        grants.fold(Rights::default(), |rights, grant| rights.and(grant.rights))
+        grants.fold(Rights::default(), |rights, grant| rights.union(grant.rights))
     }
 
     /// Returns the highest role on an instance, or on any.

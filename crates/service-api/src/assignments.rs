@@ -1,8 +1,7 @@
 //! Unfinished assignments, cleanups, and the decisions that led to them. Not part of the hosted service's API.
 
 use model::{
-    DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, KeySlot, KeyStanding, Registration, RegistrationId,
-    StatusKind, Timestamp,
+    EnrollmentGroupId, HubDeviceRef, HubName, KeySlot, KeyStanding, Registration, RegistrationId, StatusKind,
 };
 use provisioning::{
     enroll::{IdPrefix, RegistrationSearch},
@@ -13,12 +12,7 @@ use wire::{
     service::{Collection, cleanup_json, explained_registration_json, listed_registration_json},
 };
 
-use crate::{
-    error::Failure,
-    reply,
-    request::{Call, INSTANT},
-    route::Answer,
-};
+use crate::{error::Failure, reply, request::Call, route::Answer};
 
 /// `GET /registrations`: lists the registrations of all enrollments that meet a search.
 pub(crate) async fn list(call: &Call) -> Answer {
@@ -40,20 +34,19 @@ pub(crate) async fn list(call: &Call) -> Answer {
 }
 
 fn search(call: &Call) -> Result<RegistrationSearch, Failure> {
-    let statuses = format!("one of {}", StatusKind::ALL.map(StatusKind::name).join(", "));
+    let statuses = StatusKind::ALL.into_iter().map(StatusKind::name);
     let group = |text: &str| EnrollmentGroupId::parse(text).ok();
     let hub = |text: &str| HubName::parse(text).ok();
     let failures = |text: &str| text.parse().ok().map(failures_with_code);
-    let instant = |text: &str| Timestamp::parse(text).ok();
     Ok(RegistrationSearch {
-        status: call.parsed("status", &statuses, StatusKind::from_name)?,
+        status: call.one_of("status", statuses, StatusKind::from_name)?,
         group: call.parsed("group", "the ID of an enrollment group", group)?,
         prefix: call.parsed("prefix", "the begin of an ID", IdPrefix::parse)?,
         hub: call.parsed("hub", "the host name of a hub", hub)?,
         failures: call.parsed("errorCode", "a number", failures)?,
         key: call.parsed("key", "primary or secondary", KeySlot::from_name)?,
-        since: call.parsed("updatedSince", INSTANT, instant)?,
-        until: call.parsed("updatedUntil", INSTANT, instant)?,
+        since: call.instant("updatedSince")?,
+        until: call.instant("updatedUntil")?,
     })
 }
 
@@ -95,10 +88,7 @@ pub(crate) async fn confirm(call: &Call) -> Answer {
 
 /// `DELETE /cleanups/{hub}%2F{device}`: abandons a cleanup, at a hub that is gone for good.
 pub(crate) async fn forget(call: &Call) -> Answer {
-    let hub_device = call.id(|text| {
-        let (hub, device_id) = text.split_once('/').unwrap_or((text, ""));
-        Ok(HubDeviceRef { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
-    })?;
+    let hub_device = call.id(HubDeviceRef::parse)?;
     call.verbs().forget_cleanup(call.instance(), call.actor(), hub_device).await?;
     Ok(reply::no_content())
 }

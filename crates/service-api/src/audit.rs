@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::body::Body;
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use model::{IdScope, Identity, PolicyName, Role, Subject, Timestamp};
 use tracing::field::display;
 
@@ -84,8 +84,7 @@ fn is_refusal(code: u32) -> bool {
 /// The facts about a call for the log. They are added as they become known, so that a refusal names those that were known.
 pub(crate) struct CallRecord {
     method: Method,
-    path: String,
-    version: String,
+    uri: Uri,
     from: Option<IpAddr>,
     scope: Option<IdScope>,
     operator: Option<Identity>,
@@ -99,8 +98,7 @@ impl CallRecord {
     pub(crate) fn new(request: &Request<Body>) -> Self {
         CallRecord {
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
-            version: request::parameter(request.uri(), "api-version").unwrap_or_default(),
+            uri: request.uri().clone(),
             from: access::address(request.extensions()),
             scope: None,
             operator: None,
@@ -112,12 +110,12 @@ impl CallRecord {
 
     /// Whether the call is one of the management API, which has its own form of errors.
     pub(crate) fn is_management(&self) -> bool {
-        route::is_management_path(&self.path)
+        route::is_management_path(self.uri.path())
     }
 
     /// Returns the query parameter `api-version`.
-    pub(crate) fn version(&self) -> &str {
-        &self.version
+    pub(crate) fn version(&self) -> Option<String> {
+        request::parameter(&self.uri, "api-version")
     }
 
     /// Adds the instance.
@@ -144,7 +142,7 @@ impl CallRecord {
             address: self.from,
             operation: self.operation,
             method: self.method.as_str(),
-            path: &self.path,
+            path: self.uri.path(),
             outcome,
         }
     }
@@ -168,7 +166,7 @@ impl CallRecord {
         api.audit.record(&self.entry(api.clock.now(), AuditOutcome::Done));
         let (scope, role) = (self.scope.as_ref().map(display), self.role.map(display));
         let (policy, subject) = (self.policy().map(display), self.subject().map(display));
-        let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());
+        let (from, method, path) = (self.from.map(display), &self.method, self.uri.path());
         tracing::info!(target: AUDIT, { instance.id_scope = scope, policy, subject, role, peer.addr = from, %method, path }, "service call done");
     }
 
@@ -184,7 +182,7 @@ impl CallRecord {
         }
         let (scope, role) = (self.scope.as_ref().map(display), self.role.map(display));
         let (policy, subject) = (self.policy().map(display), self.subject().map(display));
-        let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());
+        let (from, method, path) = (self.from.map(display), &self.method, self.uri.path());
         if code >= 500_000 {
             tracing::error!(tracking_id, code, peer.addr = from, instance.id_scope = scope, policy, subject, role, %method, path, reason = %failure, "service call failed");
         } else {

@@ -10,13 +10,7 @@ use wire::service::{
     bulk_result_json, import_result_json, individual_json, parse_key_selection,
 };
 
-use crate::{
-    error::{Failure, code_and_message},
-    reply,
-    request::Call,
-    resource::Resource,
-    route::Answer,
-};
+use crate::{error::Failure, reply, request::Call, resource::Resource, route::Answer};
 
 /// Returns an enrollment.
 pub(crate) async fn read<R: Resource>(call: &Call) -> Answer {
@@ -93,16 +87,7 @@ pub(crate) async fn bulk<R: Resource>(call: &Call) -> Answer {
             "a bulk operation takes 1 to {MAX_BULK_ITEMS} items, not {count}"
         )));
     }
-    let (mut indexes, mut readable, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, item) in items.into_iter().enumerate() {
-        match item {
-            Ok(item) => {
-                indexes.push(index);
-                readable.push(item);
-            }
-            Err(unreadable) => errors.push((index, unreadable_item(unreadable))),
-        }
-    }
+    let Split { indexes, readable, mut errors } = split(items);
     let mut warnings = Vec::new();
     if !readable.is_empty() {
         let outcomes = call.verbs().change_enrollments::<R>(call.instance(), call.actor(), readable).await?;
@@ -110,10 +95,7 @@ pub(crate) async fn bulk<R: Resource>(call: &Call) -> Answer {
             match outcome {
                 Ok(Some(written)) => warnings.extend(written_warning(call, (&id, written)).await?),
                 Ok(None) => {}
-                Err(error) => {
-                    let (code, message) = code_and_message(&error);
-                    errors.push((index, BulkError { id: id.to_string(), code, message }));
-                }
+                Err(error) => errors.push((index, item_error(id.to_string(), error.into()))),
             }
         }
     }
@@ -130,16 +112,7 @@ pub(crate) async fn import<R: Resource>(call: &Call) -> Answer {
         let count = items.len();
         return Err(Failure::Argument(format!("an import takes 1 to {MAX_IMPORT_ITEMS} items, not {count}")));
     }
-    let (mut indexes, mut drafts, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, item) in items.into_iter().enumerate() {
-        match item {
-            Ok(draft) => {
-                indexes.push(index);
-                drafts.push(draft);
-            }
-            Err(unreadable) => errors.push((index, unreadable_item(unreadable))),
-        }
-    }
+    let Split { indexes, readable: drafts, mut errors } = split(items);
     let mut counts = ImportCounts::default();
     if !drafts.is_empty() {
         let (instance, by) = (call.instance(), call.actor());
@@ -149,10 +122,7 @@ pub(crate) async fn import<R: Resource>(call: &Call) -> Answer {
                 Ok(ImportOutcome::Created) => counts.created += 1,
                 Ok(ImportOutcome::Replaced) => counts.replaced += 1,
                 Ok(ImportOutcome::Unchanged) => counts.unchanged += 1,
-                Err(error) => {
-                    let (code, message) = code_and_message(&error);
-                    errors.push((index, BulkError { id: id.to_string(), code, message }));
-                }
+                Err(error) => errors.push((index, item_error(id.to_string(), error.into()))),
             }
         }
     }
@@ -184,8 +154,31 @@ async fn written_warning<R: Resource>(
     Ok((!warnings.is_empty()).then(|| format!("{id}: {}", warnings.join(", "))))
 }
 
-/// Returns the error of a malformed item, with the code of a malformed body. It does not affect the other items.
-fn unreadable_item(UnreadableItem { id, error }: UnreadableItem) -> BulkError {
-    let (code, message) = Failure::from(error).code_and_message();
+/// The items of a body, by their indexes.
+struct Split<T> {
+    /// The indexes of the items that can be parsed.
+    indexes: Vec<usize>,
+    readable: Vec<T>,
+    /// The errors of the others. They do not affect those that can be parsed.
+    errors: Vec<(usize, BulkError)>,
+}
+
+fn split<T>(items: Vec<Result<T, UnreadableItem>>) -> Split<T> {
+    let mut split = Split { indexes: Vec::new(), readable: Vec::new(), errors: Vec::new() };
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(item) => {
+                split.indexes.push(index);
+                split.readable.push(item);
+            }
+            Err(UnreadableItem { id, error }) => split.errors.push((index, item_error(id, error.into()))),
+        }
+    }
+    split
+}
+
+/// Returns the error of an item, with the code that it would have as the error of a whole call.
+fn item_error(id: String, failure: Failure) -> BulkError {
+    let (code, message) = failure.code_and_message();
     BulkError { id, code, message }
 }

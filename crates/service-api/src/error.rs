@@ -125,8 +125,8 @@ impl From<LogError> for Failure {
     }
 }
 
-/// Returns the code and the message for an error of a verb. Results of bulk operations have them for each item.
-pub(crate) fn code_and_message(error: &Error) -> (u32, String) {
+/// Returns the code and the message for an error of a verb.
+fn code_and_message(error: &Error) -> (u32, String) {
     let code = match error {
         Error::Unauthorized { message, .. } => return (401_002, (*message).into()),
         Error::Broken(_) => return (500_000, "Internal server error.".into()),

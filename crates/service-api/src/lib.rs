@@ -39,8 +39,9 @@ use provisioning::{
 use crate::{
     access::CalledHost,
     audit::{CallRecord, NoSink},
+    error::Failure,
     request::Call,
-    route::{Answer, Handler},
+    route::{Answer, Handler, Target},
 };
 
 pub use access::{GrantScope, Management};
@@ -111,10 +112,12 @@ pub fn router(api: ServiceApi) -> Router {
 /// what it committed until then would have no line in the audit trail.
 async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Response {
     let target = route::parse(request.method(), request.uri().path());
-    if !target.is_ok_and(|target| target.route.is_audited()) {
-        return respond(api, request).await;
+    let is_audited = target.as_ref().is_ok_and(|target| target.route.is_audited());
+    let response = respond(api, request, target);
+    if !is_audited {
+        return response.await;
     }
-    match tokio::spawn(respond(api, request)).await {
+    match tokio::spawn(response).await {
         Ok(response) => response,
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -123,23 +126,27 @@ async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Respon
     }
 }
 
-async fn respond(api: ServiceApi, request: Request<Body>) -> Response {
+async fn respond(api: ServiceApi, request: Request<Body>, target: Result<Target, Failure>) -> Response {
     let mut record = CallRecord::new(&request);
-    match answer(&api, request, &mut record).await {
+    match answer(&api, request, target, &mut record).await {
         Ok(response) => {
             record.log_success(&api);
             response
         }
-        Err(failure) if record.is_management() => reply::management_failure(&failure, &api, &record),
         Err(failure) => reply::failure(&failure, &api, &record),
     }
 }
 
-async fn answer(api: &ServiceApi, request: Request<Body>, record: &mut CallRecord) -> Answer {
-    let (head, body) = request.into_parts();
-    let target = route::parse(&head.method, head.uri.path())?;
+async fn answer(
+    api: &ServiceApi,
+    request: Request<Body>,
+    target: Result<Target, Failure>,
+    record: &mut CallRecord,
+) -> Answer {
+    let target = target?;
     let route = target.route;
     record.note_route(route);
+    let (head, body) = request.into_parts();
     request::api_version(&head)?;
     let called_host = access::called_host(api, &head).await?;
     if let CalledHost::Instance(instance) = &called_host {

@@ -1,19 +1,13 @@
 //! Registrations, which devices create, and operators read and delete.
 
-use model::{EnrollmentGroupId, RefusalReason, RegistrationId, Timestamp};
+use model::{EnrollmentGroupId, RefusalReason, RegistrationId};
 use provisioning::{ports::PageRequest, register::AttemptSearch};
 use wire::{
     device::registration_state,
-    service::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, attempts_json},
+    service::{Collection, attempts_json},
 };
 
-use crate::{
-    reply,
-    request::{Call, INSTANT},
-    route::Answer,
-};
-
-const POSITION: &str = "the position that a reply ended with";
+use crate::{reply, request::Call, route::Answer};
 
 /// Returns a registration.
 pub(crate) async fn read(call: &Call) -> Answer {
@@ -51,24 +45,17 @@ pub(crate) async fn attempts(call: &Call) -> Answer {
 /// more follow.
 pub(crate) async fn search_attempts(call: &Call) -> Answer {
     let id = |text: &str| RegistrationId::parse(text).ok();
-    let instant = |text: &str| Timestamp::parse(text).ok();
-    let limit = call.parsed("limit", &format!("a number from 1 to {MAX_PAGE_ITEMS}"), |text| {
-        text.parse().ok().filter(|limit| (1..=MAX_PAGE_ITEMS).contains(limit))
-    })?;
+    let limit = call.limit()?;
     let is_position = |text: &&str| text.parse::<i64>().is_ok_and(|number| number >= 0);
-    let after = call.parsed("after", POSITION, |text| Some(text).filter(is_position).map(str::to_owned))?;
+    let after = call.after(|text| Some(text).filter(is_position).map(str::to_owned))?;
+    let reasons = RefusalReason::ALL.iter().map(|reason| reason.name());
     let search = AttemptSearch {
         registration_id: call.parsed("key", "a registration ID", id)?,
-        since: call.parsed("since", INSTANT, instant)?,
-        until: call.parsed("until", INSTANT, instant)?,
-        reason: call.parsed("reason", &reasons(), RefusalReason::from_name)?,
-        page: PageRequest { after, limit: limit.unwrap_or(DEFAULT_PAGE_ITEMS) },
+        since: call.instant("since")?,
+        until: call.instant("until")?,
+        reason: call.one_of("reason", reasons, RefusalReason::from_name)?,
+        page: PageRequest { after, limit },
     };
     let page = call.verbs().search_attempts(call.instance(), search).await?;
     Ok(reply::warned(reply::ok(&attempts_json(&page.items, page.next.as_deref())), &page.damaged))
-}
-
-fn reasons() -> String {
-    let names: Vec<_> = RefusalReason::ALL.iter().map(|reason| reason.name()).collect();
-    format!("one of {}", names.join(", "))
 }

@@ -101,10 +101,13 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     let (code, message) = failure.code_and_message();
     let tracking_id = tracking_id(api);
     record.log_failure(api, failure, (code, &tracking_id));
-    let body = ErrorBody::new(code, message, tracking_id.clone(), api.clock.now());
+    let body = ErrorBody::new(code, message, tracking_id, api.clock.now());
     let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(status, serde_json::to_string(&body).unwrap_or_default());
-    response.extensions_mut().insert(TrackingId(tracking_id));
+    let text = match record.is_management() {
+        true => management_error(&body, status, record.version().as_deref()).to_string(),
+        false => serde_json::to_string(&body).unwrap_or_default(),
+    };
+    let mut response = json(status, text);
     let headers = response.headers_mut();
     headers.insert(ERROR_CODE, HeaderValue::from(code));
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
@@ -122,26 +125,18 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     response
 }
 
-/// Creates the reply of a call of the management API that was refused or failed: `{code, httpStatusCode, message, details}`. The
-/// code is a number from the versions of 2025 on.
-pub(crate) fn management_failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) -> Response {
-    let mut response = self::failure(failure, api, record);
-    let (code, message) = failure.code_and_message();
-    let is_number = record.version().split('-').next().is_some_and(|year| year >= "2025");
-    let code = if is_number { json!(code) } else { json!(code.to_string()) };
-    let tracking_id = response.extensions().get::<TrackingId>().map_or("", |TrackingId(id)| id.as_str());
+/// Writes an error in the form of the management API: `{code, httpStatusCode, message, details}`. The code is a number from the
+/// versions of 2025 on.
+fn management_error(error: &ErrorBody, status: StatusCode, version: Option<&str>) -> Value {
+    let ErrorBody { error_code, tracking_id, message, .. } = error;
+    let is_number = version.and_then(|version| version.split('-').next()).is_some_and(|year| year >= "2025");
+    let code = if is_number { json!(error_code) } else { json!(error_code.to_string()) };
     let details = format!("tracking ID {tracking_id}");
-    let status = response.status().as_u16().to_string();
-    let body = json!({
+    let status = status.as_u16().to_string();
+    json!({
         "code": code, "httpStatusCode": status, "message": message, "details": details, "trackingId": tracking_id,
-    });
-    *response.body_mut() = Body::from(body.to_string());
-    response
+    })
 }
-
-/// The tracking ID of a failure, for replies in other forms.
-#[derive(Clone)]
-struct TrackingId(String);
 
 /// Creates a reply with a JSON body.
 pub(crate) fn json(status: StatusCode, body: String) -> Response {

@@ -10,7 +10,9 @@ use http_body_util::BodyExt;
 use model::{Actor, IdError, IfMatch, Instance, RegistrationId, ResourceKey, Timestamp};
 use percent_encoding::percent_decode_str;
 use provisioning::{Provisioning, ports::PageRequest};
-use wire::service::{Collection, ServiceApiVersion, page_limit, parse_if_match};
+use wire::service::{
+    Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, ServiceApiVersion, page_limit, parse_if_match,
+};
 
 use crate::{
     ServiceApi,
@@ -25,9 +27,6 @@ pub const MAX_LIST_BODY_BYTES: usize = Crl::MAX_BYTES / 2 * 3;
 
 /// The maximum length of the body of an import: a hundred enrollments of 10 KB.
 pub(crate) const MAX_IMPORT_BODY_BYTES: usize = 1024 * 1024;
-
-/// What a query parameter with a time must be.
-pub(crate) const INSTANT: &str = "an instant such as 2026-11-23T08:00:00Z";
 
 /// The number of bytes beyond the limit that are read and discarded, so that the client receives the reply instead of a
 /// broken connection.
@@ -173,6 +172,33 @@ impl<S> Call<S> {
         let Some(text) = self.parameter(name) else { return Ok(None) };
         let refused = || Failure::Argument(format!("{name} must be {expected}, not {text:?}"));
         parse(&text).map(Some).ok_or_else(refused)
+    }
+
+    /// Parses a query parameter with an instant.
+    pub(crate) fn instant(&self, name: &str) -> Result<Option<Timestamp>, Failure> {
+        self.parsed(name, "an instant such as 2026-11-23T08:00:00Z", |text| Timestamp::parse(text).ok())
+    }
+
+    /// Parses a query parameter that is one of these names.
+    pub(crate) fn one_of<'n, T>(
+        &self,
+        name: &str,
+        names: impl Iterator<Item = &'n str>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        self.parsed(name, &format!("one of {}", names.collect::<Vec<_>>().join(", ")), parse)
+    }
+
+    /// Parses the query parameter `after`, a position.
+    pub(crate) fn after<T>(&self, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Failure> {
+        self.parsed("after", "the position that a reply ended with", parse)
+    }
+
+    /// Parses the query parameter `limit`, a number of items.
+    pub(crate) fn limit(&self) -> Result<usize, Failure> {
+        let number = |text: &str| text.parse().ok().filter(|limit| (1..=MAX_PAGE_ITEMS).contains(limit));
+        let limit = self.parsed("limit", &format!("a number from 1 to {MAX_PAGE_ITEMS}"), number)?;
+        Ok(limit.unwrap_or(DEFAULT_PAGE_ITEMS))
     }
 
     fn header(&self, name: &str) -> Result<Option<&str>, Failure> {

@@ -153,9 +153,8 @@ fn deletion(place: RowRef<'_>) -> Option<ConfigurationChange> {
         Table::Groups => EnrollmentGroupId::parse(id).ok().map(ConfigurationChange::DeleteGroup),
         Table::Certificates => CaReference::parse(id).ok().map(ConfigurationChange::DeleteCertificate),
         Table::RevocationLists => {
-            let (ca, list) = id.split_once('\n').unwrap_or((id, ListId::FIRST));
-            let ca = CaReference::parse(ca).ok();
-            ca.map(|ca| ConfigurationChange::DeleteRevocationList(ca, ListId::named(list)))
+            let (ca, list) = ListId::split(id);
+            CaReference::parse(ca).ok().map(|ca| ConfigurationChange::DeleteRevocationList(ca, list))
         }
         Table::Blocks => Sha256Thumbprint::parse(id).ok().map(ConfigurationChange::DeleteBlock),
         _ => None,

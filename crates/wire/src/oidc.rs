@@ -1,6 +1,6 @@
 //! Documents of OpenID providers: the configuration that they publish (OpenID Connect Discovery §4).
 
-use model::{HttpUrl, Issuer, Scheme};
+use model::{HttpUrl, Issuer};
 use serde_json::Value;
 
 /// Where a provider publishes its configuration, after its issuer.
@@ -41,8 +41,7 @@ impl ProviderConfiguration {
             return Err(ProviderError::OtherIssuer(text("issuer").to_owned()));
         }
         let address = |name: &'static str| {
-            let url = HttpUrl::parse(text(name)).ok();
-            let url = url.filter(|url| url.scheme() == Scheme::Https || url.is_loopback());
+            let url = HttpUrl::parse(text(name)).ok().filter(HttpUrl::is_private);
             url.ok_or(ProviderError::Address(name))
         };
         Ok(ProviderConfiguration { jwks_uri: address("jwks_uri")? })

@@ -83,7 +83,7 @@ impl Provisioning {
         let any_version = matches!(item, BulkItem::Replace(_, Some(IfMatch::Any)));
         let conflict = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
         match self.change_of::<E>(instance, item, ahead).await {
-            Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => Err(fault),
+            Err(fault) if fault.is_fault() => Err(fault),
             Err(refusal) => Ok(Prepared { id, written: None, changes: Err(refusal), conflict }),
             Ok((changes, written)) => Ok(Prepared { id, written, changes: Ok(changes), conflict }),
         }

@@ -81,7 +81,7 @@ impl Provisioning {
             let creates = |item: &Prepared| item.1.as_ref().is_some_and(EnrollmentChanges::creates);
             let ahead = prepared.iter().filter(|(_, item)| item.as_ref().is_ok_and(creates)).count();
             let item = match self.change_by_import::<E>(instance, draft, rule, ahead).await {
-                Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => return Err(fault),
+                Err(fault) if fault.is_fault() => return Err(fault),
                 item => item,
             };
             prepared.push((id, item));

@@ -64,9 +64,7 @@ impl Stamp<'_> {
     }
 
     pub(super) fn fresh_key(&self) -> Result<SymmetricKey, Error> {
-        let mut bytes = [0; SymmetricKey::MAX_BYTES];
-        self.entropy.fill(&mut bytes);
-        SymmetricKey::from_bytes(&bytes).map_err(|error| Error::Broken(error.to_string()))
+        record::fresh_key(self.entropy)
     }
 }
 
@@ -169,7 +167,7 @@ mod tests {
     use model::{EnrollmentGroupId, Etag, RegistrationId, RegistrationIds};
 
     use super::*;
-    use crate::enroll::samples::{self, Counting, certificate as make, key};
+    use crate::enroll::samples::{self, Counting, certificate as make, generated_key as generated, key};
 
     fn stamped<T>(merge: impl FnOnce(&Stamp<'_>) -> T) -> T {
         let instance = samples::instance("one");
@@ -182,10 +180,6 @@ mod tests {
 
     fn keys_of(primary: Option<u8>, secondary: Option<u8>) -> KeysDraft {
         KeysDraft { primary: primary.map(key), secondary: secondary.map(key) }
-    }
-
-    fn generated(byte: u8) -> SymmetricKey {
-        SymmetricKey::from_bytes(&[byte; 64]).unwrap()
     }
 
     #[test]

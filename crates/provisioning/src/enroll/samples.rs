@@ -57,6 +57,11 @@ pub(crate) fn key(byte: u8) -> SymmetricKey {
     SymmetricKey::from_bytes(&[byte; 32]).unwrap()
 }
 
+/// Returns the key that [`Counting`] generates as its first, second and so on.
+pub(crate) fn generated_key(number: u8) -> SymmetricKey {
+    SymmetricKey::from_bytes(&[number; SymmetricKey::MAX_BYTES]).unwrap()
+}
+
 /// Returns a new self-signed certificate.
 pub(crate) fn certificate(name: &str) -> Certificate {
     let mut params = rcgen::CertificateParams::default();

@@ -7,13 +7,12 @@
 //! | `*` | change | precondition failed | unlink | not found |
 //! | an etag | change if equal, else precondition failed | precondition failed | unlink if equal, else precondition failed | not found |
 
-use aws_lc_rs::hmac;
 use model::{
     AccessDraft, AllocationPolicy, DefaultsDraft, Etag, HubAccess, HubEndpoint, HubName, IfMatch, Instance,
     LinkDraft, LinkedHub,
 };
 
-use crate::{Error, RecordKind};
+use crate::{Error, RecordKind, record::keyed_etag};
 
 /// How many hubs an instance may have (quota of the hosted service).
 pub const MAX_LINKED_HUBS: usize = 50;
@@ -72,14 +71,9 @@ pub(super) fn with_defaults(instance: &Instance, draft: DefaultsDraft) -> Result
     Ok(Instance { allocation_policy, failover, ..instance.clone() })
 }
 
-/// Returns the version of a link: a MAC of all its members, so that it need not be stored and reveals nothing of the key.
+/// Returns the version of a link.
 pub(super) fn etag(instance: &Instance, hub: &LinkedHub) -> Result<Etag, Error> {
-    let broken = |error: &dyn std::fmt::Display| Error::Broken(error.to_string());
-    let text = serde_json::to_vec(hub).map_err(|error| broken(&error))?;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, instance.operation_key.as_bytes());
-    let tag = hmac::sign(&key, &[b"link/", text.as_slice()].concat());
-    let first = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-    Etag::parse(format!("{first:016x}")).map_err(|error| broken(&error))
+    keyed_etag(instance, "link", hub)
 }
 
 /// Returns a link if it is of the expected version.

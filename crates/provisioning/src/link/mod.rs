@@ -20,13 +20,9 @@ pub(crate) use change::linked;
 
 use crate::{
     Error, Provisioning, RecordKind,
-    configuration::InstanceUpdate,
     ports::{HubError, HubHealth, HubRight},
-    resource::reject_file_managed,
+    resource::unless_file_managed,
 };
-
-/// How often a change is tried again because the instance changed at the same moment.
-const MAX_ATTEMPTS: usize = 8;
 
 /// A linked hub as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +66,7 @@ impl Provisioning {
         (draft, check): (LinkDraft, Check),
         if_match: Option<IfMatch>,
     ) -> Result<Link, Error> {
-        let decide = |current: &Instance| {
-            reject_file_managed(current)?;
-            linked(current, &draft, if_match.as_ref())
-        };
+        let decide = unless_file_managed(|current| linked(current, &draft, if_match.as_ref()));
         let planned = decide(&*self.current(&instance.id_scope).await?)?;
         let wanted = planned.linked_hub(&draft.name).ok_or_else(vanished)?;
         if check == Check::First {
@@ -81,11 +74,8 @@ impl Provisioning {
         }
         let by = self.by(by, LogOperation::LinkedHubPut);
         let subject = (OperationKind::LinkedHubChange, Some(&draft.name));
-        let (before, next) = self.change_instance(&instance.id_scope, by, subject, decide).await?;
+        let next = self.change_instance(&instance.id_scope, by, subject, decide).await?;
         let linked = next.linked_hub(&draft.name).ok_or_else(vanished)?;
-        if let Some(old) = before.linked_hub(&draft.name).filter(|old| old.endpoint != linked.endpoint) {
-            self.hubs.forget(old);
-        }
         self.link(&next, linked)
     }
 
@@ -97,17 +87,10 @@ impl Provisioning {
         name: &HubName,
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
-        let decide = |current: &Instance| {
-            reject_file_managed(current)?;
-            change::unlinked(current, name, if_match.as_ref())
-        };
+        let decide = unless_file_managed(|current| change::unlinked(current, name, if_match.as_ref()));
         let by = self.by(by, LogOperation::LinkedHubDelete);
         let subject = (OperationKind::LinkedHubChange, Some(name));
-        let (before, _) = self.change_instance(&instance.id_scope, by, subject, decide).await?;
-        if let Some(old) = before.linked_hub(name) {
-            self.hubs.forget(old);
-        }
-        Ok(())
+        self.change_instance(&instance.id_scope, by, subject, decide).await.map(drop)
     }
 
     /// Returns the rights that the key of a link lacks at its hub.
@@ -123,13 +106,10 @@ impl Provisioning {
         by: &Actor,
         draft: DefaultsDraft,
     ) -> Result<Instance, Error> {
-        let decide = |current: &Instance| {
-            reject_file_managed(current)?;
-            change::with_defaults(current, draft)
-        };
+        let decide = unless_file_managed(|current| change::with_defaults(current, draft));
         let by = self.by(by, LogOperation::AllocationPolicyPut);
         let subject = (OperationKind::LinkedHubChange, None);
-        Ok(self.change_instance(&instance.id_scope, by, subject, decide).await?.1)
+        self.change_instance(&instance.id_scope, by, subject, decide).await
     }
 
     fn link(&self, instance: &Instance, hub: &LinkedHub) -> Result<Link, Error> {
@@ -172,29 +152,23 @@ impl Provisioning {
     }
 
     async fn current(&self, scope: &IdScope) -> Result<Arc<Instance>, Error> {
-        self.store.instance(scope).await?.ok_or_else(|| Error::Broken(format!("instance {scope} is gone")))
+        self.store.instance(scope).await?.ok_or_else(|| gone(scope))
     }
 
-    /// Replaces an instance by what is decided about it, and counts the operation. Returns the instance before and after.
+    /// Changes an instance as it is decided, and counts the operation.
     pub(crate) async fn change_instance(
         &self,
         scope: &IdScope,
         by: Attribution,
-        (kind, linked_hub): (OperationKind, Option<&HubName>),
+        subject: (OperationKind, Option<&HubName>),
         decide: impl Fn(&Instance) -> Result<Instance, Error>,
-    ) -> Result<(Arc<Instance>, Instance), Error> {
-        for _ in 0..MAX_ATTEMPTS {
-            let current = self.current(scope).await?;
-            let next = decide(&current)?;
-            let operation = Some((kind, self.clock.now().day()));
-            let linked_hub = linked_hub.cloned();
-            let update = InstanceUpdate { next: next.clone(), linked_hub, operation };
-            if self.store.replace_instance(&current, update, by.clone()).await? {
-                return Ok((current, next));
-            }
-        }
-        Err(Error::Busy)
+    ) -> Result<Instance, Error> {
+        self.replace_instance(scope, by, Some(subject), decide).await?.ok_or_else(|| gone(scope))
     }
+}
+
+fn gone(scope: &IdScope) -> Error {
+    Error::Broken(format!("instance {scope} is gone"))
 }
 
 fn vanished() -> Error {

@@ -5,55 +5,43 @@ use std::num::NonZeroU32;
 use model::{
     AccessPolicy, AllocationPolicy, Configured, HostName, HubEndpoint, IdScope, IfMatch, Instance,
     InstanceDraft, LinkDraft, LinkedHub, ManagedBy, PolicyName, ResourceFacts, ResourceKey, ResourceName,
-    Rights, SymmetricKey,
+    Rights,
 };
 
 use super::policies;
 use crate::{
-    Error, Provisioning,
+    Error,
     link::{MAX_LINKED_HUBS, linked},
+    ports::Entropy,
+    record::fresh_key,
 };
 
 /// The most access policies of an instance: all of them are kept in memory.
-pub const MAX_ACCESS_POLICIES: usize = 50;
+pub(super) const MAX_ACCESS_POLICIES: usize = 50;
 
 /// The most host names of an instance.
-pub const MAX_SERVICE_HOSTS: usize = 20;
+const MAX_SERVICE_HOSTS: usize = 20;
 
 /// The most tags of an instance (quota of Azure's Resource Manager).
-pub const MAX_TAGS: usize = 50;
+const MAX_TAGS: usize = 50;
 
 /// The access policy of a new instance whose draft has none, as in Azure.
 const OWNER: &str = "provisioningserviceowner";
-
-/// A source of new symmetric keys.
-pub(super) trait Keys {
-    /// Returns a new key.
-    fn fresh_key(&self) -> Result<SymmetricKey, Error>;
-}
-
-impl Keys for Provisioning {
-    fn fresh_key(&self) -> Result<SymmetricKey, Error> {
-        let mut bytes = [0; SymmetricKey::MAX_BYTES];
-        self.entropy.fill(&mut bytes);
-        SymmetricKey::from_bytes(&bytes).map_err(|error| Error::Broken(error.to_string()))
-    }
-}
 
 /// Returns a new instance. Its host name is `NAME.DOMAIN` unless the draft has others.
 pub(super) fn created(
     key: &ResourceKey,
     id_scope: IdScope,
     (draft, domain): (&InstanceDraft, Option<&str>),
-    keys: &impl Keys,
+    entropy: &dyn Entropy,
 ) -> Result<Instance, Error> {
     let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
     let name = ResourceName::parse(&key.name).map_err(|error| invalid(&error))?;
     let service_hosts = first_hosts(&name, draft, domain)?;
     let owner = AccessPolicy {
         name: PolicyName::parse(OWNER).map_err(|error| Error::Broken(error.to_string()))?,
-        primary_key: keys.fresh_key()?,
-        secondary_key: keys.fresh_key()?,
+        primary_key: fresh_key(entropy)?,
+        secondary_key: fresh_key(entropy)?,
         rights: Rights::OF_POLICIES,
     };
     let resource = ResourceFacts {
@@ -80,9 +68,9 @@ pub(super) fn created(
         cleanups_held: None,
         configured: Configured::default(),
         webhook_key: None,
-        operation_key: keys.fresh_key()?,
+        operation_key: fresh_key(entropy)?,
     };
-    updated(&empty, draft, keys)
+    updated(&empty, draft, entropy)
 }
 
 /// Returns the host names of a new instance.
@@ -108,7 +96,7 @@ fn first_hosts(
 pub(super) fn updated(
     instance: &Instance,
     draft: &InstanceDraft,
-    keys: &impl Keys,
+    entropy: &dyn Entropy,
 ) -> Result<Instance, Error> {
     let mut next = instance.clone();
     let facts = &mut next.resource;
@@ -125,7 +113,7 @@ pub(super) fn updated(
         next.max_registrations_per_minute = NonZeroU32::new(most);
     }
     if let Some(policies) = &draft.access_policies {
-        next.access_policies = policies::replaced(&instance.access_policies, policies, keys)?;
+        next.access_policies = policies::replaced(&instance.access_policies, policies, entropy)?;
     }
     if let Some(hubs) = &draft.linked_hubs {
         next = with_links(next, hubs)?;
@@ -191,15 +179,7 @@ mod tests {
     use model::{HubName, PolicyDraft};
 
     use super::*;
-    use crate::enroll::samples;
-
-    struct Fixed;
-
-    impl Keys for Fixed {
-        fn fresh_key(&self) -> Result<SymmetricKey, Error> {
-            Ok(samples::key(42))
-        }
-    }
+    use crate::enroll::samples::{self, Counting};
 
     fn key(name: &str) -> ResourceKey {
         ResourceKey { subscription: "s".into(), resource_group: "g".into(), name: name.into() }
@@ -207,7 +187,7 @@ mod tests {
 
     fn create(name: &str, draft: &InstanceDraft, domain: Option<&str>) -> Result<Instance, String> {
         let scope = IdScope::parse("0ne00000001").unwrap();
-        created(&key(name), scope, (draft, domain), &Fixed).map_err(|error| error.to_string())
+        created(&key(name), scope, (draft, domain), &Counting::default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -267,18 +247,19 @@ mod tests {
             linked_hubs: Some(hubs.to_vec()),
             ..InstanceDraft::default()
         };
-        let linked = updated(&samples::instance("one"), &hubs(&[full]), &Fixed).unwrap();
+        let linked = updated(&samples::instance("one"), &hubs(&[full]), &Counting::default()).unwrap();
         for masked in [Some(access(None, &[])), None] {
-            let again = updated(&linked, &hubs(&[hub("far.test", masked)]), &Fixed).unwrap();
+            let again = updated(&linked, &hubs(&[hub("far.test", masked)]), &Counting::default()).unwrap();
             assert_eq!(again, linked);
         }
         let other =
-            updated(&linked, &hubs(&[hub("far.test", Some(access(None, &["ca-2"])))]), &Fixed).unwrap();
+            updated(&linked, &hubs(&[hub("far.test", Some(access(None, &["ca-2"])))]), &Counting::default())
+                .unwrap();
         assert_ne!(other, linked, "a CA that is sent replaces the stored one");
         let twice = [hub("far.test", None), hub("FAR.test", None)];
         for (drafts, expected) in [(twice.to_vec(), "twice"), (vec![hub("far.test", None); 51], "at most 50")]
         {
-            let error = updated(&linked, &hubs(&drafts), &Fixed).unwrap_err().to_string();
+            let error = updated(&linked, &hubs(&drafts), &Counting::default()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }
@@ -286,7 +267,7 @@ mod tests {
     #[test]
     fn a_draft_changes_what_it_names() {
         let before = samples::instance("one");
-        assert_eq!(updated(&before, &InstanceDraft::default(), &Fixed).unwrap(), before);
+        assert_eq!(updated(&before, &InstanceDraft::default(), &Counting::default()).unwrap(), before);
         let kept = LinkDraft {
             name: HubName::parse("hub-2.test").unwrap(),
             access: None,
@@ -307,10 +288,13 @@ mod tests {
             }]),
             ..InstanceDraft::default()
         };
-        let next = updated(&before, &draft, &Fixed).unwrap();
+        let next = updated(&before, &draft, &Counting::default()).unwrap();
         assert_eq!(next.linked_hubs.len(), 1);
         assert_eq!((next.linked_hubs[0].weight.number(), next.failover), (5, true));
         let policy = &next.access_policies[0];
-        assert_eq!((&policy.primary_key, &policy.secondary_key), (&samples::key(42), &samples::key(1)));
+        assert_eq!(
+            (&policy.primary_key, &policy.secondary_key),
+            (&samples::generated_key(1), &samples::key(1))
+        );
     }
 }

@@ -9,15 +9,15 @@ use std::{sync::Arc, time::Duration};
 
 use certpath::Sha256Thumbprint;
 use model::{
-    CaReference, Configured, Deletion, DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, IdScope, Instance,
-    Job, LeaseToken, ListId, LogOperation, RegistrationId, Timestamp,
+    CaReference, Configured, Deletion, EnrollmentGroupId, HubDeviceRef, IdScope, Instance, Job, LeaseToken,
+    ListId, LogOperation, RegistrationId, Timestamp,
 };
 
-use super::change::Keys;
 use crate::{
     Error, Provisioning, RecordKind,
     configuration::Configuration,
-    ports::{Change, Commit, DamagedRecord, Expect, InstanceUpdate, PageRequest, RecordCounts},
+    ports::{Change, Commit, DamagedRecord, Entropy, Expect, InstanceUpdate, PageRequest, RecordCounts},
+    record::fresh_key,
 };
 
 /// How many records one portion deletes.
@@ -165,26 +165,23 @@ fn deletion_of(record: &DamagedRecord) -> Option<Change> {
         RecordKind::Enrollment => RegistrationId::parse(id).ok().map(Change::DeleteIndividual),
         RecordKind::EnrollmentGroup => EnrollmentGroupId::parse(id).ok().map(Change::DeleteGroup),
         RecordKind::Registration => RegistrationId::parse(id).ok().map(Change::DeleteRegistration),
-        RecordKind::Cleanup => hub_device(id).map(Change::DeleteCleanup),
+        RecordKind::Cleanup => HubDeviceRef::parse(id).ok().map(Change::DeleteCleanup),
         RecordKind::CaCertificate => CaReference::parse(id).ok().map(Change::DeleteCertificate),
         RecordKind::RevocationList => {
-            let (ca, list) = id.split_once('\n').unwrap_or((id, ListId::FIRST));
-            let ca = CaReference::parse(ca).ok();
-            ca.map(|ca| Change::DeleteRevocationList(ca, ListId::named(list)))
+            let (ca, list) = ListId::split(id);
+            CaReference::parse(ca).ok().map(|ca| Change::DeleteRevocationList(ca, list))
         }
         RecordKind::Block => Sha256Thumbprint::parse(id).ok().map(Change::DeleteBlock),
         _ => None,
     }
 }
 
-/// Parses the key of a cleanup.
-fn hub_device(key: &str) -> Option<HubDeviceRef> {
-    let (hub, device) = key.split_once('/')?;
-    Some(HubDeviceRef { hub: HubName::parse(hub).ok()?, device_id: DeviceId::parse(device).ok()? })
-}
-
 /// Returns what stays of an instance: its names, and none of its keys.
-pub(super) fn remains(instance: &Instance, deletion: Deletion, keys: &impl Keys) -> Result<Instance, Error> {
+pub(super) fn remains(
+    instance: &Instance,
+    deletion: Deletion,
+    entropy: &dyn Entropy,
+) -> Result<Instance, Error> {
     Ok(Instance {
         deletion: Some(deletion),
         service_hosts: Vec::new(),
@@ -192,7 +189,7 @@ pub(super) fn remains(instance: &Instance, deletion: Deletion, keys: &impl Keys)
         linked_hubs: Vec::new(),
         configured: Configured::default(),
         webhook_key: None,
-        operation_key: keys.fresh_key()?,
+        operation_key: fresh_key(entropy)?,
         ..instance.clone()
     })
 }

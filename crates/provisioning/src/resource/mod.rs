@@ -10,17 +10,15 @@ mod policies;
 
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
 pub use deletion::{DeletionProgress, Portion};
 use model::{
-    Actor, Deletion, Etag, HostName, IdScope, IfMatch, Instance, InstanceDraft, LogOperation, ManagedBy,
-    ResourceKey, ResourceName,
+    Actor, Attribution, Deletion, Etag, HostName, HubName, IdScope, IfMatch, Instance, InstanceDraft,
+    LogOperation, ManagedBy, OperationKind, ResourceKey, ResourceName,
 };
 
-pub use change::{MAX_ACCESS_POLICIES, MAX_SERVICE_HOSTS, MAX_TAGS};
 pub use policies::changes_policies;
 
-use crate::{Error, Provisioning, RecordKind, ports::InstanceUpdate};
+use crate::{Error, Provisioning, RecordKind, ports::InstanceUpdate, record::keyed_etag};
 
 /// How often a change is decided again because the instance was changed meanwhile.
 const MAX_ATTEMPTS: usize = 8;
@@ -61,13 +59,15 @@ pub enum NameProblem {
     Taken,
 }
 
-/// Returns an error unless operators may change the instance.
-pub(crate) fn reject_file_managed(instance: &Instance) -> Result<(), Error> {
-    match instance.managed {
-        ManagedBy::Operators => Ok(()),
+/// Returns a decision about an instance that refuses one that operators may not change.
+pub(crate) fn unless_file_managed(
+    decide: impl Fn(&Instance) -> Result<Instance, Error>,
+) -> impl Fn(&Instance) -> Result<Instance, Error> {
+    move |current| match current.managed {
+        ManagedBy::Operators => decide(current),
         ManagedBy::File => Err(Error::Conflict(format!(
             "the instance {} is managed by the configuration file (managed = \"file\"): change it there",
-            instance.id_scope
+            current.id_scope
         ))),
     }
 }
@@ -114,14 +114,9 @@ impl Provisioning {
         Ok(is_taken.then_some(NameProblem::Taken))
     }
 
-    /// Returns the version of an instance: a MAC of all its settings, so that it need not be stored and reveals nothing of keys.
+    /// Returns the version of an instance.
     pub fn resource_etag(&self, instance: &Instance) -> Result<Etag, Error> {
-        let broken = |error: &dyn std::fmt::Display| Error::Broken(error.to_string());
-        let text = serde_json::to_vec(instance).map_err(|error| broken(&error))?;
-        let key = hmac::Key::new(hmac::HMAC_SHA256, instance.operation_key.as_bytes());
-        let tag = hmac::sign(&key, &[b"instance/", text.as_slice()].concat());
-        let first = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        Etag::parse(format!("{first:016x}")).map_err(|error| broken(&error))
+        keyed_etag(instance, "instance", instance)
     }
 
     /// Creates or changes a resource, of the version that is expected if any. A new one gets an ID scope that no instance ever
@@ -140,7 +135,7 @@ impl Provisioning {
                 }
                 None | Some(IfMatch::Any | IfMatch::Version(_)) => {}
             }
-            let next = change::updated(current, draft, self)?;
+            let next = change::updated(current, draft, &*self.entropy)?;
             rules.reject_reserved(&next)?;
             Ok(next)
         };
@@ -174,7 +169,7 @@ impl Provisioning {
         }
         let snapshot = self.store.snapshot().await?;
         let scope = id_scope::fresh(&*self.entropy, |scope| snapshot.is_used(scope))?;
-        let created = change::created(key, scope, (draft, rules.domain), self)?;
+        let created = change::created(key, scope, (draft, rules.domain), &*self.entropy)?;
         rules.reject_reserved(&created)?;
         let by = self.by(by, LogOperation::InstanceCreate);
         let is_created = self.store.create_resource(created.clone(), by).await?;
@@ -188,7 +183,7 @@ impl Provisioning {
         by: &Actor,
         draft: &InstanceDraft,
     ) -> Result<Instance, Error> {
-        let decide = |current: &Instance| change::updated(current, draft, self);
+        let decide = |current: &Instance| change::updated(current, draft, &*self.entropy);
         self.change_resource(&instance.id_scope, by, LogOperation::InstanceUpdate, decide).await
     }
 
@@ -200,17 +195,32 @@ impl Provisioning {
         operation: LogOperation,
         decide: impl Fn(&Instance) -> Result<Instance, Error>,
     ) -> Result<Instance, Error> {
+        let by = self.by(by, operation);
+        let replaced = self.replace_instance(scope, by, None, unless_file_managed(decide)).await?;
+        replaced.ok_or(Error::NotFound(RecordKind::Instance))
+    }
+
+    /// Replaces an instance by what is decided about it; `None` if there is none. The operation is counted, if one is given; otherwise an
+    /// instance that stays as it is is not written.
+    pub(crate) async fn replace_instance(
+        &self,
+        scope: &IdScope,
+        by: Attribution,
+        counted: Option<(OperationKind, Option<&HubName>)>,
+        decide: impl Fn(&Instance) -> Result<Instance, Error>,
+    ) -> Result<Option<Instance>, Error> {
+        let operation = counted.map(|(kind, _)| (kind, self.clock.now().day()));
+        let linked_hub = counted.and_then(|(_, hub)| hub);
         for _ in 0..MAX_ATTEMPTS {
-            let current = self.store.instance(scope).await?.ok_or(Error::NotFound(RecordKind::Instance))?;
-            reject_file_managed(&current)?;
+            let Some(current) = self.store.instance(scope).await? else { return Ok(None) };
             let next = decide(&current)?;
-            if next == *current {
-                return Ok(next);
+            if counted.is_none() && next == *current {
+                return Ok(Some(next));
             }
-            let update = InstanceUpdate::from(next.clone());
-            if self.store.replace_instance(&current, update, self.by(by, operation)).await? {
+            let update = InstanceUpdate { next: next.clone(), linked_hub: linked_hub.cloned(), operation };
+            if self.store.replace_instance(&current, update, by.clone()).await? {
                 self.forget_changed_links(&current, &next);
-                return Ok(next);
+                return Ok(Some(next));
             }
         }
         Err(Error::Busy)
@@ -221,7 +231,8 @@ impl Provisioning {
     pub async fn delete_resource(&self, instance: &Instance, by: &Actor) -> Result<Instance, Error> {
         let requested = self.clock.now();
         let deleted = |current: &Instance| {
-            deletion::remains(current, Deletion { requested, finished: None, is_verified: false }, self)
+            let deletion = Deletion { requested, finished: None, is_verified: false };
+            deletion::remains(current, deletion, &*self.entropy)
         };
         self.change_resource(&instance.id_scope, by, LogOperation::InstanceDelete, deleted).await
     }

@@ -4,8 +4,8 @@ use model::{
     AccessPolicy, Actor, Instance, KeySelection, KeySlot, LogOperation, PolicyDraft, PolicyName, Rights,
 };
 
-use super::change::{Keys, MAX_ACCESS_POLICIES};
-use crate::{Error, Provisioning, RecordKind};
+use super::change::MAX_ACCESS_POLICIES;
+use crate::{Error, Provisioning, RecordKind, ports::Entropy, record::fresh_key};
 
 impl Provisioning {
     /// Creates an access policy, or changes one. Returns it with its keys.
@@ -15,7 +15,7 @@ impl Provisioning {
         by: &Actor,
         draft: &PolicyDraft,
     ) -> Result<AccessPolicy, Error> {
-        let decide = |current: &Instance| with_policy(current, draft, self);
+        let decide = |current: &Instance| with_policy(current, draft, &*self.entropy);
         let next = self.change_resource(&instance.id_scope, by, LogOperation::PolicyPut, decide).await?;
         policy(&next, &draft.name).cloned()
     }
@@ -31,11 +31,11 @@ impl Provisioning {
             let mut draft = draft_of(policy(current, name)?);
             for slot in keys.slots() {
                 match slot {
-                    KeySlot::Primary => draft.primary_key = Some(self.fresh_key()?),
-                    KeySlot::Secondary => draft.secondary_key = Some(self.fresh_key()?),
+                    KeySlot::Primary => draft.primary_key = Some(fresh_key(&*self.entropy)?),
+                    KeySlot::Secondary => draft.secondary_key = Some(fresh_key(&*self.entropy)?),
                 }
             }
-            with_policy(current, &draft, self)
+            with_policy(current, &draft, &*self.entropy)
         };
         let next = self.change_resource(&instance.id_scope, by, LogOperation::PolicyKeys, decide).await?;
         policy(&next, name).cloned()
@@ -57,11 +57,11 @@ impl Provisioning {
 pub(super) fn replaced(
     stored: &[AccessPolicy],
     drafts: &[PolicyDraft],
-    keys: &impl Keys,
+    entropy: &dyn Entropy,
 ) -> Result<Vec<AccessPolicy>, Error> {
     let policies = drafts.iter().map(|draft| {
         let known = stored.iter().find(|policy| policy.name == draft.name);
-        merged(known, draft, keys)
+        merged(known, draft, entropy)
     });
     checked(policies.collect::<Result<_, _>>()?)
 }
@@ -78,11 +78,11 @@ pub fn changes_policies(instance: &Instance, drafts: &[PolicyDraft]) -> bool {
     drafts.len() != instance.access_policies.len() || !drafts.iter().all(keeps)
 }
 
-fn with_policy(instance: &Instance, draft: &PolicyDraft, keys: &impl Keys) -> Result<Instance, Error> {
+fn with_policy(instance: &Instance, draft: &PolicyDraft, entropy: &dyn Entropy) -> Result<Instance, Error> {
     let mut policies = instance.access_policies.clone();
     match policies.iter_mut().find(|policy| policy.name == draft.name) {
-        Some(known) => *known = merged(Some(&*known), draft, keys)?,
-        None => policies.push(merged(None, draft, keys)?),
+        Some(known) => *known = merged(Some(&*known), draft, entropy)?,
+        None => policies.push(merged(None, draft, entropy)?),
     }
     Ok(Instance { access_policies: checked(policies)?, ..instance.clone() })
 }
@@ -106,12 +106,12 @@ fn policy<'i>(instance: &'i Instance, name: &PolicyName) -> Result<&'i AccessPol
 fn merged(
     stored: Option<&AccessPolicy>,
     draft: &PolicyDraft,
-    keys: &impl Keys,
+    entropy: &dyn Entropy,
 ) -> Result<AccessPolicy, Error> {
     let choose = |given: &Option<_>, stored: Option<&_>| match (given, stored) {
         (Some(key), _) => Ok(Clone::clone(key)),
         (None, Some(key)) => Ok(Clone::clone(key)),
-        (None, None) => keys.fresh_key(),
+        (None, None) => fresh_key(entropy),
     };
     let rights = draft.rights.or_else(|| stored.map(|policy| policy.rights));
     let rights = rights.filter(|rights| *rights != Rights::default());
@@ -145,19 +145,10 @@ fn checked(policies: Vec<AccessPolicy>) -> Result<Vec<AccessPolicy>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use model::SymmetricKey;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::enroll::samples;
-
-    struct Fixed;
-
-    impl Keys for Fixed {
-        fn fresh_key(&self) -> Result<SymmetricKey, Error> {
-            Ok(samples::key(42))
-        }
-    }
+    use crate::enroll::samples::{self, Counting};
 
     fn draft(name: u8, key: Option<u8>) -> PolicyDraft {
         PolicyDraft {
@@ -168,15 +159,19 @@ mod tests {
         }
     }
 
+    fn put(instance: &Instance, draft: &PolicyDraft) -> Result<Instance, Error> {
+        with_policy(instance, draft, &Counting::default())
+    }
+
     proptest! {
         /// Puts and deletions in any order.
         #[test]
         fn an_instance_always_keeps_a_way_in(steps in prop::collection::vec((any::<bool>(), 0u8..4), 1..30)) {
-            let mut instance = with_policy(&samples::instance("one"), &draft(0, None), &Fixed).unwrap();
+            let mut instance = put(&samples::instance("one"), &draft(0, None)).unwrap();
             for (is_put, name) in steps {
                 let draft = draft(name, None);
                 let next = match is_put {
-                    true => with_policy(&instance, &draft, &Fixed),
+                    true => put(&instance, &draft),
                     false => without_policy(&instance, &draft.name),
                 };
                 instance = next.unwrap_or(instance);
@@ -188,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_a_draft_of_all_policies_changes() {
-        let instance = with_policy(&samples::instance("one"), &draft(1, Some(7)), &Fixed).unwrap();
+        let instance = put(&samples::instance("one"), &draft(1, Some(7))).unwrap();
         let kept = PolicyDraft { rights: None, ..draft(1, None) };
         let rights = Some(instance.access_policies[0].rights);
         for (drafts, expected) in [
@@ -206,12 +201,15 @@ mod tests {
 
     #[test]
     fn keys_are_given_kept_or_generated() {
-        let instance = with_policy(&samples::instance("one"), &draft(1, Some(7)), &Fixed).unwrap();
+        let instance = put(&samples::instance("one"), &draft(1, Some(7))).unwrap();
         let policy = &instance.access_policies[0];
-        assert_eq!((&policy.primary_key, &policy.secondary_key), (&samples::key(7), &samples::key(42)));
+        assert_eq!(
+            (&policy.primary_key, &policy.secondary_key),
+            (&samples::key(7), &samples::generated_key(1))
+        );
         let kept = PolicyDraft { rights: None, ..draft(1, None) };
-        assert_eq!(with_policy(&instance, &kept, &Fixed).unwrap(), instance);
+        assert_eq!(put(&instance, &kept).unwrap(), instance);
         let unnamed = PolicyDraft { rights: None, ..draft(2, None) };
-        assert!(matches!(with_policy(&instance, &unnamed, &Fixed), Err(Error::Invalid(_))));
+        assert!(matches!(put(&instance, &unnamed), Err(Error::Invalid(_))));
     }
 }

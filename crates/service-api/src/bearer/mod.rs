@@ -57,11 +57,6 @@ impl BearerTokens {
         BearerTokens { settings, keys: KeyCache::new(source), verified: Mutex::default() }
     }
 
-    /// Returns the issuer.
-    pub fn issuer(&self) -> &Issuer {
-        &self.settings.issuer
-    }
-
     /// Verifies a token.
     pub(crate) async fn verify(
         &self,

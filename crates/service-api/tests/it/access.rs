@@ -6,8 +6,10 @@ use provisioning::ports::Clock;
 use testkit::token_issuer::{ISSUER, TokenIssuer};
 
 use crate::{
-    management::{call, management_routes},
-    world::{MANAGEMENT, OWNER, World, individual, instance, is_management, resource, with_id},
+    management::call,
+    world::{
+        MANAGEMENT, OWNER, World, individual, instance, management_routes, resource, service_routes, with_id,
+    },
 };
 
 /// Returns the rights that suffice for a route.
@@ -49,7 +51,7 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
 #[tokio::test]
 async fn every_route_demands_its_right_and_no_other_suffices() {
     let world = World::new().await;
-    for (method, pattern) in service_api::routes().filter(|(_, pattern)| !is_management(pattern)) {
+    for (method, pattern) in service_routes() {
         let sufficient = rights_for(&method, &pattern);
         for policy in instance("one").access_policies {
             let name = policy.name.as_str();
@@ -74,7 +76,7 @@ async fn every_route_demands_its_right_and_no_other_suffices() {
 #[tokio::test]
 async fn every_role_opens_the_routes_of_its_rights_and_no_other() {
     let world = World::new().await;
-    for (method, pattern) in service_api::routes().filter(|(_, pattern)| !is_management(pattern)) {
+    for (method, pattern) in service_routes() {
         let sufficient = rights_for(&method, &pattern);
         let suffices = |role: Role| {
             let granted = Right::OF_POLICIES.into_iter().filter(|right| role.rights().grants(*right));

@@ -10,8 +10,8 @@ use testkit::{
 };
 
 use crate::{
-    management::{call, management_routes},
-    world::{MANAGEMENT, OWNER, World, group, individual, is_management, with_id},
+    management::call,
+    world::{MANAGEMENT, OWNER, World, group, individual, management_routes, service_routes, with_id},
 };
 
 /// Returns a path and a body that succeed on an instance with `dev-1` and `group-1`.
@@ -102,7 +102,7 @@ pub async fn fill(world: &World, scope: &str) {
 async fn a_token_of_one_instance_opens_no_route_of_another() {
     let world = filled().await;
     let before = world.snapshots().await;
-    for (method, pattern) in service_api::routes().filter(|(_, pattern)| !is_management(pattern)) {
+    for (method, pattern) in service_routes() {
         let (path, body) = case(&method, &pattern);
         for (token, host) in [("one", "two.example"), ("two", "one.example")] {
             let request = world.request(method.clone(), &path).json(&body).header("host", host);
@@ -121,7 +121,7 @@ async fn a_bearer_token_opens_no_route_of_an_instance_without_a_role() {
     let mut calls = 0;
     for (own, other) in [("one", "two"), ("two", "one")] {
         for token in tokens_of(&world, own, other) {
-            for (method, pattern) in service_api::routes().filter(|(_, pattern)| !is_management(pattern)) {
+            for (method, pattern) in service_routes() {
                 let (path, body) = case(&method, &pattern);
                 let host = [".example", ".example:443", ".EXAMPLE"][calls % 3];
                 let request =
@@ -201,7 +201,7 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
     let world = World::new().await;
     fill(&world, "one").await;
     let before = world.snapshot("one").await;
-    for (method, pattern) in service_api::routes().filter(|(_, pattern)| !is_management(pattern)) {
+    for (method, pattern) in service_routes() {
         let (path, body) = case(&method, &pattern);
         let reply = world.request(method.clone(), &path).json(&body).of("two").send().await;
         match (method.as_str(), pattern.as_str()) {

@@ -11,7 +11,7 @@ use testkit::sample;
 
 use crate::{
     isolation::{certificate, fill, filled},
-    world::{MANAGEMENT, OWNER, TestReply, World, id_scope, is_management, resource},
+    world::{MANAGEMENT, OWNER, TestReply, World, id_scope, management_routes, resource},
 };
 
 /// Returns the path and the body of a call of a route of the management API; one that names a resource names this one.
@@ -45,16 +45,6 @@ fn body() -> Value {
         "tags": {"team": "line"},
         "properties": {"allocationPolicy": "static", "muster": {"failover": true}},
     })
-}
-
-/// Returns the routes of the management API. The deletion of an instance is the last one.
-pub fn management_routes() -> impl Iterator<Item = (Method, String)> {
-    let is_deletion = |method: &Method, pattern: &str| {
-        method == Method::DELETE && pattern.ends_with("{provisioningServiceName}")
-    };
-    let mut routes: Vec<_> = service_api::routes().filter(|(_, it)| is_management(it)).collect();
-    routes.sort_by_key(|(method, pattern)| is_deletion(method, pattern));
-    routes.into_iter()
 }
 
 fn scope_of(instance: &Value) -> String {

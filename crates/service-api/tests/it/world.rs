@@ -17,10 +17,7 @@ use model::{
 };
 use provisioning::{
     Ports, Provisioning,
-    ports::{
-        Change, Clock, Commit, Entropy, Expect, InstanceWriter, Outcome, PageRequest, RunnerId, Store,
-        Unknown,
-    },
+    ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, RunnerId, Store, Unknown},
 };
 use runner::Runner;
 use serde_json::{Value, json};
@@ -120,6 +117,13 @@ async fn open(folder: &Path) -> Arc<dyn Store> {
     Arc::new(PostgresStore::connect(settings, sealer).await.unwrap())
 }
 
+/// Stores the instances.
+async fn fill_instances(store: &dyn Store) {
+    for scope in ["one", "two"] {
+        store.put_instance(instance(scope), sample::by()).await.unwrap();
+    }
+}
+
 impl World {
     pub async fn new() -> World {
         Self::managed_by(|_| {}).await
@@ -131,9 +135,7 @@ impl World {
         change(&mut management);
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await;
-        for scope in ["one", "two"] {
-            store.put_instance(instance(scope), sample::by()).await.unwrap();
-        }
+        fill_instances(&*store).await;
         Self::over(folder, store, management)
     }
 
@@ -142,9 +144,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("muster.db");
         let store = EmbeddedStore::open(&file, Sealer::from_key([7; 32])).unwrap();
-        for scope in ["one", "two"] {
-            store.put_instance(instance(scope), sample::by()).await.unwrap();
-        }
+        fill_instances(&store).await;
         store.close().await;
         durable::rusqlite::Connection::open(&file).unwrap().execute_batch(sql).unwrap();
         let store = Arc::new(EmbeddedStore::open(&file, Sealer::from_key([7; 32])).unwrap());
@@ -329,8 +329,22 @@ fn management() -> Management {
     }
 }
 
-/// Whether a route is one of the management API.
-pub fn is_management(pattern: &str) -> bool {
+/// Returns the routes of the management API. The deletion of an instance is the last one.
+pub fn management_routes() -> impl Iterator<Item = (Method, String)> {
+    let is_deletion = |method: &Method, pattern: &str| {
+        method == Method::DELETE && pattern.ends_with("{provisioningServiceName}")
+    };
+    let mut routes: Vec<_> = service_api::routes().filter(|(_, it)| is_management(it)).collect();
+    routes.sort_by_key(|(method, pattern)| is_deletion(method, pattern));
+    routes.into_iter()
+}
+
+/// Returns the other routes, which are those of an instance.
+pub fn service_routes() -> impl Iterator<Item = (Method, String)> {
+    service_api::routes().filter(|(_, pattern)| !is_management(pattern))
+}
+
+fn is_management(pattern: &str) -> bool {
     pattern.starts_with("/subscriptions/") || pattern.starts_with("/providers/")
 }
 

@@ -48,14 +48,13 @@ pub struct UnreadableItem {
 
 fn parse<D, I>(
     body: &[u8],
-    (list, id_name): (&str, &str),
+    names: (&str, &str),
     read: impl Fn(&Members<'_>) -> Result<D, BodyError>,
     read_id: impl Fn(&Members<'_>) -> Result<I, BodyError>,
 ) -> Result<BulkItems<D, I>, BodyError> {
     let body = members::parse_json(body)?;
     let body = Members::of_body(&body)?;
     let mode = body.required("mode", body.word("mode", &MODES)?)?;
-    let items = body.required(list, body.items(list)?)?;
     let item = |item: &Members<'_>| match mode {
         Mode::Create => Ok(BulkItem::Create(read(item)?)),
         // In this mode the hosted service accepts any etag, but treats an item without one as a conflict
@@ -71,14 +70,24 @@ fn parse<D, I>(
         // Clients send whole enrollments, of which only the ID counts.
         Mode::Delete => Ok(BulkItem::Delete(read_id(item)?)),
     };
+    read_items(&body, names, item)
+}
+
+/// Reads the items of a list, in order. The error of an item has its ID.
+pub(super) fn read_items<T>(
+    body: &Members<'_>,
+    (list, id_name): (&str, &str),
+    read: impl Fn(&Members<'_>) -> Result<T, BodyError>,
+) -> Result<Vec<Result<T, UnreadableItem>>, BodyError> {
     let unreadable =
         |id: Option<&str>, error| UnreadableItem { id: id.unwrap_or_default().to_owned(), error };
-    let outcome = |members: Result<Members<'_>, BodyError>| {
+    let item = |members: Result<Members<'_>, BodyError>| {
         let members = members.map_err(|error| unreadable(None, error))?;
         let id = members.value(id_name).and_then(Value::as_str);
-        item(&members).map_err(|error| unreadable(id, error))
+        read(&members).map_err(|error| unreadable(id, error))
     };
-    Ok(items.into_iter().map(outcome).collect())
+    let items = body.required(list, body.items(list)?)?;
+    Ok(items.into_iter().map(item).collect())
 }
 
 /// The error of one item.
@@ -97,12 +106,17 @@ pub struct BulkError {
 pub fn bulk_result_json(id_name: &str, errors: &[BulkError]) -> Value {
     let error = |error: &BulkError| {
         let mut json = Object::default();
-        json.put(id_name, error.id.as_str())
-            .put("errorCode", error.code)
-            .put("errorStatus", error.message.as_str());
+        put_error(&mut json, id_name, error);
         json.into_value()
     };
     let mut json = Object::default();
     json.put("isSuccessful", errors.is_empty()).put("errors", errors.iter().map(error).collect::<Vec<_>>());
     json.into_value()
+}
+
+/// Writes the members of an error.
+pub(super) fn put_error(json: &mut Object, id_name: &str, error: &BulkError) {
+    json.put(id_name, error.id.as_str())
+        .put("errorCode", error.code)
+        .put("errorStatus", error.message.as_str());
 }

@@ -28,21 +28,18 @@ fn read_slot(pair: &Members<'_>, name: &str) -> Result<Option<CertificateDraft>,
 
 /// Writes `{primary: {info}, secondary?: {info}}`; the certificate itself is never returned.
 pub(super) fn pair_json(pair: &Pair<Certificate>) -> Value {
-    let slot = |certificate: &Certificate| {
-        let mut slot = Object::default();
-        slot.put("info", info_json(certificate.info()));
-        slot.into_value()
-    };
-    let mut json = Object::default();
-    json.put_some("primary", pair.primary().map(slot)).put_some("secondary", pair.secondary().map(slot));
-    json.into_value()
+    slots_json(pair, "info", |certificate| info_json(certificate.info()))
 }
 
 /// Writes `{primary: {certificate}, secondary?: {certificate}}` for exports, in base64 of DER.
 pub(super) fn whole_pair_json(pair: &Pair<Certificate>) -> Value {
+    slots_json(pair, "certificate", |certificate| STANDARD.encode(certificate.der()).into())
+}
+
+fn slots_json(pair: &Pair<Certificate>, name: &str, value: impl Fn(&Certificate) -> Value) -> Value {
     let slot = |certificate: &Certificate| {
         let mut slot = Object::default();
-        slot.put("certificate", STANDARD.encode(certificate.der()));
+        slot.put(name, value(certificate));
         slot.into_value()
     };
     let mut json = Object::default();

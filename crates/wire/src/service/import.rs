@@ -4,7 +4,7 @@ use model::{GroupDraft, ImportRule, IndividualDraft};
 use serde_json::Value;
 
 use super::{
-    bulk::{BulkError, UnreadableItem},
+    bulk::{BulkError, UnreadableItem, put_error, read_items},
     group, individual,
     members::{self, BodyError, Members, Object},
 };
@@ -29,7 +29,7 @@ pub fn parse_group_import(body: &[u8]) -> Result<ImportBody<GroupDraft>, BodyErr
 
 fn parse<D>(
     body: &[u8],
-    (list, id_name): (&str, &str),
+    names: (&str, &str),
     read: impl Fn(&Members<'_>) -> Result<D, BodyError>,
 ) -> Result<ImportBody<D>, BodyError> {
     let body = members::parse_json(body)?;
@@ -40,15 +40,7 @@ fn parse<D>(
         generates_keys: flag("generateKeys")?,
         is_dry_run: flag("dryRun")?,
     };
-    let item = |members: Result<Members<'_>, BodyError>| {
-        let unreadable =
-            |id: Option<&str>, error| UnreadableItem { id: id.unwrap_or_default().to_owned(), error };
-        let members = members.map_err(|error| unreadable(None, error))?;
-        let id = members.value(id_name).and_then(Value::as_str);
-        read(&members).map_err(|error| unreadable(id, error))
-    };
-    let items = body.required(list, body.items(list)?)?;
-    Ok(ImportBody { items: items.into_iter().map(item).collect(), rule })
+    Ok(ImportBody { items: read_items(&body, names, read)?, rule })
 }
 
 /// How many enrollments an import created, replaced and left.
@@ -67,10 +59,8 @@ pub struct ImportCounts {
 pub fn import_result_json(id_name: &str, counts: ImportCounts, errors: &[(usize, BulkError)]) -> Value {
     let error = |(index, error): &(usize, BulkError)| {
         let mut json = Object::default();
-        json.put("index", *index)
-            .put(id_name, error.id.as_str())
-            .put("errorCode", error.code)
-            .put("errorStatus", error.message.as_str());
+        json.put("index", *index);
+        put_error(&mut json, id_name, error);
         json.into_value()
     };
     let mut json = Object::default();

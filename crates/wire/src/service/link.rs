@@ -117,15 +117,20 @@ pub fn link_json(hub: &LinkedHub, status: LinkStatus<'_>) -> Value {
         json.put("connectionString", connection_string(&hub.name, access));
         json.put_some("caCertificates", ca_certificates(access));
     }
-    json.put("location", hub.location.as_str())
-        .put("allocationWeight", hub.weight.number())
-        .put("applyAllocationPolicy", hub.takes_new_devices)
-        .put_some("maxDevices", hub.max_devices)
-        .put("origin", if status.configured { "configuration" } else { "operator" })
+    put_settings(&mut json, hub);
+    json.put("origin", if status.configured { "configuration" } else { "operator" })
         .put("embedded", hub.endpoint == HubEndpoint::Embedded)
         .put("etag", status.etag)
         .put("health", status.health);
     json.into_value()
+}
+
+/// Writes the settings of a link beside the access to its hub.
+pub(super) fn put_settings(json: &mut Object, hub: &LinkedHub) {
+    json.put("location", hub.location.as_str())
+        .put("allocationWeight", hub.weight.number())
+        .put("applyAllocationPolicy", hub.takes_new_devices)
+        .put_some("maxDevices", hub.max_devices);
 }
 
 /// Returns the connection string of a hub with its key masked.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     link::{
         HTTPS, ca_certificates, connection_string, masked_connection_string, parse_hub_connection,
-        parse_link_members,
+        parse_link_members, put_settings,
     },
     members::{BodyError, Members, Object, parse_json},
 };
@@ -236,10 +236,7 @@ fn hub_json(hub: &LinkedHub) -> Value {
             json.put("connectionString", masked_connection_string(hub.name.to_string(), EMBEDDED));
         }
     }
-    json.put("location", hub.location.as_str())
-        .put("allocationWeight", hub.weight.number())
-        .put("applyAllocationPolicy", hub.takes_new_devices)
-        .put_some("maxDevices", hub.max_devices);
+    put_settings(&mut json, hub);
     json.into_value()
 }
 

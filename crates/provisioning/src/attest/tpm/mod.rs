@@ -20,7 +20,7 @@ pub(crate) use challenges::RegistrationRef;
 pub(crate) use named_keys::NamedKeys;
 
 use super::{Attested, Claimant, Means, Refusal, symmetric_key::claim_for};
-use crate::{Error, ports::Entropy};
+use crate::{Error, ports::Entropy, record};
 
 /// The public keys of a TPM, as a device sent them. They prove nothing: anyone may know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,11 +131,7 @@ impl ChallengeContext<'_> {
 
 /// Generates keys for a hub. They are as long as the output of SHA-256; a TPM accepts at most 64 bytes.
 pub(crate) fn fresh_keys(entropy: &dyn Entropy) -> Result<SymmetricKeyPair, Error> {
-    let key = || {
-        let mut bytes = [0; 32];
-        entropy.fill(&mut bytes);
-        SymmetricKey::from_bytes(&bytes).map_err(|error| Error::Broken(error.to_string()))
-    };
+    let key = || record::fresh_key_of::<32>(entropy);
     Ok(SymmetricKeyPair { primary: key()?, secondary: key()? })
 }
 
