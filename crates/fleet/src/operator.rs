@@ -148,6 +148,11 @@ impl ServiceClient {
         self.0.call(Method::GET, &with_query("/usage", [("from", from), ("to", to)]), None).await
     }
 
+    /// Returns the port of the endpoint.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
     /// Returns the client below, for calls in other modules.
     pub(crate) fn operator(&mut self) -> &mut Operator {
         &mut self.0

@@ -52,7 +52,7 @@ pub(super) struct ResourceArgs {
     #[arg(long, value_name = "GROUP")]
     resource_group: Option<String>,
     /// The name of the instance.
-    name: String,
+    pub(super) name: String,
 }
 
 impl ResourceArgs {

@@ -4,13 +4,19 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use fleet::ServiceClient;
 use serde_json::{Value, json};
+use wire::sas::ConnectionString;
 
 use super::{
     instance::ResourceArgs,
+    service::HTTPS,
     table::{Table, text},
 };
 use crate::output::{self, Format, OutputArgs};
+
+/// The right that the first policy of an instance has.
+const SERVICE_CONFIG: &str = "ServiceConfig";
 
 /// Manage the shared access policies of an instance, whose keys open its service operations endpoint.
 ///
@@ -24,6 +30,7 @@ pub struct PolicyArgs {
 #[derive(Subcommand)]
 enum PolicyCommand {
     List(ListArgs),
+    ConnectionString(ConnectionStringArgs),
     Put(PutArgs),
     Rotate(RotateArgs),
     Delete(DeleteArgs),
@@ -38,6 +45,24 @@ struct ListArgs {
     resource: ResourceArgs,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// Print the connection string of an access policy, for the other commands and for SDKs.
+///
+/// The port is that of the management API, and left out if it is 443. Store the output like a password.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster policy connection-string --dev .muster dev
+      the first policy with the right ServiceConfig
+  export MUSTER_CONNECTION_STRING=$(muster policy connection-string plant-1 line-3 --key secondary)")]
+struct ConnectionStringArgs {
+    #[command(flatten)]
+    resource: ResourceArgs,
+    /// The name of the access policy. Default: the first one with the right ServiceConfig.
+    policy: Option<String>,
+    /// The key.
+    #[arg(long, default_value = "primary", value_parser = ["primary", "secondary"])]
+    key: String,
 }
 
 /// Create an access policy with new keys, or change the rights of one.
@@ -88,9 +113,12 @@ struct DeleteArgs {
 pub async fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         PolicyCommand::List(ListArgs { resource, output }) => {
-            let reply = resource.service.management_client()?.policies(&resource.path()).await?;
-            let policies = reply.get("value").and_then(Value::as_array).context("the reply is not a list")?;
-            print(policies, output.format)
+            let mut client = resource.service.management_client()?;
+            print(&policies(&mut client, &resource).await?, output.format)
+        }
+        PolicyCommand::ConnectionString(args) => {
+            output::line(connection_string(args).await?)?;
+            Ok(ExitCode::SUCCESS)
         }
         PolicyCommand::Put(PutArgs { resource, policy, rights, output }) => {
             let body = json!({ "rights": rights });
@@ -107,6 +135,36 @@ pub async fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+async fn policies(client: &mut ServiceClient, resource: &ResourceArgs) -> anyhow::Result<Vec<Value>> {
+    match client.policies(&resource.path()).await?["value"].take() {
+        Value::Array(policies) => Ok(policies),
+        _ => anyhow::bail!("the reply is not a list"),
+    }
+}
+
+async fn connection_string(args: ConnectionStringArgs) -> anyhow::Result<ConnectionString> {
+    let ConnectionStringArgs { resource, policy, key } = args;
+    let mut client = resource.service.management_client()?;
+    let instance = client.instance(&resource.path()).await?;
+    let host = text(&instance, "/properties/serviceOperationsHostName");
+    anyhow::ensure!(!host.is_empty(), "the instance {} has no host name", resource.name);
+    let is_it = |it: &&Value| match &policy {
+        Some(name) => text(it, "/keyName").eq_ignore_ascii_case(name),
+        None => text(it, "/rights").split(", ").any(|right| right == SERVICE_CONFIG),
+    };
+    let policies = policies(&mut client, &resource).await?;
+    let found = policies.iter().find(is_it).with_context(|| match &policy {
+        Some(name) => format!("there is no access policy {name}"),
+        None => format!("no access policy has the right {SERVICE_CONFIG}: name one"),
+    })?;
+    let port = Some(client.port()).filter(|port| *port != HTTPS).map(|port| format!(":{port}"));
+    Ok(ConnectionString {
+        host: host + port.as_deref().unwrap_or_default(),
+        key_name: text(found, "/keyName"),
+        key: text(found, &format!("/{key}Key")),
+    })
 }
 
 fn print(policies: &[Value], format: Format) -> anyhow::Result<ExitCode> {

@@ -11,7 +11,7 @@ use super::target::trust;
 use crate::output;
 
 /// The port of a connection string without one.
-const HTTPS: u16 = 443;
+pub(super) const HTTPS: u16 = 443;
 
 /// The arguments for the endpoint: a connection string, or the folder of an emulator.
 #[derive(Args)]

@@ -65,6 +65,7 @@ async fn every_command_has_an_example() {
         &["instance", "update"],
         &["instance", "delete"],
         &["policy", "list"],
+        &["policy", "connection-string"],
         &["policy", "put"],
         &["policy", "rotate"],
         &["policy", "delete"],

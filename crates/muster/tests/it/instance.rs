@@ -50,6 +50,12 @@ async fn a_policy_is_created_rotated_and_removed_while_the_service_runs() {
     let key = |policies: &serde_json::Value, name: &str| policies[0][name].as_str().unwrap().to_owned();
     let (primary, secondary) = (key(&made.json(), "primaryKey"), key(&made.json(), "secondaryKey"));
     assert_eq!((list(&primary).await, list(&secondary).await), (0, 0));
+    let printed =
+        world.muster(&["policy", "connection-string"], &["dev", "line", "--key", "secondary"]).await;
+    let printed = ConnectionString::parse(&printed.stdout).unwrap();
+    assert_eq!((printed.key_name.as_str(), &printed.key), ("line", &secondary));
+    let missing = world.muster(&["policy", "connection-string"], &["dev", "other"]).await;
+    assert!(missing.code == 1 && missing.stderr.contains("no access policy other"), "{missing:?}");
     let rotated = world.muster(&["policy", "rotate"], &["dev", "line", "secondary", "--json"]).await.json();
     assert_eq!((list(&primary).await, list(&secondary).await), (0, 4));
     assert_eq!(list(&key(&rotated, "secondaryKey")).await, 0);

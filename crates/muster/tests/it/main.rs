@@ -22,6 +22,7 @@ mod linked_hub;
 mod log;
 mod metrics;
 mod program;
+mod quick_start;
 mod registration;
 mod reload;
 mod serve;
