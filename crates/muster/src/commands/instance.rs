@@ -8,16 +8,20 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args, Subcommand};
-use fleet::{Progress, ResourcePath, ServiceClient};
+use fleet::{Listing, Progress, ResourcePath, ServiceClient};
 use model::ResourceFacts;
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use super::{
+    listing::{self, Form},
     service::ServiceArgs,
     table::{Table, text},
 };
 use crate::output::{self, Format, OutputArgs};
+
+/// The host name of an instance's service operations endpoint.
+pub(super) const HOST: &str = "/properties/serviceOperationsHostName";
 
 /// Between two questions how far a deletion is.
 const POLL: Duration = Duration::from_millis(500);
@@ -196,25 +200,24 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let subscription = args.subscription.unwrap_or_else(|| ResourceFacts::default().subscription);
-    let reply = args.service.management_client()?.instances(&subscription).await?;
-    let instances = reply.get("value").and_then(Value::as_array).context("the reply is not a list")?;
-    if args.output.format == Format::Json {
-        output::json(instances)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(&["name", "ID scope", "resource group", "host", "state"]);
-    for instance in instances {
-        let of = |pointer: &str| text(instance, pointer);
-        table.add_row([
-            of("/name"),
-            of("/properties/idScope"),
-            of("/resourcegroup"),
-            of("/properties/serviceOperationsHostName"),
-            of("/properties/state"),
-        ]);
-    }
-    output::table(&table)?;
-    Ok(ExitCode::SUCCESS)
+    let Value::Array(items) =
+        args.service.management_client()?.instances(&subscription).await?["value"].take()
+    else {
+        bail!("the reply is not a list");
+    };
+    let row = |instance: &Value| {
+        let members = ["/name", "/properties/idScope", "/resourcegroup", HOST, "/properties/state"];
+        members.map(|pointer| text(instance, pointer)).to_vec()
+    };
+    let form = match args.output.format {
+        Format::Json => Form::Json,
+        Format::Text => Form::Table {
+            header: &["name", "ID scope", "resource group", "host", "state"],
+            row,
+            if_none: "no instances; `muster instance create` makes one",
+        },
+    };
+    listing::print(&Listing { items, more: false }, form)
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wire::sas::ConnectionString;
 
 use super::{
-    instance::ResourceArgs,
+    instance::{HOST, ResourceArgs},
     service::HTTPS,
     table::{Table, text},
 };
@@ -148,7 +148,7 @@ async fn connection_string(args: ConnectionStringArgs) -> anyhow::Result<Connect
     let ConnectionStringArgs { resource, policy, key } = args;
     let mut client = resource.service.management_client()?;
     let instance = client.instance(&resource.path()).await?;
-    let host = text(&instance, "/properties/serviceOperationsHostName");
+    let host = text(&instance, HOST);
     anyhow::ensure!(!host.is_empty(), "the instance {} has no host name", resource.name);
     let is_it = |it: &&Value| match &policy {
         Some(name) => text(it, "/keyName").eq_ignore_ascii_case(name),

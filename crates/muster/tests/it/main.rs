@@ -7,6 +7,7 @@ mod audit_trail;
 mod cert;
 mod certificate;
 mod database_tls;
+mod day;
 mod demo;
 mod device;
 mod documents;

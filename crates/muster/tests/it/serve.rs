@@ -145,12 +145,17 @@ impl ServeFixture {
 
 /// Makes a CA certificate, and the chain and key of a server at 127.0.0.1 and localhost.
 pub fn certificates() -> [String; 3] {
+    certificates_for(&["localhost", "127.0.0.1"])
+}
+
+/// The same for a server with these names.
+pub fn certificates_for(names: &[&str]) -> [String; 3] {
     let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let issuer = Issuer::from_params(&ca, &ca_key);
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem();
     [ca_pem.clone(), leaf + &ca_pem, key.serialize_pem()]
 }
