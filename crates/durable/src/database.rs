@@ -129,7 +129,12 @@ impl Database {
     /// Checks the structure of the file for at most this time. Reads all of it on the calling thread; meanwhile the write-ahead
     /// log does not shrink.
     pub fn check_file(&self, depth: Depth, at_most: Duration) -> rusqlite::Result<FileCheck> {
-        FileCheck::run(&self.shared.readers.open_one()?, depth, at_most)
+        FileCheck::run(&self.open_reader()?, depth, at_most)
+    }
+
+    /// Opens a connection for one long read.
+    pub(crate) fn open_reader(&self) -> rusqlite::Result<Connection> {
+        self.shared.readers.open_one()
     }
 
     /// Rebuilds all indexes from their tables.
@@ -288,7 +293,7 @@ fn gone<E>() -> WriteError<E> {
 }
 
 /// Returns whether there is a write-ahead log that was not checkpointed into the file, as a clean end does.
-fn has_log(path: &Path) -> bool {
+pub(crate) fn has_log(path: &Path) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     fs::metadata(log).is_ok_and(|log| log.len() > 0)
@@ -305,7 +310,7 @@ fn create_file(path: &Path) -> Result<(), OpenError> {
     make().map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
-fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "page_size", 4096)?; // only a new file takes it; documents are about 1 kB

@@ -28,7 +28,7 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Syncs the names in a directory to the disk.
-pub(crate) fn sync(directory: &Path) -> io::Result<()> {
+pub fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 

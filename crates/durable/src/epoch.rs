@@ -12,6 +12,7 @@ use std::{
 };
 
 use aws_lc_rs::rand;
+use rusqlite::Connection;
 
 use crate::{Database, WriteError, directory, schema};
 
@@ -84,6 +85,11 @@ impl Epoch {
         fs::rename(&new, file)?;
         File::open(folder)?.sync_all()
     }
+
+    /// Writes it into a database.
+    pub(crate) fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
+        schema::put_meta(connection, EPOCH, self.to_string())
+    }
 }
 
 impl Database {
@@ -95,8 +101,8 @@ impl Database {
 
     /// Writes the epoch that the database is in.
     pub async fn put_epoch(&self, epoch: &Epoch) -> Result<(), WriteError<rusqlite::Error>> {
-        let text = epoch.to_string();
-        self.write(move |connection| schema::put_meta(connection, EPOCH, text)).await
+        let epoch = epoch.clone();
+        self.write(move |connection| epoch.put(connection)).await
     }
 }
 

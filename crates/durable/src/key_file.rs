@@ -60,21 +60,34 @@ fn parse(text: &str) -> Option<[u8; KEY_LEN]> {
     STANDARD.decode(text.trim_start_matches('\u{FEFF}').trim()).ok()?.try_into().ok()
 }
 
-/// Writes a new key under a name of its own, then links it to `path`: there is never half a key, and of two
-/// processes that try at once the first wins for both.
+/// Creates a key.
 fn create(path: &Path) -> io::Result<()> {
+    let mut key = [0; KEY_LEN];
+    rand::fill(&mut key).map_err(|_| io::Error::other("no randomness"))?;
+    write_new(path, &format!("{}\n", STANDARD.encode(key)))
+}
+
+/// Writes the key of one file to another, which stays as it is if it exists. On disk when this returns.
+pub fn install_key(from: &Path, to: &Path) -> io::Result<()> {
+    let mut text = String::new();
+    File::open(from)?.take(MAX_LEN).read_to_string(&mut text)?;
+    write_new(to, &text)
+}
+
+/// Writes a key under a name of its own, then links it to `path`: there is never half a key, and of two processes that try at
+/// once the first wins for both.
+fn write_new(path: &Path, key: &str) -> io::Result<()> {
     let directory = directory::of_file(path);
     directory::make_private_directory(directory)?;
-    let mut random = [0; KEY_LEN + 8];
-    rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-    let (key, suffix) = random.split_at(KEY_LEN);
+    let mut suffix = [0; 8];
+    rand::fill(&mut suffix).map_err(|_| io::Error::other("no randomness"))?;
     let mut draft = path.as_os_str().to_owned();
     draft.push(
         suffix.iter().map(|byte| format!("{byte:02x}")).fold(".".to_owned(), |name, byte| name + &byte),
     );
     let draft = PathBuf::from(draft);
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
-    file.write_all(format!("{}\n", STANDARD.encode(key)).as_bytes())?;
+    file.write_all(key.as_bytes())?;
     file.sync_all()?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;

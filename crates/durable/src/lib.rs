@@ -9,6 +9,7 @@
 //!
 //! * [`Database`]: a write resolves only after its COMMIT is on disk; whatever queued up during one fsync shares the next.
 //! * [`Schema`]: what the file must contain; a newer or foreign file is refused.
+//! * [`FileSnapshot`]: the file as it was at one moment, to be copied while others write.
 //! * [`Epoch`]: distinguishes a database that continues from one that was restored or copied.
 //! * [`Sealer`]: AES-256-GCM for values that must not be on disk in clear.
 //!
@@ -19,6 +20,7 @@ mod database;
 mod directory;
 mod epoch;
 mod file_check;
+mod file_snapshot;
 mod job;
 mod key_file;
 mod lock;
@@ -29,10 +31,11 @@ mod seal;
 mod writer;
 
 pub use database::{Database, KeyCheckError, QUEUE_WAIT, WriteError};
-pub use directory::make_private_directory;
+pub use directory::{make_private_directory, sync as sync_directory};
 pub use epoch::{Continuity, Epoch};
 pub use file_check::{Depth, FileCheck};
-pub use key_file::KeyFileError;
+pub use file_snapshot::{FileSnapshot, begin_epoch_of_copy};
+pub use key_file::{KeyFileError, install_key};
 /// The SQLite binding whose `Connection` the closures of [`Database`] receive.
 pub use rusqlite;
 pub use schema::{OpenError, Schema};

@@ -39,5 +39,5 @@ pub use messages::{CloudMessage, MAX_MESSAGE_BYTES};
 pub use registry::{BulkRefusal, Deletion, DeviceSettings, Effect, EnsuredDevice, MAX_BULK_DEVICES};
 pub use rest::{Access, routes};
 pub use serve::{Listeners, limits, serve};
-pub use storage::{StorageError, check};
+pub use storage::{BackupError, StorageError, check, count_devices, file_snapshot};
 pub use twins::twin;

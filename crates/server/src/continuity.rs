@@ -13,7 +13,7 @@ use std::{
 use durable::{Continuity, Epoch};
 use model::{Attribution, CleanupHold, HoldReason, Instance, Job, LogOperation};
 use net::CancellationToken;
-use provisioning::ports::{Clock, InstanceWriter, Instances};
+use provisioning::ports::{Clock, Store};
 use store::EmbeddedStore;
 
 /// The interval at which the epoch advances. A backup that is older than this is detected.
@@ -56,7 +56,7 @@ impl EpochKeeper {
         let reason = hold_reason(store, file)?;
         if let Some(reason) = reason {
             store.begin_new_log().await?;
-            hold(store, CleanupHold { reason, since: clock.now() }).await?;
+            hold(&**store, CleanupHold { reason, since: clock.now() }).await?;
         }
         let keeper = |epoch| EpochKeeper { store: Arc::clone(store), file: file.to_owned(), epoch };
         if let (None, Some(epoch)) = (reason, store.epoch()?) {
@@ -111,7 +111,8 @@ impl EpochKeeper {
     }
 }
 
-async fn hold(store: &EmbeddedStore, hold: CleanupHold) -> anyhow::Result<()> {
+/// Holds the cleanups of all instances.
+pub(crate) async fn hold(store: &impl Store, hold: CleanupHold) -> anyhow::Result<()> {
     for instance in store.snapshot().await?.instances() {
         tracing::error!(
             instance.id_scope = %instance.id_scope,
@@ -129,6 +130,7 @@ async fn hold(store: &EmbeddedStore, hold: CleanupHold) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use durable::Sealer;
+    use provisioning::ports::{InstanceWriter, Instances};
     use testkit::sample;
 
     use super::*;

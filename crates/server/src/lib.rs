@@ -2,6 +2,7 @@
 
 pub mod app;
 mod audit;
+pub mod backup;
 mod compute;
 pub mod config;
 mod configured;

@@ -10,6 +10,9 @@ use anyhow::{Context, bail};
 use durable::Sealer;
 use store::EmbeddedStore;
 
+/// The folder in the data folder that an interrupted restore leaves.
+pub(crate) const PARTIAL_RESTORE: &str = "restore.partial";
+
 /// The files of a service.
 #[derive(Debug, Clone)]
 pub struct Storage {
@@ -31,7 +34,7 @@ struct Found {
     key: bool,
     /// A non-empty database of an embedded hub.
     hub: bool,
-    /// A file that only an earlier start leaves.
+    /// A file that only an earlier start, or an interrupted restore, leaves.
     trace: bool,
 }
 
@@ -52,6 +55,25 @@ impl Storage {
     /// Returns the path of the database of an embedded hub.
     pub(crate) fn hub(&self, name: &str) -> PathBuf {
         self.data_dir.join("hubs").join(format!("{name}.db"))
+    }
+
+    /// Returns the embedded hubs that have a database, by name, also those that are not configured any more.
+    pub(crate) fn hubs(&self) -> io::Result<Vec<(String, PathBuf)>> {
+        let entries = match fs::read_dir(self.data_dir.join("hubs")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut hubs = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let is_database =
+                path.extension().is_some_and(|extension| extension == "db") && has_content(&path)?;
+            if let (true, Some(name)) = (is_database, path.file_stem().and_then(|name| name.to_str())) {
+                hubs.push((name.to_owned(), path));
+            }
+        }
+        hubs.sort();
+        Ok(hubs)
     }
 
     /// Opens the storage, or creates it at a first start. Fails if a part of it is missing.
@@ -86,20 +108,13 @@ impl Storage {
     }
 
     fn find(&self) -> io::Result<Found> {
-        let mut hub = false;
-        match fs::read_dir(self.data_dir.join("hubs")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            entries => {
-                for entry in entries? {
-                    let path = entry?.path();
-                    hub |= path.extension().is_some_and(|extension| extension == "db") && has_content(&path)?;
-                }
-            }
-        }
+        let hub = !self.hubs()?.is_empty();
         let database = self.database();
         let key = fs::exists(&self.master_key_file)?;
         let own_key = key && self.master_key_file.starts_with(&self.data_dir);
-        let trace = own_key || fs::exists(database.with_extension("db.lock"))?;
+        let trace = own_key
+            || fs::exists(database.with_extension("db.lock"))?
+            || fs::exists(self.data_dir.join(PARTIAL_RESTORE))?;
         Ok(Found { database: has_content(&database)?, key, hub, trace })
     }
 
@@ -129,7 +144,11 @@ impl Found {
             bail!("{database} exists: move it away first, then use --new-database again");
         }
         if !storage.new_database && !self.database && (self.hub || self.trace) {
-            let other = if self.hub { "the databases of embedded hubs" } else { "files of an earlier start" };
+            let other = if self.hub {
+                "the databases of embedded hubs"
+            } else {
+                "files of an earlier start, or of an interrupted restore,"
+            };
             bail!(
                 "{database} is missing or empty, but {other} exist: restore it from a backup, or start with an empty one by \
                  --new-database"

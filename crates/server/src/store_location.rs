@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use durable::Sealer;
-use model::Instance;
+use model::{CleanupHold, HoldReason, Instance};
 use provisioning::ports::{Clock, Instances, Store};
 use store::{
     EmbeddedStore,
@@ -14,6 +14,7 @@ use store::{
 use crate::{
     app::instances,
     config::Config,
+    continuity,
     ports::SystemClock,
     reconcile::{self, reconcile},
     storage::Storage,
@@ -92,6 +93,14 @@ impl StoreLocation {
         let (planned, database) = (instances(config)?, self.shared()?);
         let store = database.connect(&database.key()?).await?;
         reconcile(&store, planned, SystemClock.now()).await
+    }
+
+    /// Holds the cleanups of all instances in a shared database, which cannot tell that it was restored.
+    pub async fn hold(&self) -> anyhow::Result<()> {
+        let database = self.shared()?;
+        let store = database.connect(&database.key()?).await?;
+        let hold = CleanupHold { reason: HoldReason::Restored, since: SystemClock.now() };
+        continuity::hold(&store, hold).await
     }
 
     fn shared(&self) -> anyhow::Result<&SharedDatabase> {

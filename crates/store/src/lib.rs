@@ -24,10 +24,10 @@ mod store;
 pub mod table;
 
 pub use clock::SystemClock;
-pub use durable::{Depth, FileCheck};
+pub use durable::{Depth, FileCheck, FileSnapshot};
 pub use postgres::PostgresStore;
 use provisioning::ports::StoreError;
-pub use sqlite::{EmbeddedStore, Inspection, OpenError, RecordName, RepairError};
+pub use sqlite::{EmbeddedStore, Inspection, NewestChange, OpenError, RecordName, RepairError};
 pub use store::SealedStore;
 
 /// A failure, for the log.

@@ -2,6 +2,7 @@
 //! whether a device is disabled and when it was last active are not sealed, because listings and counts need them; everything else
 //! is sealed for its row.
 
+mod backup;
 mod devices;
 mod messages;
 
@@ -13,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::failure::HubFailure;
 
+pub use backup::{BackupError, count_devices, file_snapshot};
 pub use devices::{Activity, LastSeen, SealedDevice, StoredDevice};
 pub use messages::{QueueTimes, QueuedMessage, StoredMessage};
 

@@ -5,7 +5,6 @@ mod export;
 mod import;
 mod keep;
 mod keys;
-mod passphrase;
 mod settings;
 mod update;
 

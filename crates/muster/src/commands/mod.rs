@@ -1,6 +1,7 @@
 //! One module per command.
 
 pub mod attest;
+pub mod backup;
 pub mod cert;
 pub mod certificate;
 pub mod demo;
@@ -14,8 +15,10 @@ pub mod instance;
 mod listing;
 mod location;
 pub mod log;
+mod passphrase;
 pub mod policy;
 pub mod registration;
+pub mod restore;
 mod sealed;
 pub mod serve;
 mod service;

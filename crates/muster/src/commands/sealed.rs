@@ -157,9 +157,12 @@ impl<R: Read> SealedReader<R> {
     /// Reads the begin of a file, [`MAGIC`] included. A wrong passphrase shows at the first chunk.
     pub fn new(mut input: R, passphrase: &Passphrase) -> io::Result<SealedReader<R>> {
         let (mut magic, mut iterations, mut salt) = ([0; 8], [0; 4], [0; SALT_BYTES]);
-        input.read_exact(&mut magic)?;
-        input.read_exact(&mut iterations)?;
-        input.read_exact(&mut salt)?;
+        for part in [&mut magic[..], &mut iterations, &mut salt] {
+            input.read_exact(part).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => refused("this is not a sealed file"),
+                _ => error,
+            })?;
+        }
         let iterations = NonZeroU32::new(u32::from_be_bytes(iterations));
         let iterations = iterations.filter(|count| count.get() <= MAX_ITERATIONS);
         let iterations = iterations.filter(|_| magic == *MAGIC);
@@ -178,6 +181,7 @@ impl<R: Read> SealedReader<R> {
     }
 
     fn open_chunk(&mut self) -> io::Result<()> {
+        let place = self.chunks.0 * CHUNK_BYTES as u64;
         let whole = CHUNK_BYTES + TAG_BYTES;
         let missing = (whole + 1).saturating_sub(self.ahead.len());
         self.input.by_ref().take(missing as u64).read_to_end(&mut self.ahead)?;
@@ -186,8 +190,7 @@ impl<R: Read> SealedReader<R> {
         self.opened = std::mem::replace(&mut self.ahead, next);
         let nonce = self.chunks.next(is_last);
         let opened = self.key.open_in_place(nonce, Aad::empty(), &mut self.opened);
-        let length =
-            opened.map_err(|_| refused("the passphrase is wrong, or the file was changed or cut off"))?.len();
+        let length = opened.map_err(|_| not_opened(place))?.len();
         self.opened.truncate(length);
         (self.returned, self.is_ended) = (0, is_last);
         Ok(())
@@ -207,6 +210,15 @@ impl<R: Read> Read for SealedReader<R> {
         buffer[..length].copy_from_slice(&opened[..length]);
         self.returned += length;
         Ok(length)
+    }
+}
+
+/// Describes why the chunk does not open that begins at this byte of the content.
+fn not_opened(place: u64) -> io::Error {
+    match place {
+        0 => refused("the passphrase is wrong, or the file was changed"),
+        // The passphrase opened what comes before.
+        _ => refused(&format!("the file was changed or cut off after {place} bytes of its content")),
     }
 }
 
@@ -267,6 +279,10 @@ mod tests {
         for length in [begin, begin + chunk, begin + 2 * chunk, file.len() - 1] {
             assert!(opened(&file[..length], "correct horse").is_err(), "cut off at {length}");
         }
+        let problem = |file: &[u8], text| opened(file, text).unwrap_err().to_string();
+        assert!(problem(&file[..begin + chunk], "correct horse").contains("the passphrase is wrong, or"));
+        assert!(problem(&file[..begin + 2 * chunk], "correct horse").contains("cut off after 65536 bytes"));
+        assert_eq!(problem(&file[..begin - 1], "correct horse"), "this is not a sealed file");
         let mut swapped = file[..begin].to_vec();
         swapped.extend_from_slice(&file[begin + chunk..begin + 2 * chunk]);
         swapped.extend_from_slice(&file[begin..begin + chunk]);

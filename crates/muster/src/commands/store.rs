@@ -29,6 +29,7 @@ enum StoreCommand {
     Init(InitArgs),
     Migrate(MigrateArgs),
     Apply(ApplyArgs),
+    Hold(HoldArgs),
     Copy(CopyArgs),
     Check(Box<CheckArgs>),
 }
@@ -69,6 +70,19 @@ struct MigrateArgs {
   muster store apply --config /etc/muster/muster.toml
       at one node, once its file is changed; all nodes follow at once")]
 struct ApplyArgs {
+    #[command(flatten)]
+    location: Location,
+}
+
+/// Hold the cleanups of all instances in a PostgreSQL database.
+///
+/// Run it after the database was restored from a backup, before a node starts: devices may have moved since. Cleanups then wait for
+/// `muster registration cleanups --confirm`. A restored database in `data_dir` is detected by the start.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster store hold --config /etc/muster/muster.toml
+      after pg_restore")]
+struct HoldArgs {
     #[command(flatten)]
     location: Location,
 }
@@ -154,6 +168,14 @@ pub async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
         }
         StoreCommand::Apply(ApplyArgs { location }) => {
             change(&location, "changed", async |store, config| store.apply(config).await).await
+        }
+        StoreCommand::Hold(HoldArgs { location }) => {
+            change(
+                &location,
+                "held: cleanups wait for `muster registration cleanups --confirm`",
+                async |store, _| store.hold().await,
+            )
+            .await
         }
         StoreCommand::Copy(args) => copy(args).await,
         StoreCommand::Check(args) => check(*args).await,

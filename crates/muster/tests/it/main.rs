@@ -4,6 +4,7 @@
 mod attest;
 mod audit;
 mod audit_trail;
+mod backup;
 mod cert;
 mod certificate;
 mod database_tls;

@@ -8,6 +8,7 @@
 
 mod apply;
 mod attempts;
+mod backup;
 mod broken_rows;
 mod configuration;
 mod hub_devices;
@@ -32,6 +33,7 @@ use provisioning::{
 use tokio::task;
 
 pub use self::{
+    backup::NewestChange,
     maintenance::{Inspection, RecordName, RepairError},
     open::{EmbeddedStore, OpenError},
 };

@@ -11,7 +11,7 @@ mod tests;
 use std::{
     io,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Mutex, MutexGuard, OnceLock,
@@ -195,6 +195,25 @@ impl Postgres {
             psql.args(["--dbname", database, "--command", sql])
         });
         output.trim_end().to_owned()
+    }
+
+    /// Dumps a database with `pg_dump`, and returns the file.
+    pub fn dump(&self, database: &str) -> PathBuf {
+        let (file, port) = (self.files.sockets().join(format!("{database}.dump")), self.port.to_string());
+        self.programs.run("pg_dump", |dump| {
+            dump.args(["--host=127.0.0.1", "--username=postgres", "--port", &port, "--format=custom"]);
+            dump.arg("--file").arg(&file).arg(database)
+        });
+        file
+    }
+
+    /// Loads a dump into an empty database with `pg_restore`.
+    pub fn load(&self, database: &str, dump: &Path) {
+        let port = self.port.to_string();
+        self.programs.run("pg_restore", |restore| {
+            restore.args(["--host=127.0.0.1", "--username=postgres", "--port", &port, "--exit-on-error"]);
+            restore.args(["--dbname", database]).arg(dump)
+        });
     }
 
     /// Returns the log of the server so far.

@@ -11,9 +11,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use fleet::{EnrollmentKind, ServiceClient};
 
-use super::passphrase::PassphraseArgs;
 use crate::{
     commands::{
+        passphrase::PassphraseArgs,
         sealed::{Passphrase, SealedWriter},
         service::ServiceArgs,
     },

@@ -20,9 +20,9 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::task;
 
-use super::passphrase::PassphraseArgs;
 use crate::{
     commands::{
+        passphrase::PassphraseArgs,
         sealed::{MAGIC, Passphrase, SealedReader},
         service::ServiceArgs,
     },

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::commands::sealed::Passphrase;
@@ -29,5 +29,13 @@ impl PassphraseArgs {
             None => self.passphrase,
         };
         text.map(|text| Passphrase::parse(&text)).transpose()
+    }
+
+    /// Reads the passphrase of a file that is always sealed.
+    pub fn require(self) -> anyhow::Result<Passphrase> {
+        match self.read()? {
+            Some(passphrase) => Ok(passphrase),
+            None => bail!("a backup is sealed: set MUSTER_PASSPHRASE or --passphrase-file"),
+        }
     }
 }
