@@ -3,7 +3,8 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use model::{
-    EndorsementKey, IdScope, OperationId, Registration, RegistrationId, Status, StorageRootKey, TpmKeyError,
+    EndorsementKey, FilteredApi, IdScope, OperationId, Registration, RegistrationId, Status, StorageRootKey,
+    TpmKeyError,
 };
 use net::{Peer, Purpose, Standing, Transport};
 use provisioning::{
@@ -91,7 +92,7 @@ impl DeviceApi {
     }
 
     async fn registered(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
-        let device = self.device(&caller.scope, &caller.registration_id).await?;
+        let device = self.device_of(caller).await?;
         let asked = parse_registration(body)?;
         let tpm = asked.tpm.map(presented_tpm).transpose()?;
         let request = RegisterRequest {
@@ -138,7 +139,7 @@ impl DeviceApi {
     }
 
     async fn polled(&self, caller: &Caller, operation_id: &OperationId) -> Result<Answer, CallError> {
-        let device = self.device(&caller.scope, &caller.registration_id).await?;
+        let device = self.device_of(caller).await?;
         let registration = self.provisioning.poll(&device, operation_id, &caller.evidence).await?;
         if let Some(status) = self.runs.join(&device.instance, &registration).await? {
             let reply = OperationReply::assigning(operation_id, &caller.registration_id);
@@ -154,7 +155,7 @@ impl DeviceApi {
         if DeviceRegistration::parse(body)?.csr.is_some() {
             return Err(Error::Invalid("csr is only for the register call".into()).into());
         }
-        let device = self.device(&caller.scope, &caller.registration_id).await?;
+        let device = self.device_of(caller).await?;
         let registration = self.provisioning.look_up(&device, &caller.evidence).await?;
         caller.standing.mark_proven(Purpose::Provisioning);
         Ok(registration_result(&registration, caller.api_version))
@@ -165,8 +166,9 @@ impl DeviceApi {
         &self,
         address: &DeviceAddress,
         tpm: PresentedTpm,
+        from: IpAddr,
     ) -> Result<Vec<u8>, CallError> {
-        let device = self.device(&address.id_scope, &address.registration_id).await?;
+        let device = self.device(&address.id_scope, &address.registration_id, from).await?;
         Ok(self.provisioning.challenge_tpm(&device, tpm).await?)
     }
 
@@ -177,7 +179,7 @@ impl DeviceApi {
         evidence: &Evidence,
         from: IpAddr,
     ) -> Result<Attested, CallError> {
-        let device = self.device(&address.id_scope, &address.registration_id).await?;
+        let device = self.device(&address.id_scope, &address.registration_id, from).await?;
         Ok(self.provisioning.verify_identity(&device, evidence, Some(from)).await?)
     }
 
@@ -198,17 +200,29 @@ impl DeviceApi {
         context: &ErrorContext,
     ) -> ErrorBody {
         let body = error::body(error, context, &self.ports);
-        self.tally.count(context.scope.as_ref(), transport, Outcome::of_refusal(body.http_status()));
+        self.tally.count(context.scope.as_ref(), transport, error.outcome());
         self.note_refused_call(error, context).await;
         body
     }
 
-    /// Returns what is stored of a device: everything that its call is judged by.
-    async fn device(&self, scope: &IdScope, id: &RegistrationId) -> Result<DeviceRecords, CallError> {
+    async fn device_of(&self, caller: &Caller) -> Result<DeviceRecords, CallError> {
+        self.device(&caller.scope, &caller.registration_id, caller.address).await
+    }
+
+    /// Returns what is stored of a device: everything that its call is judged by. Fails if the instance does not admit its address.
+    async fn device(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+        from: IpAddr,
+    ) -> Result<DeviceRecords, CallError> {
         let device = self.provisioning.device(scope, id).await?;
         let device = device.ok_or_else(|| CallError::UnknownScope(scope.to_string()))?;
         self.tally.note_instance(&device.instance.id_scope);
-        Ok(device)
+        match device.instance.address_refusal(from, FilteredApi::Device) {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(device),
+        }
     }
 
     /// Returns the answer to a register call whose result is known. A client that is not known to read a result from this reply

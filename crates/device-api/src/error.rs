@@ -2,14 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use model::{IdScope, RefusalReason, RegistrationId};
+use model::{AddressRefusal, IdScope, RefusalReason, RegistrationId};
 use net::Peer;
 use provisioning::{Error, RecordKind};
 use rustls_pki_types::CertificateDer;
 use tracing::field::display;
 use wire::device::{DeviceAddress, ErrorBody, RequestError};
 
-use crate::Ports;
+use crate::{Outcome, Ports};
 
 /// The reason why a call fails.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -20,6 +20,9 @@ pub(crate) enum CallError {
     /// No instance has the ID scope. The device gets 401, as with a wrong key, so that it cannot probe for ID scopes.
     #[error("there is no instance with ID scope {0}")]
     UnknownScope(String),
+    /// The instance does not admit the address. The device gets no hint, as in Azure.
+    #[error(transparent)]
+    Address(#[from] AddressRefusal),
     /// The address of the link names another registration than the login.
     #[error("the login was not for {0:?}")]
     OtherDevice(String),
@@ -50,12 +53,13 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
-    /// Whether the request itself was at fault, so that `provisioning` recorded no refused attempt.
+    /// Whether the call was refused before `provisioning` judged it, which therefore recorded no refused attempt.
     pub(crate) fn is_before_verbs(&self) -> bool {
         match self {
             CallError::Refused(error) => matches!(error, Error::Invalid(_)),
             CallError::UnknownScope(_) => false,
-            CallError::OtherDevice(_)
+            CallError::Address(_)
+            | CallError::OtherDevice(_)
             | CallError::BadToken(_)
             | CallError::ApiVersion(_)
             | CallError::BadId(_)
@@ -70,9 +74,18 @@ impl CallError {
     /// Returns the reason of a refused attempt.
     pub(crate) fn refusal_reason(&self) -> RefusalReason {
         match self {
+            CallError::Address(_) => RefusalReason::IpFilter,
             CallError::BadToken(_) => RefusalReason::MalformedToken,
             CallError::OtherDevice(_) => RefusalReason::Login,
             _ => RefusalReason::BadRequest,
+        }
+    }
+
+    /// Returns the outcome that it counts as.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            CallError::Address(_) => Outcome::AddressRefused,
+            _ => Outcome::of_refusal(code_and_message(self).0 / 1000),
         }
     }
 
@@ -143,9 +156,10 @@ fn code_and_message(error: &CallError) -> (u32, String) {
             }
             Error::Broken(_) => (500_000, "Internal server error.".into()),
         },
-        CallError::UnknownScope(_) | CallError::OtherDevice(_) | CallError::BadToken(_) => {
-            (401_002, "Unauthorized".into())
-        }
+        CallError::UnknownScope(_)
+        | CallError::Address(_)
+        | CallError::OtherDevice(_)
+        | CallError::BadToken(_) => (401_002, "Unauthorized".into()),
         CallError::ApiVersion(_) => (400_001, error.to_string()),
         CallError::BadId(_) => (400_002, error.to_string()),
         CallError::Body(_) | CallError::Cut(_) => (400_003, error.to_string()),

@@ -28,6 +28,8 @@ pub enum Outcome {
     Challenged,
     /// 401.
     Unauthorized,
+    /// 401: the instance does not admit the address.
+    AddressRefused,
     /// Another 4xx: the request is invalid.
     Invalid,
     /// 429: the service is too busy.
@@ -38,13 +40,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Outcome; 9] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::Assigned,
         Outcome::Assigning,
         Outcome::Disabled,
         Outcome::Failed,
         Outcome::Challenged,
         Outcome::Unauthorized,
+        Outcome::AddressRefused,
         Outcome::Invalid,
         Outcome::Throttled,
         Outcome::Broken,
@@ -59,6 +62,7 @@ impl Outcome {
             Outcome::Failed => "failed",
             Outcome::Challenged => "challenged",
             Outcome::Unauthorized => "unauthorized",
+            Outcome::AddressRefused => "address_refused",
             Outcome::Invalid => "invalid",
             Outcome::Throttled => "throttled",
             Outcome::Broken => "broken",
@@ -78,7 +82,7 @@ impl Outcome {
     }
 
     /// Returns the outcome of a refusal with this HTTP status, or the status that another transport's refusal stands for.
-    pub(crate) fn of_refusal(status: u16) -> Outcome {
+    pub(crate) fn of_refusal(status: u32) -> Outcome {
         match status {
             401 => Outcome::Unauthorized,
             429 => Outcome::Throttled,

@@ -230,6 +230,16 @@ text_id!(
 ignore_case!(PolicyName);
 
 text_id!(
+    /// The name of an IP filter rule: 1 to 128 letters, digits and some special characters (rule of Azure), compared without case.
+    IpFilterName, "IP filter rule name", |text| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || br"-:/\.+%_#*?!(),=@;'".contains(&b);
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(allowed);
+        if fits { Ok(text.into()) } else { Err(r"must be 1 to 128 letters, digits and - : / \ . + % _ # * ? ! ( ) , = @ ; '") }
+    }
+);
+ignore_case!(IpFilterName);
+
+text_id!(
     /// The name of an instance as a resource: 3 to 50 letters, digits and hyphens, not digits alone, no hyphen at either end (the
     /// pattern of Azure's Resource Manager API).
     ResourceName, "resource name", |text| {

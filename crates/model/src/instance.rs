@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use certpath::CrlMaxAge;
 
 use crate::{
-    AllocationPolicy, CleanupHold, Configured, Deletion, HostName, HubName, IdScope, LinkedHub, ManagedBy,
-    PolicyName, ResourceFacts, ResourceName, SymmetricKey,
+    AllocationPolicy, CleanupHold, Configured, Deletion, HostName, HubName, IdScope, IpFilter, LinkedHub,
+    ManagedBy, PolicyName, PublicNetworkAccess, ResourceFacts, ResourceName, SymmetricKey,
 };
 
 /// One provisioning service instance with its settings.
@@ -43,6 +43,12 @@ pub struct Instance {
     /// How many runs are executed per minute; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_registrations_per_minute: Option<NonZeroU32>,
+    /// Whether public addresses may call its endpoints.
+    #[serde(default, skip_serializing_if = "PublicNetworkAccess::is_enabled")]
+    pub public_network_access: PublicNetworkAccess,
+    /// Which addresses may call its endpoints.
+    #[serde(default, skip_serializing_if = "IpFilter::is_empty")]
+    pub ip_filter: IpFilter,
     /// What it is as a resource.
     #[serde(default, skip_serializing_if = "ResourceFacts::is_default")]
     pub resource: ResourceFacts,

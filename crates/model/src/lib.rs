@@ -27,6 +27,7 @@ mod http_url;
 mod identity;
 mod ids;
 mod instance;
+mod ip_filter;
 mod key;
 mod key_use;
 mod latency;
@@ -90,11 +91,15 @@ pub use http_url::{HttpUrl, HttpUrlError, Scheme};
 pub use identity::{Identity, Issuer, IssuerError, Role, Subject, SubjectError, UnknownRole};
 pub use ids::{
     BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, Generation, HostName, HubName, IdError,
-    IdScope, OperationId, PolicyName, RegistrationId, ResourceName, VerificationCode,
+    IdScope, IpFilterName, OperationId, PolicyName, RegistrationId, ResourceName, VerificationCode,
 };
 pub use instance::{
     AccessPolicy, AllocationWeight, ExistingDevices, Instance, OutOfRange, RegistrationOwnership, Right,
     Rights, UnknownRight, resource_name,
+};
+pub use ip_filter::{
+    AddressRefusal, FilteredApi, IpFilter, IpFilterAction, IpFilterError, IpFilterRule, IpFilterTarget,
+    IpMask, IpMaskError, PublicNetworkAccess,
 };
 pub use key::{KeyError, SymmetricKey};
 pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};

@@ -90,6 +90,8 @@ reasons! {
     NoOpenChallenge = "noOpenChallenge",
     /// The proof by the TPM was used before.
     UsedChallenge = "usedChallenge",
+    /// The instance does not admit the address of the device.
+    IpFilter = "ipFilter",
     /// A limit of connections was reached, or the connection was idle for too long.
     ConnectionLimit = "connectionLimit",
     /// The TLS handshake failed.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AllocationPolicy, ExistingDevices, HostName, Instance, LinkDraft, PolicyName, RegistrationOwnership,
-    Rights, SymmetricKey, Timestamp,
+    AllocationPolicy, ExistingDevices, HostName, Instance, IpFilter, LinkDraft, PolicyName,
+    PublicNetworkAccess, RegistrationOwnership, Rights, SymmetricKey, Timestamp,
 };
 
 /// The facts of an instance that it has as a resource. They have no effect on devices.
@@ -124,6 +124,10 @@ pub struct InstanceDraft {
     pub existing_devices: Option<ExistingDevices>,
     /// How many runs are executed per minute; zero for no limit.
     pub max_registrations_per_minute: Option<u32>,
+    /// Whether public addresses may call its endpoints.
+    pub public_network_access: Option<PublicNetworkAccess>,
+    /// The rules of its IP filter, all of them.
+    pub ip_filter: Option<IpFilter>,
 }
 
 /// An access policy as an operator writes it. An absent key keeps its value, or is generated.

@@ -171,15 +171,16 @@ impl App {
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
         let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy)
             .with_audit(plan.audit.clone())
-            .managed_by(plan.management);
-        let service = service_api::router(service_api.with_bearer_tokens(plan.bearer));
-        let router = web::router(device_api.router(), service, runner.assignments().clone());
+            .managed_by(plan.management)
+            .with_bearer_tokens(plan.bearer);
+        let router = web::router(&device_api, &service_api, runner.assignments().clone());
         let limiter = ConnectionLimiter::new(capped(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
             provisioning: Arc::clone(&provisioning),
             store: Arc::clone(&store),
             clock,
             device_api: device_api.clone(),
+            service_api,
             runs: runner.assignments().clone(),
             limiter: limiter.clone(),
             expiring: runner.expiring_certificates().clone(),

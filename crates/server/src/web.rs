@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use device_api::DeviceApi;
 use http::{HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
 use net::{Peer, Purpose};
 use runner::AssignmentRunner;
-use service_api::OnGrant;
+use service_api::{OnGrant, ServiceApi};
 use tower_service::Service;
 
 /// Whether the process serves: a restart would help if it does not answer.
@@ -27,7 +28,8 @@ pub(crate) fn is_reserved(segment: &str) -> bool {
 ///
 /// The process is ready while it has the lease of its runner: the database was away for less than half of the time
 /// after which other processes take over.
-pub(crate) fn router(device: Router, service: Router, runs: AssignmentRunner) -> Router {
+pub(crate) fn router(device: &DeviceApi, service: &ServiceApi, runs: AssignmentRunner) -> Router {
+    let (device, service) = (device.router(), service_api::router(service.clone()));
     Router::new().fallback(move |mut request: Request<Body>| {
         let (mut device, mut service) = (device.clone(), service.clone());
         let runs = runs.clone();

@@ -5,15 +5,15 @@
 //! whether it exists.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
 use axum::extract::ConnectInfo;
 use http::{Extensions, header, request::Parts};
 use model::{
-    AccessPolicy, Actor, Audience, Extent, HostName, IdScope, Identity, Instance, ResourceKey, Right, Rights,
-    Role, without_port,
+    AccessPolicy, Actor, Audience, Extent, FilteredApi, HostName, IdScope, Identity, Instance, ResourceKey,
+    Right, Rights, Role, without_port,
 };
 use percent_encoding::percent_decode_str;
 use provisioning::resource::HostRules;
@@ -174,6 +174,23 @@ pub(crate) async fn called_host(api: &ServiceApi, head: &Parts) -> Result<Called
             Ok(CalledHost::Management(host))
         }
         None => Err(Failure::Host(format!("no service instance has the host name {host}"))),
+    }
+}
+
+/// Fails if the instance does not admit the address of the caller. The management API is not behind the filter, as in Azure, so that
+/// an operator can undo rules that reject everyone.
+pub(crate) fn reject_address(api: &ServiceApi, instance: &Instance, head: &Parts) -> Result<(), Failure> {
+    if is_management_path(head.uri.path()) {
+        return Ok(());
+    }
+    // An unknown address counts as one that only rules for all addresses are for.
+    let address = address(&head.extensions).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    match instance.address_refusal(address, FilteredApi::Service) {
+        None => Ok(()),
+        Some(refusal) => {
+            api.tally.count_refused_address(&instance.id_scope);
+            Err(Failure::Address(refusal))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Errors of calls, and the table of their codes.
 
-use model::Identity;
+use model::{AddressRefusal, Identity};
 use provisioning::{Error, RecordKind, ports::LogError};
 use wire::service::{BodyError, PageError};
 
@@ -30,6 +30,9 @@ pub(crate) enum Failure {
     /// The token is missing or invalid. The reason is for the log.
     #[error("{0}")]
     Unauthorized(String),
+    /// The instance does not admit the address of the caller. The reason is for the log: the caller gets no hint, as in Azure.
+    #[error(transparent)]
+    Address(AddressRefusal),
     /// The bearer token is invalid.
     #[error("{0}")]
     InvalidToken(BearerRefusal),
@@ -72,7 +75,7 @@ impl Failure {
     /// Returns the challenge for callers with bearer tokens (RFC 6750 §3), if the failure has one.
     pub(crate) fn challenge(&self) -> Option<String> {
         let error = match self {
-            Failure::Unauthorized(_) => String::new(),
+            Failure::Unauthorized(_) | Failure::Address(_) => String::new(),
             Failure::InvalidToken(refusal) => {
                 format!(", error=\"invalid_token\", error_description=\"{refusal}\"")
             }
@@ -86,7 +89,7 @@ impl Failure {
     pub(crate) fn code_and_message(&self) -> (u32, String) {
         let code = match self {
             Failure::Refused(error) => return code_and_message(error),
-            Failure::Unauthorized(_) => return (401_002, "Unauthorized".into()),
+            Failure::Unauthorized(_) | Failure::Address(_) => return (401_002, "Unauthorized".into()),
             Failure::InvalidToken(_) => 401_002,
             Failure::NoKeys(_) => {
                 return (503_000, "The token cannot be verified, because the keys of the identity provider cannot be fetched; try again later.".into());

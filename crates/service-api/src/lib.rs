@@ -25,12 +25,14 @@ mod request;
 mod resource;
 mod revocation;
 mod route;
+mod tally;
 mod usage;
 
 use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use http::Request;
+use model::IdScope;
 use provisioning::{
     Provisioning,
     ports::{AssignmentRuns, Clock, Entropy},
@@ -42,6 +44,7 @@ use crate::{
     error::Failure,
     request::Call,
     route::{Answer, Handler, Target},
+    tally::Tally,
 };
 
 pub use access::{GrantScope, Management};
@@ -69,6 +72,7 @@ pub struct ServiceApi {
     management: Arc<Management>,
     /// `None` if no provider is configured: only access policies count then.
     bearer: Option<Arc<BearerTokens>>,
+    tally: Arc<Tally>,
 }
 
 impl ServiceApi {
@@ -81,7 +85,16 @@ impl ServiceApi {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let (audit, management) = (Arc::new(NoSink), Arc::default());
-        ServiceApi { provisioning, runs, clock, entropy, audit, management, bearer: None }
+        ServiceApi {
+            provisioning,
+            runs,
+            clock,
+            entropy,
+            audit,
+            management,
+            bearer: None,
+            tally: Arc::default(),
+        }
     }
 
     /// Records calls of operators here.
@@ -99,6 +112,11 @@ impl ServiceApi {
     #[must_use]
     pub fn with_bearer_tokens(self, bearer: Option<Arc<BearerTokens>>) -> Self {
         ServiceApi { bearer, ..self }
+    }
+
+    /// Returns how many calls since the start came from addresses that the instance does not admit.
+    pub fn refused_addresses(&self, scope: &IdScope) -> u64 {
+        self.tally.refused_addresses_of(scope)
     }
 }
 
@@ -151,6 +169,7 @@ async fn answer(
     let called_host = access::called_host(api, &head).await?;
     if let CalledHost::Instance(instance) = &called_host {
         record.note_instance(&instance.id_scope);
+        access::reject_address(api, instance, &head)?;
     }
     let operator = access::authenticate(api, &called_host, &head).await?;
     record.note_operator(&operator);

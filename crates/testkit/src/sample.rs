@@ -50,6 +50,8 @@ pub fn instance(scope: &str) -> Instance {
         existing_devices: model::ExistingDevices::default(),
         crl_max_age: CrlMaxAge::default(),
         max_registrations_per_minute: None,
+        public_network_access: Default::default(),
+        ip_filter: Default::default(),
         resource: ResourceFacts::default(),
         managed: ManagedBy::File,
         deletion: None,

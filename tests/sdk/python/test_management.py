@@ -136,13 +136,47 @@ def test_a_hub_keeps_its_ca_and_its_bound(resources, name, instance):
     assert resources.begin_create_or_update(GROUP, name, read).result().etag == linked.etag
 
 
-def test_network_rules_that_would_have_no_effect_are_refused(resources, name, instance):
-    for properties in (
-        {"publicNetworkAccess": "Disabled"},
-        {"ipFilterRules": [{"filterName": "a", "action": "Accept", "ipMask": "10.0.0.0/8"}]},
+def test_an_ip_filter_round_trips(resources, name, instance):
+    rules = [
+        {"filterName": "plant", "action": "Accept", "ipMask": "10.0.0.0/8", "target": "deviceApi"},
+        {"filterName": "others", "action": "Reject", "ipMask": "0.0.0.0/0"},
+    ]
+    properties = {"ipFilterRules": rules, "publicNetworkAccess": "Disabled"}
+    filtered = resources.begin_create_or_update(GROUP, name, description(**properties)).result()
+    shown = [
+        (rule.filter_name, rule.action, rule.ip_mask, rule.target) for rule in filtered.properties.ip_filter_rules
+    ]
+    assert shown == [("plant", "Accept", "10.0.0.0/8", "deviceApi"), ("others", "Reject", "0.0.0.0/0", "all")]
+    assert filtered.properties.public_network_access == "Disabled"
+    read = resources.get(name, GROUP)
+    assert resources.begin_create_or_update(GROUP, name, read).result().etag == filtered.etag
+
+
+def test_an_operator_that_is_shut_out_undoes_it(resources, service):
+    """Of the emulator's own instance: its service endpoint is filtered, and the management API is not."""
+    read = resources.get("dev", "default")
+    read.properties.ip_filter_rules = [{"filterName": "all", "action": "Reject", "ipMask": "0.0.0.0/0", "target": "serviceApi"}]
+    resources.begin_create_or_update("default", "dev", read).result()
+    try:
+        with pytest.raises(HttpResponseError) as refused:
+            service.enrollment.query({"query": "*"})
+        assert refused.value.status_code == 401
+        assert refused.value.response.json()["errorCode"] == 401002
+    finally:
+        read.properties.ip_filter_rules = []
+        restored = resources.begin_create_or_update("default", "dev", read).result()
+    assert restored.properties.ip_filter_rules == []
+    service.enrollment.query({"query": "*"})
+
+
+def test_mistakes_in_ip_filter_rules_are_named(resources, name, instance):
+    rule = {"filterName": "a", "action": "Accept", "ipMask": "10.0.0.0/8"}
+    for rules, message in (
+        ([{**rule, "ipMask": "10.0.0.0/33"}], "ipFilterRules.0..ipMask"),
+        ([rule, rule], "two rules have the name a"),
     ):
-        with pytest.raises(HttpResponseError, match="is not supported"):
-            resources.begin_create_or_update(GROUP, name, description(**properties)).result()
+        with pytest.raises(HttpResponseError, match=message):
+            resources.begin_create_or_update(GROUP, name, description(ipFilterRules=rules)).result()
 
 
 def test_lists(resources, instance, name, dev):

@@ -95,7 +95,7 @@ impl SaslExchange for AwaitingRootKey {
             return refuse_login(&login.api, login.transport, "SASL TPM without a storage root key");
         };
         let tpm = PresentedTpm { endorsement_key, storage_root_key: Some(storage_root_key) };
-        match login.api.challenge(&login.address, tpm.clone()).await {
+        match login.api.challenge(&login.address, tpm.clone(), login.peer.addr.ip()).await {
             Ok(blob) => {
                 let scope = Some(&login.address.id_scope);
                 login.api.tally.count(scope, login.transport, Outcome::Challenged);

@@ -8,6 +8,7 @@ mod challenged;
 mod errors;
 mod http;
 mod https;
+mod ip_filter;
 mod isolation;
 mod leases;
 mod lines;

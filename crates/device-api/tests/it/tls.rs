@@ -1,6 +1,9 @@
 //! Certificates of the server, and connections to it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use net::{
     client::Duplex,
@@ -14,31 +17,41 @@ use rustls::{
 };
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use testkit::ca;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::TlsConnector;
 
-/// A CA for the server's certificate.
-pub struct ServerCa(CertifiedIssuer<'static, KeyPair>);
+/// A CA for the server's certificate, whose clients may come through a proxy.
+pub struct ServerCa {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    /// The PROXY header of new connections; empty without a proxy.
+    proxy_header: Mutex<Vec<u8>>,
+}
 
 impl ServerCa {
     pub fn new() -> ServerCa {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        ServerCa(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        ServerCa { issuer, proxy_header: Mutex::default() }
+    }
+
+    /// Has new connections begin with this PROXY header.
+    pub fn send_first(&self, proxy_header: Vec<u8>) {
+        *self.proxy_header.lock().unwrap() = proxy_header;
     }
 
     pub fn server(&self) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned(), HOST.to_owned()]).unwrap();
-        let chain = params.signed_by(&key, &self.0).unwrap().pem();
+        let chain = params.signed_by(&key, &self.issuer).unwrap().pem();
         let identity = Identity::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
         server_config(vec![identity]).unwrap()
     }
 
     /// A connection, with a device's certificate if it has one.
     pub async fn connect(&self, addr: SocketAddr, device: Option<&Presented>) -> ByteStream {
-        let config = client_config(self.0.pem().as_bytes(), device.map(|device| &device.0)).unwrap();
-        connect("localhost", addr, config).await
+        let config = client_config(self.issuer.pem().as_bytes(), device.map(|device| &device.0)).unwrap();
+        self.handshake("localhost", addr, config).await
     }
 
     /// A connection that asks for the host name of the first instance, with a certificate and perhaps a key that is not its
@@ -52,16 +65,18 @@ impl ServerCa {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.key_der().to_vec()));
         let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).unwrap();
         let key = CertifiedKey::new(chain.into_iter().map(Into::into).collect(), key);
-        let mut config = ClientConfig::clone(&client_config(self.0.pem().as_bytes(), None).unwrap());
+        let mut config = ClientConfig::clone(&client_config(self.issuer.pem().as_bytes(), None).unwrap());
         config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
-        connect(HOST, addr, Arc::new(config)).await
+        self.handshake(HOST, addr, Arc::new(config)).await
     }
-}
 
-async fn connect(name: &'static str, addr: SocketAddr, config: Arc<ClientConfig>) -> ByteStream {
-    let tcp = TcpStream::connect(addr).await.unwrap();
-    let name = ServerName::try_from(name).unwrap();
-    Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap())
+    async fn handshake(&self, name: &'static str, addr: SocketAddr, config: Arc<ClientConfig>) -> ByteStream {
+        let mut tcp = TcpStream::connect(addr).await.unwrap();
+        let proxy_header = self.proxy_header.lock().unwrap().clone();
+        tcp.write_all(&proxy_header).await.unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap())
+    }
 }
 
 /// The service's host name of the first instance.

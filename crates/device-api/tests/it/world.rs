@@ -1,7 +1,7 @@
 //! An endpoint on free ports, over the embedded store and hubs that fail on command.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::Path,
     sync::Arc,
@@ -14,7 +14,7 @@ use model::{
     Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
     Instance, LinkedHub, Registration, SymmetricKey,
 };
-use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Transport};
+use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, Transport};
 use provisioning::{
     Provisioning,
     ports::{Change, Clock, Commit, Expect, Hubs, RunnerId, Store, Unknown},
@@ -67,6 +67,7 @@ pub struct World {
     pub runner: Arc<Runner>,
     pub runs: AssignmentRunner,
     pub provisioning: Arc<Provisioning>,
+    pub api: DeviceApi,
     /// That of the listeners.
     pub limiter: ConnectionLimiter,
     ca: ServerCa,
@@ -99,6 +100,20 @@ impl World {
         World::with_store((store, directory), (Arc::clone(&hubs), hubs), IN_TIME, Limits::default()).await
     }
 
+    /// With listeners behind a proxy, which reports the clients.
+    pub async fn behind_proxy() -> World {
+        let hubs = Arc::new(FakeHubs::new([sample::hub_name(HUB)]));
+        let directory = directory();
+        let store = open(directory.path()).await;
+        let hubs = (Arc::clone(&hubs), hubs as Arc<dyn Hubs>);
+        World::listening((store, directory), hubs, IN_TIME, (Limits::default(), Behind::Proxy)).await
+    }
+
+    /// Has new connections come from a client behind the proxy, by a PROXY header of this version.
+    pub fn come_from(&self, client: IpAddr, version: ProxyVersion) {
+        self.ca.send_first(proxy_header(client, version));
+    }
+
     async fn within(hubs: Arc<FakeHubs>, port: Arc<dyn Hubs>, timing: Timing, limits: Limits) -> World {
         let directory = directory();
         let store = open(directory.path()).await;
@@ -110,6 +125,15 @@ impl World {
         (hubs, port): (Arc<FakeHubs>, Arc<dyn Hubs>),
         timing: Timing,
         limits: Limits,
+    ) -> World {
+        World::listening((store, directory), (hubs, port), timing, (limits, Behind::Nothing)).await
+    }
+
+    async fn listening(
+        (store, directory): (Arc<dyn Store>, TempDir),
+        (hubs, port): (Arc<FakeHubs>, Arc<dyn Hubs>),
+        timing: Timing,
+        (limits, behind): (Limits, Behind),
     ) -> World {
         for scope in [SCOPE, OTHER_SCOPE] {
             let hub =
@@ -138,10 +162,22 @@ impl World {
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::new(runs.clone()), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
         let limiter = ConnectionLimiter::new(limits).observed_by(Arc::new(api.clone()));
-        let ports = serve(&api, &ca, &limiter, &shutdown);
+        let ports = serve(&api, (&ca, behind), &limiter, &shutdown);
         let (keeper, ended) = (Arc::clone(&runner), shutdown.clone());
         tokio::spawn(async move { keeper.keep_leases(ended).await });
-        World { store, hubs, runner, runs, provisioning, limiter, ca, ports, shutdown, _directory: directory }
+        World {
+            store,
+            hubs,
+            runner,
+            runs,
+            provisioning,
+            api,
+            limiter,
+            ca,
+            ports,
+            shutdown,
+            _directory: directory,
+        }
     }
 
     /// Does the runner's jobs until the token is canceled.
@@ -218,7 +254,7 @@ impl World {
         self.change(scope, |instance| Instance { max_registrations_per_minute, ..instance }).await;
     }
 
-    async fn change(&self, scope: &str, change: impl FnOnce(Instance) -> Instance) {
+    pub async fn change(&self, scope: &str, change: impl FnOnce(Instance) -> Instance) {
         let instance = self.store.instance(&sample::scope(scope)).await.unwrap().unwrap();
         self.store.put_instance(change(Instance::clone(&instance)), sample::by()).await.unwrap();
     }
@@ -272,14 +308,17 @@ struct ListeningAt {
 
 fn serve(
     api: &DeviceApi,
-    ca: &ServerCa,
+    (ca, behind): (&ServerCa, Behind),
     limiter: &ConnectionLimiter,
     shutdown: &CancellationToken,
 ) -> ListeningAt {
     let listen = || {
         let listener = net::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
-        (listener, addr)
+        match behind {
+            Behind::Nothing => (Listener::from(listener), addr),
+            Behind::Proxy => (Listener::from(listener).behind(&["127.0.0.1/32".parse().unwrap()]), addr),
+        }
     };
     let [(https, https_addr), (mqtts, mqtts_addr), (amqps, amqps_addr)] = [listen(), listen(), listen()];
     let tls = ca.server();
@@ -290,6 +329,40 @@ fn serve(
     tokio::spawn(net::serve_mqtt(mqtts, tls.clone(), mqtt, limiter.clone(), shutdown.clone()));
     tokio::spawn(net::serve_amqp(amqps, tls, amqp, limiter.clone(), shutdown.clone()));
     ListeningAt { https: https_addr, mqtts: mqtts_addr, amqps: amqps_addr }
+}
+
+/// What is in front of the listeners.
+#[derive(Clone, Copy)]
+enum Behind {
+    Nothing,
+    Proxy,
+}
+
+/// The versions of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    One,
+    /// Binary.
+    Two,
+}
+
+fn proxy_header(client: IpAddr, version: ProxyVersion) -> Vec<u8> {
+    let (family, server) = match client {
+        IpAddr::V4(_) => ("TCP4", "198.51.100.1".parse().unwrap()),
+        IpAddr::V6(_) => ("TCP6", "2001:db8:ffff::1".parse().unwrap()),
+    };
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    if version == ProxyVersion::One {
+        return format!("PROXY {family} {client} {server} 56324 443\r\n").into_bytes();
+    }
+    let addresses = [octets(client), octets(server), vec![0xdc, 4, 1, 0xbb]].concat();
+    let family = if client.is_ipv4() { 0x11 } else { 0x21 };
+    let head = [&b"\r\n\r\n\0\r\nQUIT\n\x21"[..], &[family, 0, addresses.len() as u8]].concat();
+    [head, addresses].concat()
 }
 
 /// How Node's SDK names itself, and that of Java.

@@ -101,6 +101,16 @@ struct Settings {
     /// Registrations that are begun in a minute; 0 for no limit.
     #[arg(long, value_name = "NUMBER")]
     max_registrations_per_minute: Option<u32>,
+    /// Whether public addresses may call the endpoints for devices and operators.
+    #[arg(long, value_parser = ["enabled", "disabled"])]
+    public_network_access: Option<String>,
+    /// A rule of the IP filter, such as plant=accept,10.1.0.0/16 or others=reject,0.0.0.0/0,serviceApi; replaces all rules.
+    /// Repeatable: the first one that matches a caller decides.
+    #[arg(long = "ip-filter-rule", value_name = "NAME=ACTION,MASK[,TARGET]", value_parser = ip_filter_rule)]
+    ip_filter_rules: Vec<Value>,
+    /// Remove all rules of the IP filter.
+    #[arg(long, conflicts_with = "ip_filter_rules")]
+    no_ip_filter_rules: bool,
 }
 
 /// Create an instance. Its ID scope and its first access policy are generated.
@@ -302,6 +312,19 @@ fn tag(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// Parses a rule. Its name may have equals signs.
+fn ip_filter_rule(text: &str) -> Result<Value, String> {
+    let expected = "expected NAME=ACTION,MASK or NAME=ACTION,MASK,TARGET";
+    let (name, rest) = text.rsplit_once('=').ok_or(expected)?;
+    let parts: Vec<&str> = rest.split(',').collect();
+    let (action, mask, target) = match parts[..] {
+        [action, mask] => (action, mask, "all"),
+        [action, mask, target] => (action, mask, target),
+        _ => return Err(expected.to_owned()),
+    };
+    Ok(json!({"filterName": name, "action": action, "ipMask": mask, "target": target}))
+}
+
 impl Settings {
     /// Makes the body of a request: members that are left out keep their values.
     fn body(&self) -> Value {
@@ -320,6 +343,12 @@ impl Settings {
         let mut body = json!({"sku": {"name": "S1"}, "properties": {"muster": ours}});
         if let Some(policy) = &self.allocation_policy {
             body["properties"]["allocationPolicy"] = json!(policy);
+        }
+        if let Some(access) = &self.public_network_access {
+            body["properties"]["publicNetworkAccess"] = json!(access);
+        }
+        if self.no_ip_filter_rules || !self.ip_filter_rules.is_empty() {
+            body["properties"]["ipFilterRules"] = json!(self.ip_filter_rules);
         }
         if let Some(location) = &self.location {
             body["location"] = json!(location);
@@ -351,10 +380,32 @@ fn print(instance: &Value, format: Format) -> anyhow::Result<ExitCode> {
         ("registrations", "/properties/muster/registrations"),
         ("existing devices", "/properties/muster/existingDevices"),
         ("registrations per minute", "/properties/muster/maxRegistrationsPerMinute"),
+        ("public network access", "/properties/publicNetworkAccess"),
+        ("IP filter rules", "/properties/ipFilterRules"),
         ("managed by", "/properties/muster/managed"),
     ] {
         table.add_row([label.to_owned(), text(instance, pointer)]);
     }
     output::table(&table)?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ip_filter_rules_are_read_from_the_right() {
+        for (text, expected) in [
+            ("plant=accept,10.0.0.0/8", ["plant", "accept", "10.0.0.0/8", "all"]),
+            ("a=b,c=reject,::/0,serviceApi", ["a=b,c", "reject", "::/0", "serviceApi"]),
+        ] {
+            let [name, action, mask, target] = expected;
+            let rule = json!({"filterName": name, "action": action, "ipMask": mask, "target": target});
+            assert_eq!(ip_filter_rule(text), Ok(rule), "{text}");
+        }
+        for mistake in ["", "plant", "plant=accept", "plant=accept,10.0.0.0/8,all,more"] {
+            assert!(ip_filter_rule(mistake).is_err(), "{mistake}");
+        }
+    }
 }

@@ -24,6 +24,21 @@ async fn an_instance_lives_from_its_creation_to_its_deletion() {
         (&json!({"line": "3"}), &json!(true))
     );
 
+    let rules = [
+        "--ip-filter-rule",
+        "plant=accept,10.0.0.0/8",
+        "--ip-filter-rule",
+        "all=reject,0.0.0.0/0,serviceApi",
+    ];
+    let access = ["plant-1", "--public-network-access", "disabled", "--json"];
+    let filtered = world.muster(&["instance", "update"], &[&access[..], &rules].concat()).await.json();
+    let properties = &filtered["properties"];
+    assert_eq!(properties["ipFilterRules"][1]["target"], "serviceApi", "{filtered}");
+    assert_eq!(properties["publicNetworkAccess"], "Disabled", "{filtered}");
+    let open =
+        world.muster(&["instance", "update"], &["plant-1", "--no-ip-filter-rules", "--json"]).await.json();
+    assert_eq!(open["properties"]["ipFilterRules"], json!([]));
+
     let dry = world.muster(&["instance", "delete"], &["plant-1", "--dry-run"]).await;
     assert!(dry.code == 0 && dry.stdout.contains("enrollmentGroups"), "{dry:?}");
     let unconfirmed = world.muster(&["instance", "delete"], &["plant-1"]).await;

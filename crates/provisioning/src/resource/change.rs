@@ -62,6 +62,8 @@ pub(super) fn created(
         existing_devices: Default::default(),
         crl_max_age: Default::default(),
         max_registrations_per_minute: None,
+        public_network_access: Default::default(),
+        ip_filter: Default::default(),
         resource,
         managed: ManagedBy::Operators,
         deletion: None,
@@ -109,6 +111,8 @@ pub(super) fn updated(
     replace(&mut next.require_verified_ca, &draft.require_verified_ca);
     replace(&mut next.registrations, &draft.registrations);
     replace(&mut next.existing_devices, &draft.existing_devices);
+    replace(&mut next.public_network_access, &draft.public_network_access);
+    replace(&mut next.ip_filter, &draft.ip_filter);
     if let Some(most) = draft.max_registrations_per_minute {
         next.max_registrations_per_minute = NonZeroU32::new(most);
     }

@@ -5,8 +5,9 @@ use std::num::NonZeroU32;
 use anyhow::Context;
 use certpath::CrlMaxAge;
 use model::{
-    AccessPolicy, AllocationPolicy, Configured, ExistingDevices, HostName, IdScope, Instance, LinkedHub,
-    ManagedBy, PolicyName, RegistrationOwnership, ResourceFacts, Rights, SymmetricKey, resource_name,
+    AccessPolicy, AllocationPolicy, Configured, ExistingDevices, HostName, IdScope, Instance, IpFilter,
+    LinkedHub, ManagedBy, PolicyName, PublicNetworkAccess, RegistrationOwnership, ResourceFacts, Rights,
+    SymmetricKey, resource_name,
 };
 use serde::Deserialize;
 
@@ -44,6 +45,12 @@ pub struct InstanceConfig {
     pub crl_max_age: CrlMaxAge,
     /// The number of registrations per minute; unlimited when absent. An extension.
     pub max_registrations_per_minute: Option<NonZeroU32>,
+    /// Whether public addresses may call the endpoints: `enabled` or `disabled`.
+    #[serde(default)]
+    pub public_network_access: PublicNetworkAccess,
+    /// The IP filter: which addresses may call the endpoints.
+    #[serde(default, rename = "ip_filter_rule")]
+    pub ip_filter: IpFilter,
     /// The key that signs requests to webhooks, base64 of 16 to 64 bytes; derived for the instance when absent.
     pub webhook_key: Option<Secret>,
     /// The subscription that clients of the Resource Manager API name.
@@ -148,6 +155,8 @@ impl InstanceConfig {
             existing_devices: self.existing_devices,
             crl_max_age: self.crl_max_age,
             max_registrations_per_minute: self.max_registrations_per_minute,
+            public_network_access: self.public_network_access,
+            ip_filter: self.ip_filter.clone(),
             resource: self.resource(),
             managed: self.managed,
             deletion: None,

@@ -17,7 +17,7 @@ fn the_example_is_valid() {
 }
 
 /// Settings whose default is none, or follows from another setting. Their lines are examples.
-const WITHOUT_DEFAULT: &str = "ca domain epoch_file file geoip host https hubs issuer listen location master_key_file max_devices \
+const WITHOUT_DEFAULT: &str = "ca domain epoch_file file geoip host https hubs ip_filter_rule issuer listen location master_key_file max_devices \
     max_registrations_per_minute max_unproven_per_address mqtts operations provisioning \
     resource_group signing_key store subscription syslog unproven webhook_key";
 
@@ -87,6 +87,16 @@ fn mistakes_are_reported_with_their_line() {
             "# registrations = \"movable\"",
             "registrations = \"firstcome\"",
             "expected `movable` or `first-come`",
+        ),
+        (
+            "# public_network_access = \"enabled\"",
+            "public_network_access = \"off\"",
+            "expected `enabled` or `disabled`",
+        ),
+        (
+            "# ip_filter_rule = [{ name = \"plant\"",
+            "ip_filter_rule = [{ name = \"others\"",
+            "two rules have the name others",
         ),
         ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
         ("# takeover_secs = 20", "takeover_secs = 9", "10 to 600"),

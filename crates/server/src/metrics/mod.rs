@@ -22,6 +22,7 @@ use provisioning::{
     ports::{Circuit, Clock, KnownDamage, Store},
 };
 use runner::{AssignmentRunner, ExpiringCounts};
+use service_api::ServiceApi;
 
 use crate::{file_check::FileProblems, server_certificates::ServerCertificates};
 use text::{Family, Kind, MEDIA_TYPE, Text};
@@ -35,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) device_api: DeviceApi,
+    pub(crate) service_api: ServiceApi,
     pub(crate) runs: AssignmentRunner,
     /// The limiter of the endpoint's listeners.
     pub(crate) limiter: ConnectionLimiter,
@@ -99,6 +101,7 @@ impl Metrics {
         let mut family = text.family(Kind::Gauge, "muster_database_problems", help);
         self.file_problems.count().iter().for_each(|count| family.sample(&[], count));
         operations(&mut text, &seen);
+        self.refused_operators(&mut text, &seen);
         held_cleanups(&mut text, &seen);
         hubs(&mut text, &seen);
         self.certificates(&mut text, &seen);
@@ -143,6 +146,15 @@ impl Metrics {
                     family.sample(&labels, answers.count(transport, outcome));
                 }
             }
+        }
+    }
+
+    /// Writes the calls of operators that are refused before the operator is known.
+    fn refused_operators(&self, text: &mut Text, all: &[InstanceMetrics]) {
+        let help = "Calls of operators from addresses that the instance does not admit.";
+        let mut family = text.family(Kind::Counter, "muster_service_addresses_refused_total", help);
+        for seen in all {
+            seen.sample(&mut family, &[], self.service_api.refused_addresses(&seen.instance.id_scope));
         }
     }
 

@@ -13,6 +13,7 @@ mod documented;
 mod enrollments;
 mod explain;
 mod import;
+mod ip_filter;
 mod isolation;
 mod keys;
 mod latency;

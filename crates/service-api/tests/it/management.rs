@@ -38,7 +38,7 @@ pub fn call(pattern: &str, name: &str) -> (String, Value) {
 }
 
 /// Returns a body that creates an instance, or changes one.
-fn body() -> Value {
+pub fn body() -> Value {
     json!({
         "location": "north",
         "sku": {"name": "S1", "capacity": 2},

@@ -2,12 +2,13 @@
 
 use std::{
     fmt,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, extract::ConnectInfo};
 use durable::Sealer;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -47,6 +48,7 @@ pub struct World {
     pub clock: Arc<SteppedClock>,
     pub hubs: Arc<FakeHubs>,
     pub provisioning: Arc<Provisioning>,
+    pub api: ServiceApi,
     issuer: Arc<TokenIssuer>,
     pub calls: Arc<RecordedCalls>,
     router: Router,
@@ -171,8 +173,9 @@ impl World {
         let service = ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy);
         let service = service.managed_by(management).with_bearer_tokens(Some(bearer_tokens(&issuer)));
         let calls = Arc::<RecordedCalls>::default();
-        let router = router(service.with_audit(calls.clone()));
-        World { store, clock, hubs, provisioning, issuer, calls, router, folder }
+        let api = service.with_audit(calls.clone());
+        let router = router(api.clone());
+        World { store, clock, hubs, provisioning, api, issuer, calls, router, folder }
     }
 
     /// Executes SQL on the file of the open store, which is the embedded one.
@@ -188,6 +191,7 @@ impl World {
             method,
             path: path.to_owned(),
             version: Some("2021-10-01".into()),
+            from: None,
             headers: HeaderMap::new(),
             body: Body::empty(),
         };
@@ -344,7 +348,7 @@ pub fn service_routes() -> impl Iterator<Item = (Method, String)> {
     service_api::routes().filter(|(_, pattern)| !is_management(pattern))
 }
 
-fn is_management(pattern: &str) -> bool {
+pub fn is_management(pattern: &str) -> bool {
     pattern.starts_with("/subscriptions/") || pattern.starts_with("/providers/")
 }
 
@@ -371,6 +375,7 @@ pub struct TestRequest<'a> {
     method: Method,
     path: String,
     version: Option<String>,
+    from: Option<IpAddr>,
     headers: HeaderMap,
     body: Body,
 }
@@ -389,6 +394,12 @@ impl TestRequest<'_> {
     pub fn of(self, scope: &str) -> Self {
         let token = self.world.token(scope, OWNER);
         self.header("host", &format!("{scope}.example")).signed(&token)
+    }
+
+    /// Sets the address of the caller.
+    pub fn from(mut self, address: &str) -> Self {
+        self.from = Some(address.parse().unwrap());
+        self
     }
 
     pub fn if_match(self, etag: &str) -> Self {
@@ -428,6 +439,9 @@ impl TestRequest<'_> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.parse().unwrap();
         *request.headers_mut() = self.headers;
+        if let Some(address) = self.from {
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 5671)));
+        }
         let response = self.world.router.clone().call(request).await.unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();

@@ -12,8 +12,8 @@ use model::{
     CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, Deletion, EnrollmentGroup,
     EnrollmentRef, EnrollmentSettings, ExistingDevices, FailedTry, Failure, FailureReason, Generation,
     HoldReason, HttpUrl, Instance, KeySlot, KeyUse, LastAttestation, ListId, ManagedBy, PolicyOf,
-    RefusalReason, RegistrationIds, RegistrationOwnership, Residue, ResourceFacts, RevocationList, Status,
-    Timestamp, TpmHandover, WebhookReply,
+    PublicNetworkAccess, RefusalReason, RegistrationIds, RegistrationOwnership, Residue, ResourceFacts,
+    RevocationList, Status, Timestamp, TpmHandover, WebhookReply,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -33,6 +33,16 @@ fn instances_are_stored_as_ever() {
     check("instance_with_crl_max_age", &Instance { crl_max_age, ..instance.clone() });
     let limited = Instance { max_registrations_per_minute: NonZeroU32::new(600), ..instance.clone() };
     check("instance_with_registration_rate", &limited);
+    let rules = json!([
+        {"name": "plant", "action": "accept", "ip_mask": "10.0.0.0/8", "target": "deviceApi"},
+        {"name": "others", "action": "reject", "ip_mask": "::/0", "target": "all"},
+    ]);
+    let filtered = Instance {
+        public_network_access: PublicNetworkAccess::Disabled,
+        ip_filter: serde_json::from_value(rules).unwrap(),
+        ..instance.clone()
+    };
+    check("instance_with_ip_filter", &filtered);
     let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
     check("instance_with_cleanups_held", &Instance { cleanups_held: Some(hold), ..instance.clone() });
     let mut deleted = Instance { managed: ManagedBy::Operators, ..instance };

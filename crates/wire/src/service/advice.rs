@@ -130,6 +130,11 @@ const REFUSAL_ADVICE: &[(RefusalReason, &str)] = &[
         "Nothing, if it happens once: the device asks for a new challenge. Otherwise update the SDK of the device.",
     ),
     (
+        RefusalReason::IpFilter,
+        "Add an IP filter rule that accepts the address before the one that rejects it, or enable public network access \
+             (muster instance update).",
+    ),
+    (
         RefusalReason::ConnectionLimit,
         "Find out which clients use up the connections (docs/limits.md, docs/metrics.md); raise the limit if the fleet needs it.",
     ),

@@ -16,6 +16,7 @@ mod explanation;
 mod group;
 mod import;
 mod individual;
+mod ip_filter;
 mod keys;
 mod latency;
 mod link;

@@ -11,6 +11,7 @@ use model::{
 use serde_json::{Value, json};
 
 use super::{
+    ip_filter::{ip_filter_json, parse_ip_filter, parse_public_access, public_access_word},
     link::{
         HTTPS, ca_certificates, connection_string, masked_connection_string, parse_hub_connection,
         parse_link_members, put_settings,
@@ -59,6 +60,8 @@ pub fn parse_instance(body: &[u8]) -> Result<InstanceDraft, BodyError> {
         allocation_policy: properties.word("allocationPolicy", &POLICIES)?,
         linked_hubs: hubs(&properties)?,
         access_policies: policies(&properties)?,
+        public_network_access: parse_public_access(&properties)?,
+        ip_filter: parse_ip_filter(&properties)?,
         ..InstanceDraft::default()
     };
     let Some(ours) = ours else { return Ok(draft) };
@@ -78,8 +81,6 @@ pub fn parse_instance(body: &[u8]) -> Result<InstanceDraft, BodyError> {
 /// Refuses settings of Azure that would have no effect, other than the values that replies show.
 fn reject_unsupported(properties: &Members<'_>) -> Result<(), BodyError> {
     let shown = [
-        ("publicNetworkAccess", json!("Enabled")),
-        ("ipFilterRules", json!([])),
         ("privateEndpointConnections", json!([])),
         ("enableDataResidency", json!(false)),
         ("disableLocalAuth", json!(false)),
@@ -190,8 +191,8 @@ pub fn instance_json(instance: &Instance, id: &str, etag: &str) -> Value {
             "authorizationPolicies",
             policies.map(|policy| policy_json(policy, Keys::Hidden)).collect::<Vec<_>>(),
         )
-        .put("publicNetworkAccess", "Enabled")
-        .put("ipFilterRules", json!([]))
+        .put_some("publicNetworkAccess", public_access_word(instance.public_network_access))
+        .put("ipFilterRules", ip_filter_json(&instance.ip_filter))
         .put("privateEndpointConnections", json!([]))
         .put("enableDataResidency", false)
         .put("muster", ours_json(instance));
@@ -280,6 +281,10 @@ mod tests {
             "id_scope": "0ne00000001", "name": "plant", "service_hosts": ["plant.test"], "allocation_policy": "geoLatency",
             "access_policies": [policy], "require_verified_ca": true, "operation_key": key(3),
             "linked_hubs": [hub("hub-1.test", json!("embedded")), hub("hub-2.test", access)],
+            "public_network_access": "disabled", "ip_filter": [
+                {"name": "plant", "action": "accept", "ip_mask": "10.0.0.7", "target": "deviceApi"},
+                {"name": "others", "action": "reject", "ip_mask": "0.0.0.0/0"},
+            ],
             "configured": {"allocation_policy": "hashed", "linked_hubs": []},
         });
         serde_json::from_value(stored).unwrap()
@@ -305,12 +310,21 @@ mod tests {
         assert_eq!((hubs[1].max_devices, &access.key, &access.policy[..]), (Some(7), &None, "owner"));
         assert_eq!(draft.access_policies.unwrap()[0].rights, Some(instance.access_policies[0].rights));
         assert_eq!(draft.allocation_policy, Some(instance.allocation_policy));
+        assert_eq!(
+            (draft.public_network_access, draft.ip_filter),
+            (Some(instance.public_network_access), Some(instance.ip_filter.clone()))
+        );
+        assert_eq!(
+            shown["properties"]["ipFilterRules"][0],
+            json!({"filterName": "plant", "action": "Accept", "ipMask": "10.0.0.7", "target": "deviceApi"})
+        );
         let policy = policy_json(&instance.access_policies[0], Keys::Shown);
         assert_eq!(policy["primaryKey"], key(1));
     }
 
     #[test]
     fn mistakes_are_named_by_their_member() {
+        let rule = |name: &str, action: &str, mask: &str| json!({"ipFilterRules": [{"filterName": name, "action": action, "ipMask": mask}]});
         let with =
             |properties: Value| json!({"location": "x", "sku": {"name": "S1"}, "properties": properties});
         for (body, expected) in [
@@ -320,14 +334,24 @@ mod tests {
             (json!({"sku": {"name": "S1", "capacity": 0}, "properties": {}}), "sku.capacity: "),
             (json!({"sku": {}, "properties": {}, "tags": {"a": 1}}), "tags: values must be strings"),
             (
-                with(json!({"publicNetworkAccess": "Disabled"})),
-                "properties.publicNetworkAccess: is not supported",
+                with(json!({"publicNetworkAccess": "SecuredByPerimeter"})),
+                "properties.publicNetworkAccess: must be one of Enabled, Disabled",
             ),
             (
+                with(rule("a b", "Accept", "10.0.0.0/8")),
+                "ipFilterRules[0].filterName: IP filter rule name must",
+            ),
+            (with(rule("a", "Deny", "10.0.0.0/8")), "ipFilterRules[0].action: must be one of Accept, Reject"),
+            (
+                with(rule("a", "Accept", "10.0.0.0/33")),
+                "ipFilterRules[0].ipMask: must be an IP address, or a",
+            ),
+            (with(json!({"ipFilterRules": [{"filterName": "a"}]})), "ipFilterRules[0].action: is missing"),
+            (
                 with(
-                    json!({"ipFilterRules": [{"filterName": "a", "action": "Accept", "ipMask": "10.0.0.0/8"}]}),
+                    json!({"ipFilterRules": vec![json!({"filterName": "a", "action": "accept", "ipMask": "::/0"}); 2]}),
                 ),
-                "properties.ipFilterRules: is not supported",
+                "ipFilterRules: two rules have the name a",
             ),
             (with(json!({"disableLocalAuth": true})), "properties.disableLocalAuth: is not supported"),
             (with(json!({"allocationPolicy": "Custom"})), "properties.allocationPolicy: must be one of"),

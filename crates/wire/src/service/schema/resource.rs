@@ -11,6 +11,7 @@ pub(super) fn schemas() -> Schemas {
         ("IotDpsPropertiesDescription", properties()),
         ("MusterSettings", ours()),
         ("IotHubDefinitionDescription", hub()),
+        ("IpFilterRule", ip_filter_rule()),
         ("AccessPolicy", policy(&["keyName", "primaryKey", "secondaryKey", "rights"])),
         ("AccessPolicyChange", policy(&[])),
         ("SharedAccessSignatureAuthorizationRuleListResult", list_of("AccessPolicy")),
@@ -65,6 +66,8 @@ fn description() -> Value {
 }
 
 fn properties() -> Value {
+    let public = "Disabled admits only loopback, private and link-local addresses.";
+    let rules = "At most 100 with different names; the first one that matches a caller decides.";
     let policies = "Absent members and keys keep their values; the array has all access policies.";
     object(
         &[],
@@ -77,8 +80,8 @@ fn properties() -> Value {
             "deviceProvisioningHostName": read_only(text()),
             "idScope": read_only(text()),
             "authorizationPolicies": described(array(reference("AccessPolicyChange")), policies),
-            "publicNetworkAccess": read_only(text()),
-            "ipFilterRules": read_only(array(object(&[], json!({})))),
+            "publicNetworkAccess": described(words(["Enabled", "Disabled"]), public),
+            "ipFilterRules": described(array(reference("IpFilterRule")), rules),
             "privateEndpointConnections": read_only(array(object(&[], json!({})))),
             "enableDataResidency": read_only(flag()),
             "muster": reference("MusterSettings"),
@@ -112,6 +115,18 @@ fn hub() -> Value {
             "location": json!({"type": "string", "maxLength": 128}),
             "allocationWeight": json!({"type": "integer", "minimum": 0, "maximum": 1000}),
             "applyAllocationPolicy": described(flag(), "Whether devices may be assigned to the hub."),
+        }),
+    )
+}
+
+fn ip_filter_rule() -> Value {
+    object(
+        &["filterName", "action", "ipMask"],
+        json!({
+            "filterName": json!({"type": "string", "maxLength": 128}),
+            "action": words(["Accept", "Reject"]),
+            "ipMask": described(text(), "An address, or a network in CIDR notation; 0.0.0.0/0 for all, of IPv6 too."),
+            "target": words(["all", "serviceApi", "deviceApi"]),
         }),
     )
 }
