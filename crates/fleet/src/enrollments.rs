@@ -3,8 +3,12 @@
 use std::{fmt, num::NonZeroUsize};
 
 use http::Method;
+use model::EnrollmentSearch;
 use serde_json::{Value, json};
-use wire::{sas::encode_component, service::EnrollmentShape};
+use wire::{
+    sas::encode_component,
+    service::{EnrollmentShape, enrollment_search_query},
+};
 
 use crate::{
     listing::Listing,
@@ -104,17 +108,15 @@ impl ServiceClient {
         self.operator().send(Request { body: Some(&body), ..Request::new(Method::POST, &path) }).await
     }
 
-    /// Lists the first `limit` enrollments of one kind whose IDs begin with a prefix, or all of them.
+    /// Lists the first `limit` enrollments of one kind that meet a search, or all of them.
     pub async fn enrollments(
         &mut self,
         kind: EnrollmentKind,
-        prefix: Option<&str>,
+        search: &EnrollmentSearch,
         limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
-        let prefix = prefix.map(|prefix| format!("?prefix={}", encode_component(prefix))).unwrap_or_default();
-        let path = format!("{}/query{prefix}", kind.collection());
-        let query = json!({"query": "SELECT *"});
-        self.all_pages(Request { body: Some(&query), ..Request::new(Method::POST, &path) }, limit).await
+        let path = format!("{}?{}", kind.collection(), enrollment_search_query(search));
+        self.all_pages(Request::new(Method::GET, &path), limit).await
     }
 
     /// Deletes an enrollment.

@@ -59,7 +59,7 @@ pub use operator::{BulkMode, HubRegistry, OperatorError, ServiceClient};
 pub use percentiles::Percentiles;
 pub use progress::Progress;
 pub use register::{AmqpSession, HttpsSession, MqttSession, Registered, register};
-pub use registrations::{AttemptSearch, RegistrationSearch};
+pub use registrations::AttemptSearch;
 pub use report::{FailureGroup, HubShare, Report, Row};
 pub use resources::ResourcePath;
 pub use run::{Assignment, ExpectedTwin, Failure, HubVisit, Member, Outcome, Run, Stage};

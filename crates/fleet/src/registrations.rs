@@ -3,12 +3,10 @@
 use std::num::NonZeroUsize;
 
 use http::Method;
-use model::{
-    EnrollmentGroupId, HubDeviceRef, HubName, KeySlot, RefusalReason, RegistrationId, StatusKind, Timestamp,
-};
+use model::{HubDeviceRef, RefusalReason, RegistrationId, RegistrationSearch, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
-use wire::sas::encode_component;
+use wire::{sas::encode_component, service::registration_search_query};
 
 use crate::{
     listing::Listing,
@@ -46,44 +44,6 @@ impl AttemptSearch {
     }
 }
 
-/// A search among registrations. An absent member is no condition.
-#[derive(Debug, Clone, Default)]
-pub struct RegistrationSearch {
-    /// The status.
-    pub status: Option<StatusKind>,
-    /// The group that the device is registered through.
-    pub group: Option<EnrollmentGroupId>,
-    /// How the registration ID begins.
-    pub prefix: Option<String>,
-    /// The hub that has the device.
-    pub hub: Option<HubName>,
-    /// The code of the failure.
-    pub error_code: Option<u32>,
-    /// The key of its enrollment that the device used last.
-    pub key: Option<KeySlot>,
-    /// Changed then or later.
-    pub since: Option<Timestamp>,
-    /// Not changed after then.
-    pub until: Option<Timestamp>,
-}
-
-impl RegistrationSearch {
-    fn path(&self) -> String {
-        let RegistrationSearch { status, group, prefix, hub, error_code, key, since, until } = self;
-        let parameters = [
-            ("status", status.map(|status| status.name().to_owned())),
-            ("group", group.as_ref().map(ToString::to_string)),
-            ("prefix", prefix.clone()),
-            ("hub", hub.as_ref().map(ToString::to_string)),
-            ("errorCode", error_code.map(|code| code.to_string())),
-            ("key", key.map(|key| key.name().to_owned())),
-            ("updatedSince", since.map(|since| since.to_string())),
-            ("updatedUntil", until.map(|until| until.to_string())),
-        ];
-        with_query("/registrations", parameters)
-    }
-}
-
 #[derive(Deserialize)]
 struct AttemptPage {
     attempts: Vec<Value>,
@@ -97,7 +57,8 @@ impl ServiceClient {
         search: &RegistrationSearch,
         limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
-        self.all_pages(Request::new(Method::GET, &search.path()), limit).await
+        let path = format!("/registrations?{}", registration_search_query(search));
+        self.all_pages(Request::new(Method::GET, &path), limit).await
     }
 
     /// Reads a registration with the decisions that led to it: `{…, explanation: [sentence], decisions: […]}`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CaReference, Certificate, EndorsementKey, KeySlot, StorageRootKey, SymmetricKey};
+use crate::{AttestedBy, CaReference, Certificate, EndorsementKey, KeySlot, StorageRootKey, SymmetricKey};
 
 /// A primary and a secondary slot of equal rank, of which at least one is filled, so that one can be replaced while the other is in
 /// use. Operators see which slot is filled.
@@ -146,6 +146,15 @@ pub enum GroupAttestation {
 }
 
 impl IndividualAttestation {
+    /// Returns the mechanism.
+    pub fn mechanism(&self) -> AttestedBy {
+        match self {
+            IndividualAttestation::SymmetricKey(_) => AttestedBy::SymmetricKey,
+            IndividualAttestation::Tpm(_) => AttestedBy::Tpm,
+            IndividualAttestation::X509(_) => AttestedBy::X509,
+        }
+    }
+
     /// Returns the symmetric keys, if that is the mechanism.
     pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
         match self {
@@ -156,6 +165,14 @@ impl IndividualAttestation {
 }
 
 impl GroupAttestation {
+    /// Returns the mechanism.
+    pub fn mechanism(&self) -> AttestedBy {
+        match self {
+            GroupAttestation::SymmetricKey(_) => AttestedBy::SymmetricKey,
+            GroupAttestation::X509(_) => AttestedBy::X509,
+        }
+    }
+
     /// Returns the symmetric keys, if that is the mechanism.
     pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
         match self {

@@ -102,6 +102,14 @@ pub struct EnrollmentSettings {
     pub certificate_policy: CertificatePolicy,
 }
 
+impl EnrollmentSettings {
+    /// Returns the hubs to choose from that the enrollment names; none if it leaves the choice to the instance.
+    pub fn named_hubs(&self) -> impl Iterator<Item = &HubName> {
+        let only = self.hub.as_ref().filter(|_| self.hubs.is_empty());
+        self.hubs.iter().chain(only)
+    }
+}
+
 /// Whether an enrollment is enabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +119,24 @@ pub enum ProvisioningStatus {
     Enabled,
     /// Devices get the status `disabled`.
     Disabled,
+}
+
+impl ProvisioningStatus {
+    /// Both of them.
+    pub const ALL: [ProvisioningStatus; 2] = [ProvisioningStatus::Enabled, ProvisioningStatus::Disabled];
+
+    /// Returns its name in the service API.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProvisioningStatus::Enabled => "enabled",
+            ProvisioningStatus::Disabled => "disabled",
+        }
+    }
+
+    /// Returns the status with this name, without regard to case.
+    pub fn from_name(name: &str) -> Option<ProvisioningStatus> {
+        Self::ALL.into_iter().find(|status| status.name().eq_ignore_ascii_case(name))
+    }
 }
 
 /// What happens to a device that returns (Azure's reprovision policy).

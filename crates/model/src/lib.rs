@@ -40,6 +40,7 @@ mod registration;
 mod registration_ids;
 mod resource;
 mod revocation_list;
+mod search;
 mod time;
 mod tpm;
 mod tries;
@@ -118,6 +119,10 @@ pub use registration::{
 pub use registration_ids::{PatternError, RegistrationIds};
 pub use resource::{Deletion, InstanceDraft, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey};
 pub use revocation_list::{ListId, RevocationList};
+pub use search::{
+    Condition, DeviceIdPrefix, EnrollmentSearch, IdPrefix, MAX_TERM_BYTES, Period, RegistrationSearch,
+    Search, SearchTerm, Searchable, TagCondition,
+};
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
 pub use tries::{FailedTry, Tries};

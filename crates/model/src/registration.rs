@@ -89,6 +89,25 @@ pub enum AttestedBy {
     Tpm,
 }
 
+impl AttestedBy {
+    /// All of them.
+    pub const ALL: [AttestedBy; 3] = [AttestedBy::SymmetricKey, AttestedBy::X509, AttestedBy::Tpm];
+
+    /// Returns its name in the service API.
+    pub fn name(self) -> &'static str {
+        match self {
+            AttestedBy::SymmetricKey => "symmetricKey",
+            AttestedBy::X509 => "x509",
+            AttestedBy::Tpm => "tpm",
+        }
+    }
+
+    /// Returns the mechanism with this name, without regard to case.
+    pub fn from_name(name: &str) -> Option<AttestedBy> {
+        Self::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+    }
+}
+
 /// The last attestation of a device, and what its registration keeps of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastAttestation {
@@ -280,6 +299,31 @@ pub enum Substatus {
     DeviceDataReset,
     /// The device returned to the hub that it had.
     ReprovisionedToInitialAssignment,
+}
+
+impl Substatus {
+    /// All of them.
+    pub const ALL: [Substatus; 4] = [
+        Substatus::InitialAssignment,
+        Substatus::DeviceDataMigrated,
+        Substatus::DeviceDataReset,
+        Substatus::ReprovisionedToInitialAssignment,
+    ];
+
+    /// Returns its name in the device API and the service API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Substatus::InitialAssignment => "initialAssignment",
+            Substatus::DeviceDataMigrated => "deviceDataMigrated",
+            Substatus::DeviceDataReset => "deviceDataReset",
+            Substatus::ReprovisionedToInitialAssignment => "reprovisionedToInitialAssignment",
+        }
+    }
+
+    /// Returns the substatus with this name, without regard to case.
+    pub fn from_name(name: &str) -> Option<Substatus> {
+        Self::ALL.into_iter().find(|substatus| substatus.name().eq_ignore_ascii_case(name))
+    }
 }
 
 /// The reason why a registration ended without an assignment. Its text completes "the registration failed: …".

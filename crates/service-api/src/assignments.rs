@@ -1,22 +1,17 @@
 //! Unfinished assignments, cleanups, and the decisions that led to them. Not part of the hosted service's API.
 
-use model::{
-    EnrollmentGroupId, HubDeviceRef, HubName, KeySlot, KeyStanding, Registration, RegistrationId, StatusKind,
-};
-use provisioning::{
-    enroll::{IdPrefix, RegistrationSearch},
-    ports::Page,
-};
-use wire::{
-    device::failures_with_code,
-    service::{Collection, cleanup_json, explained_registration_json, listed_registration_json},
+use model::{HubDeviceRef, KeyStanding, Registration, RegistrationId};
+use provisioning::ports::Page;
+use wire::service::{
+    Collection, cleanup_json, explained_registration_json, listed_registration_json,
+    parse_registration_search,
 };
 
-use crate::{error::Failure, reply, request::Call, route::Answer};
+use crate::{reply, request::Call, route::Answer};
 
 /// `GET /registrations`: lists the registrations of all enrollments that meet a search.
 pub(crate) async fn list(call: &Call) -> Answer {
-    let search = search(call)?;
+    let search = parse_registration_search(|name| call.parameter(name))?;
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
     let instance = call.instance();
@@ -31,23 +26,6 @@ pub(crate) async fn list(call: &Call) -> Answer {
         listed_registration_json(registration, *key)
     };
     Ok(reply::page(Collection::Registrations, &page, limit, json))
-}
-
-fn search(call: &Call) -> Result<RegistrationSearch, Failure> {
-    let statuses = StatusKind::ALL.into_iter().map(StatusKind::name);
-    let group = |text: &str| EnrollmentGroupId::parse(text).ok();
-    let hub = |text: &str| HubName::parse(text).ok();
-    let failures = |text: &str| text.parse().ok().map(failures_with_code);
-    Ok(RegistrationSearch {
-        status: call.one_of("status", statuses, StatusKind::from_name)?,
-        group: call.parsed("group", "the ID of an enrollment group", group)?,
-        prefix: call.parsed("prefix", "the begin of an ID", IdPrefix::parse)?,
-        hub: call.parsed("hub", "the host name of a hub", hub)?,
-        failures: call.parsed("errorCode", "a number", failures)?,
-        key: call.parsed("key", "primary or secondary", KeySlot::from_name)?,
-        since: call.instant("updatedSince")?,
-        until: call.instant("updatedUntil")?,
-    })
 }
 
 /// `GET /registrations/{id}/explanation`: returns a registration with the decisions that led to it.

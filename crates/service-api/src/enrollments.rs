@@ -1,13 +1,13 @@
 //! Individual enrollments and enrollment groups.
 
-use model::{IndividualEnrollment, RegistrationId};
+use model::{EnrollmentSearch, IdPrefix, IndividualEnrollment, RegistrationId};
 use provisioning::{
     Error,
-    enroll::{IdPrefix, ImportOutcome, KeysReplaced, MAX_BULK_ITEMS, MAX_IMPORT_ITEMS, Written},
+    enroll::{ImportOutcome, KeysReplaced, MAX_BULK_ITEMS, MAX_IMPORT_ITEMS, Written},
 };
 use wire::service::{
     BulkError, ImportBody, ImportCounts, Secrets, StateShown, UnreadableItem, UnreadableMember,
-    bulk_result_json, import_result_json, individual_json, parse_key_selection,
+    bulk_result_json, import_result_json, individual_json, parse_enrollment_search, parse_key_selection,
 };
 
 use crate::{error::Failure, reply, request::Call, resource::Resource, route::Answer};
@@ -135,11 +135,21 @@ pub(crate) async fn export<R: Resource>(call: &Call) -> Answer {
     list::<R>(call, Secrets::Exported).await
 }
 
+/// Lists the enrollments that meet a search. Not part of the hosted service's API.
+pub(crate) async fn search<R: Resource>(call: &Call) -> Answer {
+    let search = parse_enrollment_search(|name| call.parameter(name))?;
+    page::<R>(call, &search, Secrets::Hidden).await
+}
+
 async fn list<R: Resource>(call: &Call, secrets: Secrets) -> Answer {
     let prefix = call.parsed("prefix", "the begin of an ID", IdPrefix::parse)?;
+    page::<R>(call, &EnrollmentSearch { prefix, ..EnrollmentSearch::default() }, secrets).await
+}
+
+async fn page<R: Resource>(call: &Call, search: &EnrollmentSearch, secrets: Secrets) -> Answer {
     let request = call.page(R::COLLECTION)?;
     let limit = request.limit;
-    let page = call.verbs().query_enrollments::<R>(call.instance(), prefix.as_ref(), request).await?;
+    let page = call.verbs().list_enrollments::<R>(call.instance(), search, request).await?;
     Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(secrets)))
 }
 

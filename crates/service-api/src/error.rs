@@ -2,7 +2,7 @@
 
 use model::{AddressRefusal, Identity};
 use provisioning::{Error, RecordKind, ports::LogError};
-use wire::service::{BodyError, PageError};
+use wire::service::{BodyError, PageError, ParameterError};
 
 use crate::bearer::{BearerFailure, BearerRefusal};
 
@@ -116,6 +116,12 @@ impl From<BearerFailure> for Failure {
             BearerFailure::Refused(refusal) => Failure::InvalidToken(refusal),
             BearerFailure::NoKeys(_) => Failure::NoKeys(failure),
         }
+    }
+}
+
+impl From<ParameterError> for Failure {
+    fn from(error: ParameterError) -> Self {
+        Failure::Argument(error.to_string())
     }
 }
 

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod registration;
 pub mod restore;
 mod sealed;
+mod search;
 pub mod serve;
 mod service;
 mod since;

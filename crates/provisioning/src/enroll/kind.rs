@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use model::{
     EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupAttestationDraft, GroupDraft, IdScope,
     IndividualAttestation, IndividualAttestationDraft, IndividualDraft, IndividualEnrollment, KeysDraft,
-    Record, RegistrationId, SymmetricKeyPair,
+    Record, RegistrationId, Searchable, SymmetricKeyPair,
 };
 
 use super::{
@@ -28,7 +28,7 @@ pub const MAX_X509_GROUPS: usize = 1000;
 
 /// An individual enrollment or an enrollment group.
 #[async_trait]
-pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
+pub trait Enrollment: Searchable + Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
     /// The ID that addresses it.
     type Id: Clone + fmt::Debug + fmt::Display + Eq + Send + Sync;
     /// What an operator sends to write it.

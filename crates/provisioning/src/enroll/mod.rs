@@ -24,7 +24,6 @@ pub use instance::MAX_USAGE_DAYS;
 pub use keys::{KeysReplaced, UnchangedKeys};
 pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};
 pub use merge::Stamp;
-pub use search::{IdPrefix, RegistrationSearch};
 pub use warnings::Entered;
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Cleanup, DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, Instance, Job, KeyStanding, LogOperation,
-    OperationKind, Registration, RegistrationId,
+    Cleanup, DeviceId, EnrollmentGroupId, EnrollmentSearch, HubDeviceRef, HubName, Instance, Job,
+    KeyStanding, LogOperation, OperationKind, Registration, RegistrationId, RegistrationSearch,
 };
 
-use super::{Enrollment, IdPrefix, RegistrationSearch, search};
+use super::{Enrollment, search::Scan};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Commit, Page, PageRequest, StoreError},
@@ -24,18 +24,20 @@ impl Provisioning {
         self.read(instance, id, OperationKind::AttestationRead).await
     }
 
-    /// Returns a page of enrollments in the order of their IDs: those with a prefix, or all.
-    pub async fn query_enrollments<E: Enrollment>(
+    /// Returns a page of the enrollments that meet a search, in the order of their IDs. It may have few or none although more
+    /// follow.
+    pub async fn list_enrollments<E: Enrollment>(
         &self,
         instance: &Instance,
-        prefix: Option<&IdPrefix>,
+        search: &EnrollmentSearch,
         page: PageRequest,
     ) -> Result<Page<E>, Error> {
-        let page = search::begin(prefix, page);
-        let mut page = E::list(self.store.as_ref(), &instance.id_scope, page).await?;
-        search::end(prefix, &mut page, |enrollment: &E| {
-            enrollment.enrollment_id().to_string().to_ascii_lowercase()
-        });
+        let search = search.into();
+        let mut scan = Scan::new(&search, page);
+        while let Some(portion) = scan.next_portion() {
+            scan.examine(E::list(self.store.as_ref(), &instance.id_scope, portion).await?);
+        }
+        let page = scan.into_page();
         self.count(instance, OperationKind::EnrollmentQuery).await?;
         Ok(page)
     }
@@ -79,22 +81,25 @@ impl Provisioning {
         Ok(page)
     }
 
-    /// Returns a page of the registrations that meet a search. It may have few or none although more follow.
+    /// Returns a page of the registrations that meet a search, in the order of their IDs. It may have few or none although more
+    /// follow.
     pub async fn list_registrations(
         &self,
         instance: &Instance,
         search: &RegistrationSearch,
         page: PageRequest,
     ) -> Result<Page<Registration>, Error> {
-        let (scope, prefix) = (&instance.id_scope, search.prefix.as_ref());
-        let page = search::begin(prefix, page);
-        let mut page = match (&search.group, search.status) {
-            (Some(group), _) => self.store.registrations_of(scope, group, page).await?,
-            (None, Some(status)) => self.store.registrations_in(scope, status, page).await?,
-            (None, None) => self.store.registrations(scope, page).await?,
-        };
-        search::end(prefix, &mut page, |registration| registration.registration_id.key().into_owned());
-        page.items.retain(|registration| search.admits(registration));
+        let (scope, by_group, by_status) = (&instance.id_scope, &search.group, search.status);
+        let search = search.into();
+        let mut scan = Scan::new(&search, page);
+        while let Some(portion) = scan.next_portion() {
+            scan.examine(match (by_group, by_status) {
+                (Some(group), _) => self.store.registrations_of(scope, group, portion).await?,
+                (None, Some(status)) => self.store.registrations_in(scope, status, portion).await?,
+                (None, None) => self.store.registrations(scope, portion).await?,
+            });
+        }
+        let page = scan.into_page();
         self.count(instance, OperationKind::RegistrationQuery).await?;
         Ok(page)
     }

@@ -1,118 +1,123 @@
-//! Searches among enrollments and registrations. IDs, groups and statuses are found by index; other conditions are applied to each page,
-//! so that one request examines no more records than a page has.
+//! Searches among enrollments and registrations by reading them one after another, as a listing by index returns them.
 
-use model::{
-    EnrollmentGroupId, FailureReason, HubName, KeySlot, KeyUse, Registration, Status, StatusKind, Timestamp,
-};
+use model::{IdPrefix, Search, Searchable};
 
 use crate::ports::{Page, PageRequest};
 
-/// The longest prefix: as long as an ID.
-const PREFIX_BYTES: usize = 128;
+/// The number of records that one request examines at most: 10 to 20 ms.
+const EXAMINED: usize = 1000;
 
-/// How the lower-case IDs begin that a search is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdPrefix(String);
+/// The number of records that are examined at once, unless a page has more.
+const EXAMINED_AT_ONCE: usize = 100;
 
-impl IdPrefix {
-    /// Parses a prefix of IDs; `None` if no ID begins so.
-    pub fn parse(text: &str) -> Option<IdPrefix> {
-        let is_of_ids = |letter: char| letter.is_ascii_alphanumeric() || "-._:".contains(letter);
-        let is_valid = (1..=PREFIX_BYTES).contains(&text.len()) && text.chars().all(is_of_ids);
-        is_valid.then(|| IdPrefix(text.to_ascii_lowercase()))
+/// The examination of a listing, in portions: the records that meet a search become a page. It may have few or none although
+/// more follow.
+pub(super) struct Scan<'a, T> {
+    search: &'a Search,
+    limit: usize,
+    at_once: usize,
+    examined: usize,
+    found: Page<T>,
+    is_done: bool,
+}
+
+impl<'a, T: Searchable> Scan<'a, T> {
+    /// Begins a page.
+    pub(super) fn new(search: &'a Search, page: PageRequest) -> Scan<'a, T> {
+        let PageRequest { after, limit } = page;
+        let next = after.or_else(|| search.prefix.as_ref().map(IdPrefix::just_before));
+        let at_once = if search.conditions.is_empty() { limit } else { limit.max(EXAMINED_AT_ONCE) };
+        Scan { search, limit, at_once, examined: 0, found: Page { next, ..Page::default() }, is_done: false }
     }
 
-    /// Returns a text that sorts before all IDs with the prefix, and after all before them.
-    fn just_before(&self) -> String {
-        let (last, rest) = self.0.as_bytes().split_last().unwrap_or((&b'-', b""));
-        let mut before = String::from_utf8_lossy(rest).into_owned();
-        before.push(char::from(last - 1));
-        // No ID has such a letter.
-        before.push('\u{7f}');
-        before
+    /// Returns the next portion of the listing to read; `None` once the page is complete.
+    pub(super) fn next_portion(&self) -> Option<PageRequest> {
+        let request = || PageRequest { after: self.found.next.clone(), limit: self.at_once };
+        (!self.is_done).then(request)
     }
-}
 
-/// Begins a listing at a prefix, if it does not continue.
-pub(super) fn begin(prefix: Option<&IdPrefix>, page: PageRequest) -> PageRequest {
-    let after = page.after.or_else(|| prefix.map(IdPrefix::just_before));
-    PageRequest { after, ..page }
-}
-
-/// Ends a page where the IDs do not have the prefix any more.
-pub(super) fn end<T>(prefix: Option<&IdPrefix>, page: &mut Page<T>, key: impl Fn(&T) -> String) {
-    let Some(IdPrefix(prefix)) = prefix else { return };
-    let count = page.items.len();
-    page.items.retain(|item| key(item).starts_with(prefix));
-    if page.items.len() < count {
-        page.next = None;
+    /// Examines a portion.
+    pub(super) fn examine(&mut self, portion: Page<T>) {
+        let is_beyond =
+            |last: &T| self.search.prefix.as_ref().is_some_and(|prefix| !prefix.is_prefix_of(&last.key()));
+        let is_end = portion.items.last().is_some_and(is_beyond);
+        self.examined += self.at_once;
+        self.found.items.extend(portion.items.into_iter().filter(|record| self.search.matches(record)));
+        self.found.damaged.extend(portion.damaged);
+        self.found.next = portion.next.filter(|_| !is_end);
+        let is_full = self.found.items.len() >= self.limit;
+        self.is_done = self.found.next.is_none() || is_full || self.examined + self.at_once > EXAMINED;
     }
-}
 
-/// A search among registrations. An absent member is no condition.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RegistrationSearch {
-    /// The status.
-    pub status: Option<StatusKind>,
-    /// The group that the device is registered through.
-    pub group: Option<EnrollmentGroupId>,
-    /// How the registration ID begins.
-    pub prefix: Option<IdPrefix>,
-    /// The hub that has the device.
-    pub hub: Option<HubName>,
-    /// Why the registration failed: one of these.
-    pub failures: Option<Vec<FailureReason>>,
-    /// The key of its enrollment that the device used last.
-    pub key: Option<KeySlot>,
-    /// Not changed before this.
-    pub since: Option<Timestamp>,
-    /// Not changed after this.
-    pub until: Option<Timestamp>,
-}
-
-impl RegistrationSearch {
-    /// Whether a registration meets the search, but for its prefix.
-    pub(super) fn admits(&self, registration: &Registration) -> bool {
-        let updated = registration.record.last_updated;
-        let hub = || registration.assignment().map(|at| &at.hub);
-        let key = || registration.attestation.key().map(KeyUse::slot);
-        self.status.is_none_or(|status| registration.status.kind() == status)
-            && self.hub.as_ref().is_none_or(|wanted| hub() == Some(wanted))
-            && self.key.is_none_or(|wanted| key() == Some(wanted))
-            && self.failures.as_ref().is_none_or(|wanted| is_failed_by(registration, wanted))
-            && self.since.is_none_or(|since| updated >= since)
-            && self.until.is_none_or(|until| updated <= until)
+    /// Returns the page.
+    pub(super) fn into_page(mut self) -> Page<T> {
+        if self.found.items.len() > self.limit {
+            self.found.items.truncate(self.limit);
+            self.found.next = self.found.items.last().map(|record| record.key().into_owned());
+        }
+        self.found
     }
-}
-
-fn is_failed_by(registration: &Registration, wanted: &[FailureReason]) -> bool {
-    matches!(&registration.status, Status::Failed { failure, .. } if wanted.contains(&failure.reason))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use model::{Registration, RegistrationSearch, StatusKind};
+    use testkit::sample;
 
     use super::*;
 
-    proptest! {
-        /// Of two IDs, the one with the prefix follows the begin of the listing; one that sorts before the prefix does not.
-        #[test]
-        fn a_listing_begins_with_the_first_id_that_has_the_prefix(
-            prefix in "[a-z0-9._:-]{1,4}", rest in "[a-z0-9._:-]{0,3}", other in "[a-z0-9._:-]{1,6}",
-        ) {
-            let before = IdPrefix::parse(&prefix).unwrap().just_before();
-            let longer = format!("{prefix}{rest}");
-            prop_assert!(before < longer);
-            prop_assert_eq!(other > before, other >= prefix);
-        }
+    fn registrations(count: usize) -> Vec<Registration> {
+        let failed = |at: usize| sample::statuses("any").into_iter().nth(at).map(|(_, status)| status);
+        let one = |at: usize| {
+            let registration = sample::registration(&format!("dev-{at:05}"));
+            // Every 500th one has another status than the others.
+            match failed(0).filter(|_| at % 500 == 499) {
+                Some(status) => Registration { status, ..registration },
+                None => registration,
+            }
+        };
+        (0..count).map(one).collect()
     }
 
+    fn portion(all: &[Registration], request: PageRequest) -> Page<Registration> {
+        let after = request.after.unwrap_or_default();
+        let rest: Vec<_> = all.iter().filter(|it| *it.key() > *after).collect();
+        let items: Vec<_> = rest.iter().take(request.limit).copied().cloned().collect();
+        let next = items.last().filter(|_| rest.len() > items.len()).map(|it| it.key().into_owned());
+        Page { items, next, damaged: Vec::new() }
+    }
+
+    /// Whatever the limit, all pages together have what meets the search once, and no page examines more than its bound.
     #[test]
-    fn prefixes_have_letters_of_ids() {
-        assert_eq!(IdPrefix::parse("Line-1."), Some(IdPrefix("line-1.".to_owned())));
-        for wrong in ["", "a b", "a/", "\u{e9}", &"x".repeat(129)] {
-            assert_eq!(IdPrefix::parse(wrong), None, "{wrong}");
+    fn pages_have_all_that_meets_the_search_and_examine_few() {
+        let all = registrations(2600);
+        let status = all[499].status.kind();
+        assert_ne!(status, StatusKind::Assigned);
+        for (prefix, limit) in
+            [(None, 1), (None, 7), (Some("dev-00"), 300), (Some("dev-009"), 1000), (Some("x"), 5)]
+        {
+            let prefix = prefix.and_then(IdPrefix::parse);
+            let search = RegistrationSearch { prefix, status: Some(status), ..RegistrationSearch::default() };
+            let search = Search::from(&search);
+            let expected: Vec<_> = all.iter().filter(|it| search.matches(*it)).cloned().collect();
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let mut scan = Scan::new(&search, PageRequest { after, limit });
+                let mut examined = 0;
+                while let Some(request) = scan.next_portion() {
+                    let portion = portion(&all, request);
+                    examined += portion.items.len();
+                    scan.examine(portion);
+                }
+                let page = scan.into_page();
+                assert!(examined <= EXAMINED && page.items.len() <= limit, "{examined}");
+                found.extend(page.items);
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+            assert_eq!(found, expected, "{:?} {limit}", search.prefix);
         }
     }
 }

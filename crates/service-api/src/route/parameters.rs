@@ -1,6 +1,6 @@
 //! The query parameters of searches.
 
-use model::{LogKind, RefusalReason, StatusKind};
+use model::{AttestedBy, LogKind, ProvisioningStatus, RefusalReason, StatusKind, Substatus};
 use wire::service::MAX_PAGE_ITEMS;
 
 use super::{ParameterKind, QueryParameter};
@@ -17,6 +17,44 @@ const ID_PREFIX: QueryParameter = QueryParameter {
 /// Of listings of enrollments.
 pub(super) const PREFIX: &[QueryParameter] = &[ID_PREFIX];
 
+const DEVICE_PREFIX: QueryParameter = QueryParameter {
+    name: "devicePrefix",
+    kind: ParameterKind::Pattern("^[A-Za-z0-9:.+%_#*?!(),=@;$'-]{1,128}$"),
+    description: "Only those whose device ID at the hub begins so, in any case.",
+};
+
+const MECHANISM: QueryParameter = QueryParameter {
+    name: "mechanism",
+    kind: ParameterKind::OneOf(|| AttestedBy::ALL.map(AttestedBy::name).to_vec()),
+    description: "Only those with this attestation mechanism.",
+};
+
+const CREATED_SINCE: QueryParameter = QueryParameter {
+    name: "createdSince",
+    kind: ParameterKind::Time,
+    description: "Only those that were created then or later.",
+};
+
+const CREATED_UNTIL: QueryParameter = QueryParameter {
+    name: "createdUntil",
+    kind: ParameterKind::Time,
+    description: "Only those that were not created after then.",
+};
+
+const UPDATED_SINCE: QueryParameter = QueryParameter {
+    name: "updatedSince",
+    kind: ParameterKind::Time,
+    description: "Only those that changed then or later.",
+};
+
+const UPDATED_UNTIL: QueryParameter = QueryParameter {
+    name: "updatedUntil",
+    kind: ParameterKind::Time,
+    description: "Only those that did not change after then.",
+};
+
+const HUB_NAME: ParameterKind = ParameterKind::Pattern("^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$");
+
 /// Of registrations.
 pub(super) const REGISTRATION_SEARCH: &[QueryParameter] = &[
     QueryParameter {
@@ -25,16 +63,19 @@ pub(super) const REGISTRATION_SEARCH: &[QueryParameter] = &[
         description: "Only registrations of this status.",
     },
     QueryParameter {
+        name: "substatus",
+        kind: ParameterKind::OneOf(|| Substatus::ALL.map(Substatus::name).to_vec()),
+        description: "Only registrations of devices that got to their hub so.",
+    },
+    QueryParameter {
         name: "group",
         kind: ParameterKind::Pattern(ENROLLMENT_ID),
         description: "Only registrations through this enrollment group.",
     },
     ID_PREFIX,
-    QueryParameter {
-        name: "hub",
-        kind: ParameterKind::Pattern("^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$"),
-        description: "Only registrations of devices at this hub.",
-    },
+    DEVICE_PREFIX,
+    QueryParameter { name: "hub", kind: HUB_NAME, description: "Only registrations of devices at this hub." },
+    MECHANISM,
     QueryParameter {
         name: "errorCode",
         kind: ParameterKind::Pattern("^[0-9]{1,9}$"),
@@ -45,16 +86,32 @@ pub(super) const REGISTRATION_SEARCH: &[QueryParameter] = &[
         kind: ParameterKind::OneOf(|| vec!["primary", "secondary"]),
         description: "Only registrations of devices that used this key of their enrollment last.",
     },
+    CREATED_SINCE,
+    CREATED_UNTIL,
+    UPDATED_SINCE,
+    UPDATED_UNTIL,
+];
+
+/// Of individual enrollments, and of enrollment groups.
+pub(super) const ENROLLMENT_SEARCH: &[QueryParameter] = &[
+    ID_PREFIX,
+    DEVICE_PREFIX,
+    QueryParameter { name: "hub", kind: HUB_NAME, description: "Only enrollments that name this hub." },
     QueryParameter {
-        name: "updatedSince",
-        kind: ParameterKind::Time,
-        description: "Only registrations that changed then or later.",
+        name: "status",
+        kind: ParameterKind::OneOf(|| ProvisioningStatus::ALL.map(ProvisioningStatus::name).to_vec()),
+        description: "Only enrollments of this provisioning status.",
     },
+    MECHANISM,
     QueryParameter {
-        name: "updatedUntil",
-        kind: ParameterKind::Time,
-        description: "Only registrations that did not change after then.",
+        name: "tag",
+        kind: ParameterKind::Text,
+        description: "Only enrollments whose initial twin has this tag with this value, such as location.building=43.",
     },
+    CREATED_SINCE,
+    CREATED_UNTIL,
+    UPDATED_SINCE,
+    UPDATED_UNTIL,
 ];
 
 /// Of refused attempts.

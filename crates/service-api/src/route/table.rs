@@ -70,6 +70,12 @@ pub(super) static ROUTES: &[Route] = &[
     .takes_optionally("QuerySpecification")
     .replies_pages_of("IndividualEnrollment")
     .reads(),
+    get("/enrollments", "IndividualEnrollment_List", READ, |call| {
+        Box::pin(enrollments::search::<IndividualEnrollment>(call))
+    })
+    .summary("Lists the individual enrollments that meet all conditions by registration ID")
+    .query(parameters::ENROLLMENT_SEARCH)
+    .replies_pages_of("IndividualEnrollment"),
     post("/enrollments", "IndividualEnrollment_RunBulkOperation", WRITE, |call| {
         Box::pin(enrollments::bulk::<IndividualEnrollment>(call))
     })
@@ -132,6 +138,12 @@ pub(super) static ROUTES: &[Route] = &[
     .takes_optionally("QuerySpecification")
     .replies_pages_of("EnrollmentGroup")
     .reads(),
+    get("/enrollmentGroups", "EnrollmentGroup_List", READ, |call| {
+        Box::pin(enrollments::search::<EnrollmentGroup>(call))
+    })
+    .summary("Lists the enrollment groups that meet all conditions by their IDs")
+    .query(parameters::ENROLLMENT_SEARCH)
+    .replies_pages_of("EnrollmentGroup"),
     post("/enrollmentGroups", "EnrollmentGroup_RunBulkOperation", WRITE, |call| {
         Box::pin(enrollments::bulk::<EnrollmentGroup>(call))
     })
@@ -192,7 +204,7 @@ pub(super) static ROUTES: &[Route] = &[
     get("/registrations", "DeviceRegistrationState_List", SEE, |call| {
         Box::pin(assignments::list(call))
     })
-    .summary("Lists all registrations by registration ID")
+    .summary("Lists the registrations that meet all conditions by registration ID")
     .query(parameters::REGISTRATION_SEARCH)
     .replies_pages_of("ListedRegistration"),
     get(

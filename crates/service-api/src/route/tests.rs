@@ -110,8 +110,8 @@ fn other_paths_have_no_route() {
     check(Method::GET, "/enrollments/a/b/c", Err("404"));
     check(Method::POST, "/enrollments/a/secrets", Err("404"));
     check(Method::GET, "/enrollments/%FF", Err("400"));
-    check(Method::GET, "/enrollments", Err("POST"));
-    check(Method::DELETE, "/enrollments/", Err("POST"));
+    check(Method::PUT, "/enrollments", Err("GET, POST"));
+    check(Method::DELETE, "/enrollments/", Err("GET, POST"));
     check(Method::POST, "/enrollments/a", Err("GET, PUT, DELETE"));
     check(Method::PATCH, "/enrollmentGroups/g", Err("GET, PUT, DELETE"));
     check(Method::GET, "/enrollments/a/attestationmechanism", Err("POST"));

@@ -46,6 +46,8 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         (_, pattern) if pattern.starts_with("/linkedHubs/{hubName}") => ("far.example", Value::Null),
         ("POST", "/registrations/{enrollmentGroupId}/query") => ("group-1", query),
         ("POST", "/enrollments/query" | "/enrollmentGroups/query") => ("", query),
+        ("GET", "/enrollments") => return ("/enrollments?mechanism=symmetricKey".into(), Value::Null),
+        ("GET", "/enrollmentGroups") => return ("/enrollmentGroups?status=enabled".into(), Value::Null),
         ("GET", "/registrations") => return ("/registrations?status=assigned".into(), Value::Null),
         ("GET", "/cleanups") | ("POST", "/cleanups/confirm") => ("", Value::Null),
         (_, "/cleanups/{hubDevice}") => ("a.hub%2Fdev-1", Value::Null),
@@ -226,7 +228,9 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
             }
             (_, "/enrollments/query" | "/enrollmentGroups/query")
             | (_, "/enrollments/export" | "/enrollmentGroups/export")
-            | ("GET", "/registrations" | "/cleanups") => assert_eq!(reply.ok(), json!([])),
+            | ("GET", "/enrollments" | "/enrollmentGroups" | "/registrations" | "/cleanups") => {
+                assert_eq!(reply.ok(), json!([]))
+            }
             ("POST", "/enrollments" | "/enrollmentGroups") => {
                 assert_eq!(reply.ok()["isSuccessful"], false, "{reply:?}");
             }

@@ -1,6 +1,7 @@
 //! Searches among registrations and enrollments.
 
 use model::{Assignment, Failure, FailureReason, KeySlot, KeyUse, LastAttestation, Registration, Status};
+use serde_json::json;
 use testkit::sample;
 
 use crate::world::{World, group, individual};
@@ -22,15 +23,15 @@ fn in_group(registration: Registration, group: &str) -> Registration {
     Registration { enrollment, attestation, ..registration }
 }
 
-/// Reads all pages, which examine two registrations each.
-async fn found(world: &World, search: &str) -> Vec<String> {
+/// Reads all pages, of two records each.
+async fn found(world: &World, path: &str, id: &str) -> Vec<String> {
     let (mut found, mut continuation) = (Vec::new(), String::new());
     loop {
-        let request = world.get(&format!("/registrations?{search}")).header("x-ms-max-item-count", "2");
+        let request = world.get(path).header("x-ms-max-item-count", "2");
         let reply = request.header("x-ms-continuation", &continuation).send().await;
         let next = reply.header("x-ms-continuation").map(str::to_owned);
         let ids = reply.ok().as_array().unwrap().clone();
-        found.extend(ids.iter().map(|one| one["registrationId"].as_str().unwrap().to_owned()));
+        found.extend(ids.iter().map(|one| one[id].as_str().unwrap().to_owned()));
         match next {
             Some(next) => continuation = next,
             None => return found,
@@ -64,14 +65,30 @@ async fn registrations_are_found_by_any_condition() {
         ("errorCode=403002", &["line-1-c"]),
         ("errorCode=400208&status=failed", &["line-10"]),
         ("key=secondary", &["line-1-b", "line-1-c", "other"]),
+        ("substatus=initialAssignment", &["line-1-a", "line-1-b", "Line-2-a", "other"]),
+        ("substatus=deviceDataReset", &[]),
+        ("mechanism=SYMMETRICKEY&devicePrefix=LINE", &["line-1-a", "line-1-b", "Line-2-a"]),
+        ("mechanism=tpm", &[]),
+        ("createdUntil=2000-01-01T00:00:00Z", &[]),
         ("updatedSince=2000-01-01T00:00:00Z&updatedUntil=2001-01-01T00:00:00Z", &[]),
         ("updatedSince=2000-01-01T00:00:00Z&prefix=o", &["other"]),
     ] {
-        assert_eq!(found(&world, search).await, expected, "{search}");
+        let path = format!("/registrations?{search}");
+        assert_eq!(found(&world, &path, "registrationId").await, expected, "{search}");
     }
-    for search in
-        ["prefix=", "prefix=a%20b", "hub=a b", "group=%20", "errorCode=x", "key=third", "updatedSince=now"]
-    {
+    for search in [
+        "prefix=",
+        "prefix=a%20b",
+        "hub=a b",
+        "group=%20",
+        "errorCode=x",
+        "key=third",
+        "updatedSince=now",
+        "substatus=assigned",
+        "mechanism=none",
+        "devicePrefix=a/",
+        "createdUntil=1",
+    ] {
         let search = search.replace(' ', "%20");
         world.get(&format!("/registrations?{search}")).send().await.refused(400_002);
     }
@@ -91,6 +108,65 @@ async fn enrollments_are_found_by_prefix() {
             let ids: Vec<_> =
                 reply.as_array().unwrap().iter().map(|one| one[name].as_str().unwrap()).collect();
             assert_eq!(ids, ["B-1", "b-2"], "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn enrollments_are_found_by_any_condition() {
+    let world = World::new().await;
+    for hub in ["near.example", "far.example"] {
+        let key = "SharedAccessKeyName=owner;SharedAccessKey=AQEBAQEBAQEBAQEBAQEBAQ==";
+        let link = json!({"connectionString": format!("HostName={hub};{key}")});
+        world.put(&format!("/linkedHubs/{hub}"), &link).send().await.ok();
+    }
+    for (id, hubs, status, site) in [
+        ("a-1", json!(["near.example"]), "enabled", "north"),
+        ("A-2", json!(["far.example", "near.example"]), "disabled", "south"),
+        ("b-1", json!([]), "enabled", "north"),
+        ("b-2", json!(["far.example"]), "disabled", "south"),
+    ] {
+        let twin = json!({"tags": {"site": site, "floor": {"number": 4}}, "properties": {"desired": {}}});
+        let settings = json!({
+            "iotHubs": hubs, "allocationPolicy": "hashed", "provisioningStatus": status, "initialTwin": twin,
+        });
+        for (path, mut enrollment) in [("enrollments", individual(id)), ("enrollmentGroups", group(id))] {
+            for (name, value) in settings.as_object().unwrap() {
+                enrollment[name] = value.clone();
+            }
+            world.put(&format!("/{path}/{id}"), &enrollment).send().await.ok();
+        }
+    }
+    let mut named = individual("c-1");
+    named["deviceId"] = json!("Pump-7");
+    let endorsement_key = sample::tpm_identity(7, 8).endorsement_key.to_base64();
+    named["attestation"] = json!({"type": "tpm", "tpm": {"endorsementKey": endorsement_key}});
+    world.put("/enrollments/c-1", &named).send().await.ok();
+    for (search, of_both, only_individual) in [
+        ("", &["a-1", "A-2", "b-1", "b-2"][..], &["c-1"][..]),
+        ("prefix=A-", &["a-1", "A-2"], &[]),
+        ("hub=NEAR.example", &["a-1", "A-2"], &[]),
+        ("hub=far.example&status=disabled&prefix=b", &["b-2"], &[]),
+        ("status=enabled", &["a-1", "b-1"], &["c-1"]),
+        ("tag=site=north", &["a-1", "b-1"], &[]),
+        ("tag=site%3Dsouth&prefix=b", &["b-2"], &[]),
+        ("tag=floor.number=4", &["a-1", "A-2", "b-1", "b-2"], &[]),
+        ("tag=floor=4", &[], &[]),
+        ("mechanism=symmetricKey", &["a-1", "A-2", "b-1", "b-2"], &[]),
+        ("mechanism=tpm", &[], &["c-1"]),
+        ("devicePrefix=pump", &[], &["c-1"]),
+        ("createdUntil=2000-01-01T00:00:00Z", &[], &[]),
+        ("updatedSince=2000-01-01T00:00:00Z&createdSince=2000-01-01T00:00:00Z&prefix=b-1", &["b-1"], &[]),
+    ] {
+        let groups = found(&world, &format!("/enrollmentGroups?{search}"), "enrollmentGroupId").await;
+        assert_eq!(groups, of_both, "{search}");
+        let individuals = found(&world, &format!("/enrollments?{search}"), "registrationId").await;
+        assert_eq!(individuals, [of_both, only_individual].concat(), "{search}");
+    }
+    for search in ["tag=site", "tag==1", "status=assigned", "hub=a b", "prefix=", "mechanism=none"] {
+        for path in ["/enrollments", "/enrollmentGroups"] {
+            let path = format!("{path}?{}", search.replace(' ', "%20"));
+            world.get(&path).send().await.refused(400_002);
         }
     }
 }

@@ -95,7 +95,7 @@ async fn unknown_paths_and_methods_are_refused() {
     world.get("/nothing").send().await.refused(404_000);
     world.get("/enrollments/a/b/c").send().await.refused(404_000);
     for (method, path, allowed) in [
-        (Method::GET, "/enrollments", "POST"),
+        (Method::PUT, "/enrollments", "GET, POST"),
         (Method::PATCH, "/enrollmentGroups/g", "GET, PUT, DELETE"),
         (Method::DELETE, "/usage", "GET"),
         (Method::PUT, "/registrations", "GET"),

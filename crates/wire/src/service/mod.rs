@@ -25,6 +25,7 @@ mod page;
 mod registration;
 mod resource;
 mod schema;
+mod search;
 mod settings;
 mod shape;
 mod usage;
@@ -58,6 +59,10 @@ pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_l
 pub use registration::{cleanup_json, explained_registration_json, listed_registration_json};
 pub use resource::{Keys, instance_json, parse_instance, parse_name, parse_policy, parse_tags, policy_json};
 pub use schema::schemas;
+pub use search::{
+    ParameterError, enrollment_search_query, parse_enrollment_search, parse_registration_search,
+    registration_search_query,
+};
 pub use shape::EnrollmentShape;
 pub use usage::usage_json;
 pub use version::ServiceApiVersion;

@@ -4,12 +4,16 @@ use std::process::ExitCode;
 
 use clap::Args;
 use fleet::EnrollmentKind;
+use model::{EnrollmentSearch, HubName, ProvisioningStatus, TagCondition};
+use provisioning::ports::Clock;
 use serde_json::Value;
+use server::SystemClock;
 
 use super::Which;
 use crate::{
     commands::{
         listing::{Form, ListingArgs, print},
+        search::{SearchArgs, one_of},
         service::ServiceArgs,
         table::{seconds, text},
     },
@@ -24,6 +28,8 @@ const HEADER: &[&str] = &["enrollment", "attestation", "status", "allocation", "
   muster enrollment list --dev .muster
   muster enrollment list --dev .muster --groups
   muster enrollment list --dev .muster --prefix line-4-
+  muster enrollment list --dev .muster --hub hub1.plant.example --status disabled
+  muster enrollment list --dev .muster --tag location.building=43 --created-since 7d
   muster enrollment list --dev .muster --limit 1000 --json")]
 pub struct ListArgs {
     #[command(flatten)]
@@ -31,9 +37,17 @@ pub struct ListArgs {
     /// List enrollment groups instead of individual enrollments.
     #[arg(long)]
     groups: bool,
-    /// Only those whose ID begins so.
-    #[arg(long)]
-    prefix: Option<String>,
+    /// Only enrollments that name this hub.
+    #[arg(long, value_parser = |text: &str| HubName::parse(text))]
+    hub: Option<HubName>,
+    /// Only enabled or disabled enrollments.
+    #[arg(long, value_parser = one_of(ProvisioningStatus::ALL.map(ProvisioningStatus::name), ProvisioningStatus::from_name))]
+    status: Option<ProvisioningStatus>,
+    /// Only enrollments whose initial twin has this tag with this value, such as location.building=43.
+    #[arg(long, value_name = "TAG=VALUE", value_parser = |text: &str| TagCondition::parse(text).ok_or("expected TAG=VALUE"))]
+    tag: Option<TagCondition>,
+    #[command(flatten)]
+    search: SearchArgs,
     #[command(flatten)]
     listing: ListingArgs,
 }
@@ -69,8 +83,18 @@ pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         true => (EnrollmentKind::Group, "no enrollment groups"),
         false => (EnrollmentKind::Individual, "no individual enrollments"),
     };
-    let listing =
-        args.service.client()?.enrollments(kind, args.prefix.as_deref(), args.listing.limit).await?;
+    let now = SystemClock.now();
+    let search = EnrollmentSearch {
+        created: args.search.created(now),
+        updated: args.search.updated(now),
+        prefix: args.search.prefix,
+        device: args.search.device,
+        hub: args.hub,
+        status: args.status,
+        mechanism: args.search.mechanism,
+        tag: args.tag,
+    };
+    let listing = args.service.client()?.enrollments(kind, &search, args.listing.limit).await?;
     let form = match args.listing.output.format {
         Format::Json => Form::Json,
         Format::Text => Form::Table { header: HEADER, row, if_none },

@@ -2,21 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::{
-    Args,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
-use fleet::RegistrationSearch;
-use model::{EnrollmentGroupId, HubName, KeySlot, StatusKind};
+use clap::Args;
+use model::{EnrollmentGroupId, HubName, KeySlot, RegistrationSearch, StatusKind, Substatus};
 use provisioning::ports::Clock;
 use serde_json::Value;
 use server::SystemClock;
+use wire::device::failures_with_code;
 
 use crate::{
     commands::{
         listing::{Form, ListingArgs, print},
+        search::{SearchArgs, one_of},
         service::ServiceArgs,
-        since::Since,
         table::{seconds, text},
     },
     output::Format,
@@ -40,14 +37,14 @@ pub struct ListArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// Only registrations with this status.
-    #[arg(long, value_parser = statuses())]
+    #[arg(long, value_parser = one_of(StatusKind::ALL.map(StatusKind::name), StatusKind::from_name))]
     status: Option<StatusKind>,
+    /// Only registrations of devices that got to their hub so.
+    #[arg(long, value_parser = one_of(Substatus::ALL.map(Substatus::name), Substatus::from_name))]
+    substatus: Option<Substatus>,
     /// Only registrations through this enrollment group.
     #[arg(long, value_parser = |text: &str| EnrollmentGroupId::parse(text))]
     group: Option<EnrollmentGroupId>,
-    /// Only registrations whose ID begins so.
-    #[arg(long)]
-    prefix: Option<String>,
     /// Only registrations of devices at this hub.
     #[arg(long, value_parser = |text: &str| HubName::parse(text))]
     hub: Option<HubName>,
@@ -55,35 +52,29 @@ pub struct ListArgs {
     #[arg(long, value_name = "CODE")]
     error: Option<u32>,
     /// Only registrations of devices that used this key of their enrollment last: primary or secondary.
-    #[arg(long, value_parser = |text: &str| KeySlot::from_name(text).ok_or("expected primary or secondary"))]
+    #[arg(long, value_parser = one_of(["primary", "secondary"], KeySlot::from_name))]
     key: Option<KeySlot>,
-    /// Only registrations that changed since then: 90s, 30m, 24h or 7d ago, a day, or an instant in UTC.
-    #[arg(long, value_name = "TIME")]
-    since: Option<Since>,
-    /// Only registrations that did not change after then.
-    #[arg(long, value_name = "TIME")]
-    until: Option<Since>,
+    #[command(flatten)]
+    search: SearchArgs,
     #[command(flatten)]
     listing: ListingArgs,
-}
-
-fn statuses() -> impl TypedValueParser<Value = StatusKind> {
-    PossibleValuesParser::new(StatusKind::ALL.map(StatusKind::name))
-        .try_map(|name| StatusKind::from_name(&name).ok_or("unknown status"))
 }
 
 /// Runs the command.
 pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
     let now = SystemClock.now();
     let search = RegistrationSearch {
-        status: args.status,
+        created: args.search.created(now),
+        updated: args.search.updated(now),
+        prefix: args.search.prefix,
+        device: args.search.device,
         group: args.group,
-        prefix: args.prefix,
         hub: args.hub,
-        error_code: args.error,
+        status: args.status,
+        substatus: args.substatus,
+        mechanism: args.search.mechanism,
         key: args.key,
-        since: args.since.map(|since| since.before(now)),
-        until: args.until.map(|until| until.before(now)),
+        failures: args.error.map(failures_with_code),
     };
     let listing = args.service.client()?.registrations(&search, args.listing.limit).await?;
     let if_none = match args.status {

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use model::{
-    BulkItem, EnrollmentGroup, Etag, GroupAttestationDraft, GroupDraft, IfMatch, IndividualAttestationDraft,
-    IndividualDraft, IndividualEnrollment, Instance, KeySelection, KeySlot, KeysDraft, OperationKind,
-    RegistrationIdsDraft, SymmetricKeyPair,
+    BulkItem, EnrollmentGroup, EnrollmentSearch, Etag, GroupAttestationDraft, GroupDraft, IfMatch,
+    IndividualAttestationDraft, IndividualDraft, IndividualEnrollment, Instance, KeySelection, KeySlot,
+    KeysDraft, OperationKind, RegistrationIdsDraft, SymmetricKeyPair,
 };
 use provisioning::{
     Error,
@@ -275,8 +275,12 @@ impl<E: Kind> History<E> {
         let (limit, mut after, mut found) = (1 + self.roll(3), None, Vec::new());
         loop {
             let request = PageRequest { after, limit };
-            let page =
-                self.world.provisioning.query_enrollments::<E>(&self.instance, None, request).await.unwrap();
+            let page = self
+                .world
+                .provisioning
+                .list_enrollments::<E>(&self.instance, &EnrollmentSearch::default(), request)
+                .await
+                .unwrap();
             self.count(OperationKind::EnrollmentQuery);
             assert!(page.items.len() <= limit && page.damaged.is_empty());
             found.extend(page.items);

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use model::{
     Because, Chosen, Cleanup, CleanupCause, DeviceId, HubDeviceRef, OperationKind, Registration,
-    ReprovisionAction, Residue, Returning, StatusKind,
+    RegistrationSearch, ReprovisionAction, Residue, Returning, StatusKind,
 };
 use provisioning::{
     Error, RecordKind,
-    enroll::RegistrationSearch,
     ports::{Change, PageRequest},
 };
 use testkit::sample;
