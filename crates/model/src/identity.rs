@@ -10,8 +10,10 @@ const SEPARATOR: char = '\n';
 /// The identity of an operator, by its credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// The holder of a key of this access policy.
+    /// The holder of a key of this access policy of the instance.
     Policy(PolicyName),
+    /// The holder of a key of this access policy of the management API. An instance may have one with the same name.
+    ManagementPolicy(PolicyName),
     /// The subject of a bearer token.
     Subject(Subject),
 }
@@ -20,17 +22,18 @@ impl Identity {
     /// Returns the name of the policy, or of the subject.
     pub fn name(&self) -> &str {
         match self {
-            Identity::Policy(policy) => policy.as_str(),
+            Identity::Policy(policy) | Identity::ManagementPolicy(policy) => policy.as_str(),
             Identity::Subject(subject) => subject.as_str(),
         }
     }
 }
 
-/// Writes `NAME` of a policy, and `SUBJECT of ISSUER`.
+/// Writes `NAME` of a policy, `NAME of the management API` and `SUBJECT of ISSUER`.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Identity::Policy(policy) => write!(f, "{policy}"),
+            Identity::ManagementPolicy(policy) => write!(f, "{policy} of the management API"),
             Identity::Subject(subject) => write!(f, "{subject}"),
         }
     }

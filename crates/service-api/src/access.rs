@@ -273,7 +273,12 @@ pub(crate) async fn authenticate(
         _ => {
             let (policy, on) = policy_of(api, called_host, text, head).map_err(Failure::Unauthorized)?;
             let grant = RightsGrant { on, rights: policy.rights, role: None };
-            (Identity::Policy(policy.name.clone()), vec![grant])
+            let name = policy.name.clone();
+            let identity = match &grant.on {
+                GrantScope::Instance(_) => Identity::Policy(name),
+                GrantScope::All => Identity::ManagementPolicy(name),
+            };
+            (identity, vec![grant])
         }
     };
     let actor = Actor::Operator { identity: name.clone(), address: address(&head.extensions) };

@@ -192,14 +192,14 @@ impl CallRecord {
 
     fn policy(&self) -> Option<&PolicyName> {
         match self.operator.as_ref()? {
-            Identity::Policy(policy) => Some(policy),
+            Identity::Policy(policy) | Identity::ManagementPolicy(policy) => Some(policy),
             Identity::Subject(_) => None,
         }
     }
 
     fn subject(&self) -> Option<&Subject> {
         match self.operator.as_ref()? {
-            Identity::Policy(_) => None,
+            Identity::Policy(_) | Identity::ManagementPolicy(_) => None,
             Identity::Subject(subject) => Some(subject),
         }
     }

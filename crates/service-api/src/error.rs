@@ -181,7 +181,9 @@ fn number_of(kind: RecordKind) -> u32 {
 
 fn missing_right(identity: &Identity) -> String {
     match identity {
-        Identity::Policy(policy) => format!("the policy {policy} does not grant the right that this needs"),
+        Identity::Policy(policy) | Identity::ManagementPolicy(policy) => {
+            format!("the policy {policy} does not grant the right that this needs")
+        }
         Identity::Subject(subject) => {
             format!("the roles of {subject} do not grant the right that this needs on this instance")
         }

@@ -10,6 +10,7 @@ use model::{
 const OPERATOR: u8 = 0;
 const DEVICE: u8 = 1;
 const SUBJECT: u8 = 2;
+const MANAGEMENT_POLICY: u8 = 3;
 const FIRST_JOB: u8 = 16;
 
 /// A tick is 100 ns.
@@ -37,6 +38,9 @@ impl Signature {
         let (actor, name, address) = match &by.actor {
             Actor::Operator { identity: Identity::Policy(policy), address } => {
                 (OPERATOR, Some(policy.to_string()), address.as_ref())
+            }
+            Actor::Operator { identity: Identity::ManagementPolicy(policy), address } => {
+                (MANAGEMENT_POLICY, Some(policy.to_string()), address.as_ref())
             }
             Actor::Operator { identity: Identity::Subject(subject), address } => {
                 (SUBJECT, Some(subject.qualified()), address.as_ref())
@@ -82,6 +86,10 @@ impl LogRow {
             OPERATOR => {
                 let policy = PolicyName::parse(name).map_err(|error| error.to_string())?;
                 Actor::Operator { identity: Identity::Policy(policy), address }
+            }
+            MANAGEMENT_POLICY => {
+                let policy = PolicyName::parse(name).map_err(|error| error.to_string())?;
+                Actor::Operator { identity: Identity::ManagementPolicy(policy), address }
             }
             SUBJECT => {
                 let subject = Subject::parse_qualified(&name).map_err(|error| error.to_string())?;

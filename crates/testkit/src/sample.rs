@@ -79,6 +79,12 @@ pub fn operator() -> Actor {
     Actor::Operator { identity, address: Some(IpAddr::from([192, 0, 2, 7])) }
 }
 
+/// Returns an operator with an access policy of the management API, which has the name of that of [`operator`].
+pub fn management_operator() -> Actor {
+    let identity = Identity::ManagementPolicy(PolicyName::parse("provisioningserviceowner").unwrap());
+    Actor::Operator { identity, address: None }
+}
+
 /// Returns an operator with a bearer token.
 pub fn subject() -> Actor {
     let issuer = Issuer::parse("https://login.example/plant").unwrap();

@@ -179,6 +179,12 @@ fn print(entry: &Value, format: Format) -> anyhow::Result<()> {
     }
 }
 
+/// Returns who made a change. An access policy of the management API may have the name of one of the instance.
+fn actor(entry: &Value) -> String {
+    let (name, plane) = (text(entry, "/actor/name"), text(entry, "/actor/plane"));
+    if plane.is_empty() { name } else { format!("{name} ({plane})") }
+}
+
 fn cells(entry: &Value) -> [String; 6] {
     let operation = text(entry, "/operation");
     // An operation such as enrollment.bulk does not say whether it deleted the record.
@@ -188,7 +194,7 @@ fn cells(entry: &Value) -> [String; 6] {
         if is_silent { format!("{operation} (deleted)") } else { operation },
         text(entry, "/kind"),
         text(entry, "/key"),
-        text(entry, "/actor/name"),
+        actor(entry),
         text(entry, "/actor/address"),
     ]
 }

@@ -188,8 +188,10 @@ fn line(entry: &AuditEntry<'_>) -> String {
     put("time", Some(json!(entry.at.to_string())));
     put("instance", entry.instance.map(|scope| json!(scope)));
     put("actor", entry.actor.map(|actor| text(&actor.name())));
-    if let Some(Identity::Subject(subject)) = entry.actor {
-        put("issuer", Some(json!(subject.issuer().as_str())));
+    match entry.actor {
+        None | Some(Identity::Policy(_)) => {}
+        Some(Identity::ManagementPolicy(_)) => put("plane", Some(json!("management"))),
+        Some(Identity::Subject(subject)) => put("issuer", Some(json!(subject.issuer().as_str()))),
     }
     put("role", entry.role.map(|role| json!(role.name())));
     put("address", entry.address.map(|address| json!(address)));

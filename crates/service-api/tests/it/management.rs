@@ -263,7 +263,8 @@ async fn keys_are_rotated_one_at_a_time_and_one_policy_stays() {
     for operation in ["accessPolicy.put", "accessPolicy.keys", "accessPolicy.delete"] {
         assert!(operations.contains(&operation), "{operations:?}");
     }
-    assert_eq!(log["entries"][1]["actor"]["name"], "root");
+    let actor = &log["entries"][1]["actor"];
+    assert_eq!((&actor["name"], &actor["plane"]), (&json!("root"), &json!("management")));
 }
 
 #[tokio::test]

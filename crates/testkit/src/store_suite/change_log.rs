@@ -77,7 +77,7 @@ fn changes() -> Vec<(Actor, LogOperation, Change, Vec<Entry>)> {
         ),
         step(operator(), Op::CertificatePut, put_certificate(ca), &[put(CaCertificate, "root")]),
         step(listed, Op::RevocationPut, put_list(list), &[put(RevocationList, "root")]),
-        step(operator(), Op::BlockPut, put_block(block), &[put(Block, shown)]),
+        step(sample::management_operator(), Op::BlockPut, put_block(block), &[put(Block, shown)]),
         step(
             device("Dev-1", Some(v6)),
             Op::RegistrationRegister,

@@ -34,8 +34,12 @@ fn actor_json(actor: &Actor) -> Value {
     };
     let mut json = Object::default();
     json.put("kind", kind).put("name", actor.name());
-    if let Actor::Operator { identity: Identity::Subject(subject), .. } = actor {
-        json.put("issuer", subject.issuer().as_str());
+    if let Actor::Operator { identity, .. } = actor {
+        match identity {
+            Identity::Policy(_) => {}
+            Identity::ManagementPolicy(_) => drop(json.put("plane", "management")),
+            Identity::Subject(subject) => drop(json.put("issuer", subject.issuer().as_str())),
+        }
     }
     json.put_some("address", address.map(|address| address.to_string()));
     json.into_value()

@@ -114,6 +114,7 @@ fn change_log_entry() -> Value {
         json!({
             "kind": words(["operator", "device", "system"]),
             "name": described(text(), "The access policy, the subject of a token, the registration ID, or the job."),
+            "plane": described(words(["management"]), "The access policy is one of the management API, not of the instance."),
             "issuer": described(text(), "The issuer of the subject's token."),
             "address": described(text(), "The IP address of the operator or the device."),
         }),

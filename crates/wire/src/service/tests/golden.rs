@@ -94,7 +94,10 @@ fn a_page_of_the_change_log_equals_the_golden_file() {
     let registration_id = RegistrationId::parse("Dev-1").unwrap();
     let device = Actor::Device { registration_id, address: Some([192, 0, 2, 7].into()) };
     let job = Actor::System(Job::Configuration);
+    let identity = Identity::ManagementPolicy(PolicyName::parse("owner").unwrap());
+    let management = Actor::Operator { identity, address: None };
     let entries = [
+        entry(LogOperation::InstanceUpdate, LogKind::Instance, "", None, management),
         entry(LogOperation::EnrollmentDelete, LogKind::Enrollment, "dev-1", None, operator),
         entry(LogOperation::EnrollmentPut, LogKind::Enrollment, "dev-1", Some("00fe"), subject),
         entry(LogOperation::RegistrationRegister, LogKind::Registration, "dev-1", Some("00ff"), device),
