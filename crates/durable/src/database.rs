@@ -20,7 +20,7 @@ use crate::{
     lock::SingleProcess,
     log_size::LogSize,
     readers::{MMAP_BYTES, Readers, keep_statements},
-    schema::{self, OpenError, Schema},
+    schema::{self, Migration, OpenError, Schema},
     seal::Sealer,
     writer::{Message, Progress, Writer},
 };
@@ -119,6 +119,17 @@ impl Database {
     /// Returns whether the last process that had the file open ended without closing it: it was killed, or the machine stopped.
     pub fn was_cut_off(&self) -> bool {
         self.shared.was_cut_off
+    }
+
+    /// Returns the version of the tables in the file.
+    pub fn schema_version(&self) -> rusqlite::Result<u32> {
+        Ok(self.read(|connection| schema::meta(connection, "schema_version"))?.unwrap_or(0))
+    }
+
+    /// Returns what opening the file for writing would do to its tables, if anything.
+    pub fn pending_migration(&self, schema: &Schema) -> rusqlite::Result<Option<Migration>> {
+        let (from, to) = (self.schema_version()?, schema.version);
+        Ok((from < to).then_some(Migration { from, to }))
     }
 
     /// Returns the size of the file in bytes, without its write-ahead log.

@@ -12,7 +12,7 @@ use crate::{
     Database,
     database::{has_log, open_for_writing},
     epoch::Epoch,
-    schema::{self, OpenError},
+    schema::OpenError,
 };
 
 /// Pages that are copied between two reports of progress: 4 MB.
@@ -33,11 +33,6 @@ impl Database {
         // The transaction begins with its first read.
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(FileSnapshot { connection })
-    }
-
-    /// Returns the version of the tables in the file.
-    pub fn schema_version(&self) -> rusqlite::Result<u32> {
-        Ok(self.read(|connection| schema::meta(connection, "schema_version"))?.unwrap_or(0))
     }
 }
 
@@ -143,7 +138,6 @@ mod tests {
         let copied = Database::look(&copy, &SCHEMA).unwrap();
         assert_eq!(count(&copied), u64::from(enough));
         assert_eq!(count(&database), u64::from(enough) + 500 + steps.len() as u64);
-        assert_eq!(copied.schema_version().unwrap(), 1);
         let check = copied.check_file(Depth::Indexes, std::time::Duration::from_secs(60)).unwrap();
         assert_eq!((check.problems, check.is_complete), (Vec::new(), true));
     }

@@ -38,5 +38,5 @@ pub use file_snapshot::{FileSnapshot, begin_epoch_of_copy};
 pub use key_file::{KeyFileError, install_key};
 /// The SQLite binding whose `Connection` the closures of [`Database`] receive.
 pub use rusqlite;
-pub use schema::{OpenError, Schema};
+pub use schema::{Migration, OpenError, Schema};
 pub use seal::{SealError, Sealer};

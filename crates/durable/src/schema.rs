@@ -3,7 +3,7 @@
 //! The table `meta` belongs to this crate: it names the application, the schema version and the key check.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,21 @@ pub struct Schema {
     pub version: u32,
     /// SQL; batch `i` migrates version `i` to `i + 1`. A released batch is never edited.
     pub migrations: &'static [&'static str],
+}
+
+/// What opening a database for writing would do to its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// The version that they have.
+    pub from: u32,
+    /// The version that they would get.
+    pub to: u32,
+}
+
+impl fmt::Display for Migration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from schema version {} to {}", self.from, self.to)
+    }
 }
 
 /// Why a database could not be opened. Nothing was changed in the file but by migrations that were completed.
@@ -76,7 +91,11 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// The file was written by a newer program. Going back needs the newer program or a backup.
-    #[error("{} has schema version {found}, this program knows versions up to {supported}", path.display())]
+    #[error(
+        "{} has schema version {found}, this program knows versions up to {supported}: start the program that wrote it, or a newer \
+         one; to go back, restore a backup from before the upgrade (docs/upgrading.md)",
+        path.display()
+    )]
     TooNew {
         /// The file.
         path: PathBuf,

@@ -28,6 +28,7 @@ use crate::{
     file_check::{self, FileProblems},
     links,
     metrics::{self, Metrics},
+    migrations,
     ports::{SystemClock, SystemEntropy},
     reconcile,
     reload::Reloader,
@@ -414,10 +415,7 @@ impl Plan {
             }
         };
         let Some((store, sealer)) = storage.look()? else { return Ok(warnings) };
-        for hub in &config.embedded_hubs {
-            let path = storage.hub(&hub.name);
-            embedded_hub::check(&path, &sealer).with_context(|| path.display().to_string())?;
-        }
+        warnings.extend(migrations::foresee(&storage, (&store, &sealer), &config.embedded_hubs)?);
         warnings.extend(reconcile::foresee(&store, &planned).await?);
         let held = storage.epoch_file.as_deref().map(|file| hold_reason(&store, file)).transpose()?.flatten();
         warnings.extend(

@@ -15,6 +15,7 @@ mod links;
 pub mod logging;
 pub mod maintenance;
 mod metrics;
+mod migrations;
 mod pages;
 mod ports;
 mod reconcile;

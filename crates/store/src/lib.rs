@@ -24,7 +24,7 @@ mod store;
 pub mod table;
 
 pub use clock::SystemClock;
-pub use durable::{Depth, FileCheck, FileSnapshot};
+pub use durable::{Depth, FileCheck, FileSnapshot, Migration};
 pub use postgres::PostgresStore;
 use provisioning::ports::StoreError;
 pub use sqlite::{EmbeddedStore, Inspection, NewestChange, OpenError, RecordName, RepairError};

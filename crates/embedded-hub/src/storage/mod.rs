@@ -8,7 +8,7 @@ mod messages;
 
 use std::path::Path;
 
-use durable::{Database, KeyCheckError, OpenError, Schema, Sealer};
+use durable::{Database, KeyCheckError, Migration, OpenError, Schema, Sealer};
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -122,12 +122,15 @@ fn unseal<T: DeserializeOwned>(
 }
 
 /// Refuses a database that a hub would not open with this key, and changes nothing. One that is missing or empty is fine: it would
-/// be created.
-pub fn check(path: &Path, sealer: &Sealer) -> Result<(), StorageError> {
+/// be created. Returns what opening it would do to its tables, if anything.
+pub fn check(path: &Path, sealer: &Sealer) -> Result<Option<Migration>, StorageError> {
     if !std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
-        return Ok(());
+        return Ok(None);
     }
-    Ok(Database::look(path, &SCHEMA)?.check_key(sealer)?)
+    let database = Database::look(path, &SCHEMA)?;
+    database.check_key(sealer)?;
+    let pending = database.pending_migration(&SCHEMA);
+    Ok(pending.map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?)
 }
 
 const SCHEMA: Schema =

@@ -25,12 +25,12 @@ use crate::{
     storage::stop,
 };
 
-const PASSPHRASE: (&str, &str) = ("MUSTER_PASSPHRASE", "correct horse battery");
+pub const PASSPHRASE: (&str, &str) = ("MUSTER_PASSPHRASE", "correct horse battery");
 const SCOPE: &str = "0neAAAAAAAA";
 
 /// A service with an embedded hub, and devices that may register.
-struct Plant {
-    fixture: ServeFixture,
+pub struct Plant {
+    pub fixture: ServeFixture,
 }
 
 /// A registration that the service acknowledged.
@@ -60,17 +60,17 @@ impl Plant {
         register(&self.fixture.endpoint(SCOPE), id).await
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.fixture.folder().join(name)
     }
 
-    async fn backup(&self, name: &str) -> ProgramOutput {
+    pub async fn backup(&self, name: &str) -> ProgramOutput {
         let (config, to) = (self.fixture.config(), self.path(name));
         let arguments = ["backup", to.to_str().unwrap(), "--config", config.to_str().unwrap()];
         muster_with(&[PASSPHRASE], arguments).await
     }
 
-    async fn restore(&self, name: &str, folder: &str) -> ProgramOutput {
+    pub async fn restore(&self, name: &str, folder: &str) -> ProgramOutput {
         self.restore_with(PASSPHRASE.1, &[self.path(name).to_str().unwrap(), "--data", &self.text(folder)])
             .await
     }
@@ -80,7 +80,7 @@ impl Plant {
     }
 
     /// Checks what a start would do.
-    async fn check(&self) -> ProgramOutput {
+    pub async fn check(&self) -> ProgramOutput {
         let config = self.fixture.config();
         muster_with(&[("SITE_KEY", KEY)], ["serve", "--check", "--config", config.to_str().unwrap()]).await
     }
@@ -100,7 +100,7 @@ impl Plant {
     }
 
     /// Makes another folder the data folder of the configuration.
-    fn move_to(&self, from: &str, to: &str) {
+    pub fn move_to(&self, from: &str, to: &str) {
         self.fixture.amend(&format!("{from}\"\n[listen]"), &format!("{to}\"\n[listen]"));
     }
 

@@ -33,3 +33,4 @@ mod storage;
 mod store_copy;
 mod tokens;
 mod tpm;
+mod upgrade;

@@ -1,7 +1,7 @@
 //! What a backup reads of the file.
 
 use durable::{
-    FileSnapshot,
+    FileSnapshot, Migration,
     rusqlite::{self, OptionalExtension},
 };
 use model::{LogCursor, LogPosition, Timestamp};
@@ -36,8 +36,16 @@ impl EmbeddedStore {
         self.engine.database.schema_version().map_err(broken)
     }
 
+    /// Returns what opening the file for writing would do to its tables, if anything.
+    pub fn pending_migration(&self) -> Result<Option<Migration>, StoreError> {
+        self.engine.database.pending_migration(&schema::SCHEMA).map_err(broken)
+    }
+
     /// Returns the newest change.
     pub fn newest_change(&self) -> Result<NewestChange, StoreError> {
+        if self.schema_version()? < schema::FIRST_WITH_LOG {
+            return Ok(NewestChange { position: LogCursor::default(), at: None });
+        }
         let read = self.engine.database.read(|connection| {
             let writer = connection.query_row("SELECT writer FROM log_state", [], |row| row.get(0))?;
             let newest = "SELECT position, time FROM log ORDER BY position DESC LIMIT 1";

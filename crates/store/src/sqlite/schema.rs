@@ -14,6 +14,9 @@ use durable::Schema;
 pub(crate) const SCHEMA: Schema =
     Schema { application: "muster-store", version: 5, migrations: &[FIRST, SECOND, THIRD, FOURTH, FIFTH] };
 
+/// The first version that has a change log.
+pub(super) const FIRST_WITH_LOG: u32 = 3;
+
 const FIRST: &str = "
     CREATE TABLE instances (
         number   INTEGER PRIMARY KEY,
