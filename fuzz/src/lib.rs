@@ -9,6 +9,7 @@ pub mod bodies;
 pub mod certificates;
 pub mod conversation;
 pub mod hub;
+pub mod login;
 pub mod names;
 pub mod packets;
 pub mod request;

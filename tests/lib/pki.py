@@ -102,11 +102,14 @@ def authority(common_name: str, key_kind: str = "p256") -> Credentials:
 
 
 def self_signed(
-    common_name: str, key_kind: str = "p256", constraints: x509.BasicConstraints | None = None
+    common_name: str,
+    key_kind: str = "p256",
+    constraints: x509.BasicConstraints | None = None,
+    extensions=(),
 ) -> Credentials:
-    """A certificate that signed itself; without constraints it has no extensions at all."""
+    """A certificate that signed itself; without constraints and others it has no extensions at all."""
     key = KEY_KINDS[key_kind]()
-    certificate = build(common_name, key.public_key(), name(common_name), key, constraints)
+    certificate = build(common_name, key.public_key(), name(common_name), key, constraints, extensions)
     return Credentials(key, (certificate,))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import pathlib
 
 import muster_dev
 import pki
 import processes
+from cryptography import x509
 
 ID_SCOPE = "0neAAAAAAAA"
 KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
@@ -26,7 +28,8 @@ def configure(directory: pathlib.Path, port: int, more: str, name: str = "plant"
 
     HTTPS, MQTT and AMQP have the port and the two that follow, those of the hub the next three.
     """
-    chain, key = pki.self_signed("localhost").write(directory)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))])
+    chain, key = pki.self_signed("localhost", extensions=[names]).write(directory)
     (directory / "muster.toml").write_text(f"""
 data_dir = "data"
 [listen]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import json
 import pathlib
@@ -12,14 +11,12 @@ import time
 import urllib.parse
 
 import endpoint
-import muster_dev
-import processes
+import identity_provider
 import pytest
 import single_node
 
 PROVIDER, DIRECT = 18771, 18561
 ISSUER = f"http://127.0.0.1:{PROVIDER}"
-NODE = muster_dev.REPOSITORY / "tests/sdk/node"
 # Muster asks for unknown keys at most every 30 seconds.
 ROTATION_SECONDS = 60
 
@@ -38,16 +35,6 @@ value = "reader"
 role = "data reader"
 instance = "{single_node.ID_SCOPE}"
 """
-
-
-@contextlib.contextmanager
-def provider(directory: pathlib.Path):
-    """A provider with new keys."""
-    with (directory / "provider.log").open("a") as log:
-        command = ["node", str(muster_dev.REPOSITORY / "tests/lib/identity_provider.mjs"), str(PROVIDER)]
-        with processes.running(command, NODE, log):
-            processes.wait_for(PROVIDER)
-            yield
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +85,7 @@ def encoded(members: dict) -> str:
 
 def test_tokens_of_a_provider(directory):
     enrollment = {"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}}
-    with provider(directory):
+    with identity_provider.running(directory, PROVIDER):
         owner, reader, stranger = token("owner"), token("reader"), token("stranger")
         assert call(owner, "PUT", "/enrollments/dev-1", body=enrollment).status == 200
         actor = call(owner, path="/log").body["entries"][-1]["actor"]
@@ -129,7 +116,7 @@ def test_tokens_of_a_provider(directory):
     assert call(reader, path="/enrollments/dev-1").status == 200
     assert call(stranger).status == 403
 
-    with provider(directory):
+    with identity_provider.running(directory, PROVIDER):
         rotated = token("owner")
         deadline = time.monotonic() + ROTATION_SECONDS
         while (reply := call(rotated)).status == 401 and time.monotonic() < deadline:

@@ -6,5 +6,5 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[expect(clippy::disallowed_methods, reason = "a device has its own clock")]
 pub(crate) fn expiry_after(lifetime: Duration) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (now + lifetime).as_secs()
+    now.saturating_add(lifetime).as_secs()
 }

@@ -9,6 +9,7 @@
 //!   [`MqttSession`] and [`AmqpSession`] reuse their connection.
 //! * [`HubClient`] connects a device to its assigned hub.
 //! * [`Run`] does all of this for a fleet, and [`Report`] summarizes the outcomes.
+//! * A [`Provider`] is where operators log in, and a [`LoginFile`] has their tokens.
 //! * [`ServiceClient`] and [`HubRegistry`] are the operator's clients, which prepare enrollments and check the
 //!   outcomes.
 
@@ -27,6 +28,7 @@ mod import;
 mod latency;
 mod links;
 mod listing;
+mod login;
 mod mqtt;
 mod operator;
 mod percentiles;
@@ -53,6 +55,7 @@ pub use hub::{HubClient, HubEndpoint, HubError};
 pub use import::{ImportError, ImportOptions, ImportReply};
 pub use links::LinkCheck;
 pub use listing::{Continuation, Listing, Page};
+pub use login::{BrowserLogin, Login, LoginError, LoginFile, LoginSettings, Provider};
 pub use net::Transport;
 pub use net::tls::{Identity, IdentityError, TlsError};
 pub use operator::{BulkMode, HubRegistry, OperatorError, ServiceClient};

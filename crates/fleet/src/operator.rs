@@ -13,6 +13,7 @@ use wire::sas::{self, ConnectionString, encode_component};
 use crate::{
     clock::expiry_after,
     failure::{Refusal, TransportError},
+    login::{LoginError, LoginFile},
     timeouts::DEADLINES,
     trust::Trust,
 };
@@ -56,6 +57,9 @@ pub enum OperatorError {
     /// The key of a connection string is invalid.
     #[error("connection string: {0}")]
     Key(#[from] KeyError),
+    /// The login of the operator cannot be used.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// The reply is malformed.
     #[error("malformed reply: {0}")]
     Malformed(String),
@@ -83,6 +87,12 @@ impl ServiceClient {
         trust: Trust,
     ) -> Result<ServiceClient, OperatorError> {
         Operator::new(connection_string, port, trust, SERVICE_API_VERSION).map(ServiceClient)
+    }
+
+    /// Creates a client with the rights of a login, which connects on its first request. `port` is the default for addresses
+    /// without a port.
+    pub fn with_login(address: HostPort, port: u16, trust: Trust, login: LoginFile) -> ServiceClient {
+        ServiceClient(Operator::with((address, port), trust, Credential::Login(login), SERVICE_API_VERSION))
     }
 
     /// Sets a function that receives the warnings in replies of the service.
@@ -202,13 +212,20 @@ impl HubRegistry {
     }
 }
 
-/// A client that signs requests with the key of a policy, and reuses its connection.
+/// What proves the rights of an operator. Has no `Debug`, because it contains a secret.
+enum Credential {
+    /// The key of an access policy, with which requests are signed.
+    Key { name: String, key: SymmetricKey },
+    /// A login at an OpenID provider.
+    Login(LoginFile),
+}
+
+/// A client that authorizes its requests, and reuses its connection.
 pub(crate) struct Operator {
     address: HostPort,
     port: u16,
     trust: Trust,
-    key_name: String,
-    key: SymmetricKey,
+    credential: Credential,
     api_version: &'static str,
     connection: Option<HttpsConnection>,
     on_warning: Option<fn(&str)>,
@@ -254,16 +271,26 @@ impl Operator {
         api_version: &'static str,
     ) -> Result<Operator, OperatorError> {
         let address: HostPort = connection_string.host.parse()?;
-        Ok(Operator {
+        let key = SymmetricKey::parse(&connection_string.key)?;
+        let credential = Credential::Key { name: connection_string.key_name.clone(), key };
+        Ok(Operator::with((address, port), trust, credential, api_version))
+    }
+
+    fn with(
+        (address, port): (HostPort, u16),
+        trust: Trust,
+        credential: Credential,
+        api_version: &'static str,
+    ) -> Operator {
+        Operator {
             port: address.port.unwrap_or(port),
             address,
             trust,
-            key_name: connection_string.key_name.clone(),
-            key: SymmetricKey::parse(&connection_string.key)?,
+            credential,
             api_version,
             connection: None,
             on_warning: None,
-        })
+        }
     }
 
     async fn call(
@@ -287,12 +314,12 @@ impl Operator {
         request: Request<'_>,
     ) -> Result<(HeaderMap, Value), OperatorError> {
         let Request { method, path, if_match, headers, body } = request;
-        let token = self.token();
+        let authorization = self.authorization().await?;
         let separator = if path.contains('?') { '&' } else { '?' };
         let path_and_query = format!("{path}{separator}api-version={}", self.api_version);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let call =
-            Call { method, path_and_query, authorization: Some(token.as_str()), if_match, headers, body };
+        let authorization = Some(authorization.as_str());
+        let call = Call { method, path_and_query, authorization, if_match, headers, body };
         let called = self.connection().await?.call(call).await;
         if called.is_err() {
             // The rest of a reply may still arrive.
@@ -338,9 +365,15 @@ impl Operator {
         Ok(self.connection.insert(connection))
     }
 
-    fn token(&self) -> String {
-        let expiry = expiry_after(TOKEN_LIFETIME);
-        sas::sign(self.address.host.as_str(), self.key.as_bytes(), expiry, Some(&self.key_name))
+    /// Returns the value of the header `Authorization`.
+    async fn authorization(&self) -> Result<String, LoginError> {
+        match &self.credential {
+            Credential::Key { name, key } => {
+                let (host, expiry) = (self.address.host.as_str(), expiry_after(TOKEN_LIFETIME));
+                Ok(sas::sign(host, key.as_bytes(), expiry, Some(name)))
+            }
+            Credential::Login(file) => Ok(format!("Bearer {}", file.access_token().await?)),
+        }
     }
 }
 

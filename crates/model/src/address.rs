@@ -2,10 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{HostName, IdError};
 
 /// A host with an optional port: `HOST` or `HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HostPort {
     /// A DNS name or IPv4 address.
     pub host: HostName,
@@ -33,6 +36,19 @@ impl FromStr for HostPort {
             None => (text, None),
         };
         Ok(HostPort { host: HostName::parse(host)?, port })
+    }
+}
+
+impl TryFrom<String> for HostPort {
+    type Error = HostPortError;
+    fn try_from(text: String) -> Result<Self, HostPortError> {
+        text.parse()
+    }
+}
+
+impl From<HostPort> for String {
+    fn from(address: HostPort) -> String {
+        address.to_string()
     }
 }
 

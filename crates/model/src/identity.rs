@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{HttpUrl, PolicyName, Right, Rights};
 
 /// Separates issuer and subject in [`Subject::qualified`]. Neither contains it.
@@ -40,7 +42,8 @@ impl fmt::Display for Identity {
 }
 
 /// The URL of an OpenID provider, which its tokens name. Compared to the letter (OpenID Connect Core §3.1.3.7).
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Issuer(HttpUrl);
 
 /// A text is not the URL of an issuer.
@@ -73,6 +76,19 @@ impl Issuer {
     /// Returns the text as it was given.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+}
+
+impl TryFrom<String> for Issuer {
+    type Error = IssuerError;
+    fn try_from(text: String) -> Result<Self, IssuerError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Issuer> for String {
+    fn from(issuer: Issuer) -> String {
+        issuer.0.into()
     }
 }
 

@@ -26,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   1  failure, or a negative result
   2  wrong usage
   3  the object does not exist (404)
-  4  the service rejected the key, or the key lacks a right (401, 403)
+  4  the service rejected the key or the login, or it lacks a right (401, 403)
   5  the service is unreachable
 Errors from the service end with a tracking ID; search for it in the log of the service."
 )]
@@ -56,6 +56,8 @@ enum Command {
     Backup(commands::backup::BackupArgs),
     Restore(commands::restore::RestoreArgs),
     Log(commands::log::LogArgs),
+    Login(commands::login::LoginArgs),
+    Logout(commands::login::LogoutArgs),
     Usage(commands::usage::UsageArgs),
     Webhook(commands::webhook::WebhookArgs),
 }
@@ -83,6 +85,8 @@ fn main() -> ExitCode {
                 Command::Backup(args) => commands::backup::run(args),
                 Command::Restore(args) => commands::restore::run(args),
                 Command::Log(args) => commands::log::run(args).await,
+                Command::Login(args) => commands::login::login(args).await,
+                Command::Logout(args) => commands::login::logout(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,
                 Command::Webhook(args) => commands::webhook::run(args).await,
             }

@@ -8,7 +8,7 @@
 //! * A [`ConnectionLimiter`] has the limits, and gives each connection a permit; listeners that share one share its permits. A
 //!   connection is unproven until a service accepts a request of it, and marks it through the peer's [`Standing`].
 //! * A [`Listener`] may have proxies in front of it, which report their clients by the PROXY protocol.
-//! * [`client`] dials servers and speaks HTTP to them.
+//! * [`client`] dials servers and speaks HTTP to them; a [`RedirectListener`] receives the redirect of a browser at the end of a login.
 //! * [`tls`] has the server and client configurations.
 //! * [`mqtt`] and [`amqp`] have the traits that a server of these protocols implements, and the drivers, which run over
 //!   any byte stream.
@@ -31,6 +31,7 @@ pub mod mqtt;
 mod network;
 mod peer;
 mod proxy;
+mod redirect;
 mod refusal;
 mod refused;
 pub mod tls;
@@ -49,6 +50,7 @@ pub use listener_context::ListenerContext;
 pub use mqtt::serve_mqtt;
 pub use network::network;
 pub use peer::Peer;
+pub use redirect::{Page, RedirectListener};
 pub use refusal::{Refusal, RefusalObserver};
 pub use refused::Refused;
 /// The token whose cancellation begins a graceful shutdown.

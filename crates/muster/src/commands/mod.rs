@@ -15,6 +15,7 @@ pub mod instance;
 mod listing;
 mod location;
 pub mod log;
+pub mod login;
 mod passphrase;
 pub mod policy;
 pub mod registration;
@@ -31,10 +32,13 @@ pub mod usage;
 pub mod webhook;
 pub mod why;
 
-use ::fleet::OperatorError;
+use std::fmt;
+
+use ::fleet::{LoginError, OperatorError};
 use anyhow::Context;
 
 const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
 const NOT_ALLOWED: u8 = 4;
 const NOT_REACHED: u8 = 5;
@@ -60,16 +64,44 @@ pub fn describe(error: &anyhow::Error) -> String {
 /// Returns the exit status of a failed command, by which scripts distinguish causes. The `--help` of a command lists
 /// further ones.
 pub fn exit_status(error: &anyhow::Error) -> u8 {
-    match error.chain().find_map(|cause| cause.downcast_ref::<OperatorError>()) {
-        Some(OperatorError::Refused(refusal)) => match refusal.status {
+    error.chain().find_map(cause_status).unwrap_or(FAILED)
+}
+
+fn cause_status(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if cause.is::<UsageError>() {
+        return Some(WRONG_USAGE);
+    }
+    let login = |error: &LoginError| match error {
+        LoginError::Expired(_) | LoginError::None => NOT_ALLOWED,
+        error if error.is_transport() => NOT_REACHED,
+        _ => FAILED,
+    };
+    if let Some(error) = cause.downcast_ref::<LoginError>() {
+        return Some(login(error));
+    }
+    Some(match cause.downcast_ref::<OperatorError>()? {
+        OperatorError::Refused(refusal) => match refusal.status {
             401 | 403 => NOT_ALLOWED,
             404 => NOT_FOUND,
             _ => FAILED,
         },
-        Some(OperatorError::Transport(_)) => NOT_REACHED,
+        OperatorError::Login(error) => login(error),
+        OperatorError::Transport(_) => NOT_REACHED,
         _ => FAILED,
+    })
+}
+
+/// An error of a command line that its parser cannot find.
+#[derive(Debug)]
+pub struct UsageError(pub &'static str);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
+
+impl std::error::Error for UsageError {}
 
 /// Returns the tracking ID under which the service logged its refusal, if the error is one.
 pub fn tracking_id(error: &anyhow::Error) -> Option<&str> {

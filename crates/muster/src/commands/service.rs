@@ -1,30 +1,33 @@
 //! The service operations endpoint of the operator commands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 use fleet::ServiceClient;
+use model::HostPort;
 use server::dev::DevInfo;
 use wire::sas::ConnectionString;
 
-use super::target::trust;
+use super::{UsageError, login::login_file, target::trust};
 use crate::output;
 
-/// The port of a connection string without one.
+/// The port of an address without one.
 pub(super) const HTTPS: u16 = 443;
 
-/// The arguments for the endpoint: a connection string, or the folder of an emulator.
+/// The arguments for the endpoint. The first of them that is given counts; without any, the login of the user does.
 #[derive(Args)]
 #[group(skip)]
-#[command(group(ArgGroup::new("service").required(true).multiple(true).args(["dev", "connection_string"])))]
 pub struct ServiceArgs {
-    /// The folder of a running `muster dev`. It overrides the connection string.
+    /// The folder of a running `muster dev`.
     #[arg(long, value_name = "DIR")]
     dev: Option<PathBuf>,
-    /// The connection string of the service instance.
+    /// A service of the login (`muster login`), unless --dev is given. Default: its first one.
+    #[arg(long, value_name = "HOST[:PORT]", env = "MUSTER_SERVICE")]
+    service: Option<HostPort>,
+    /// The connection string of the service instance, unless --dev or --service is given.
     #[arg(long, env = "MUSTER_CONNECTION_STRING", hide_env_values = true)]
     connection_string: Option<String>,
-    /// A PEM file with the CA certificates of the server. Default: the CAs of the system.
+    /// A PEM file with the CA certificates of the server. Default: that of the login, or else the CAs of the system.
     #[arg(long, value_name = "FILE", env = "MUSTER_CA")]
     ca: Option<PathBuf>,
 }
@@ -41,18 +44,29 @@ impl ServiceArgs {
     }
 
     fn client_with(&self, of_emulator: impl Fn(DevInfo) -> String) -> anyhow::Result<ServiceClient> {
-        let (connection, ca_file) = match (&self.dev, &self.connection_string) {
-            (Some(dir), _) => {
+        let client = match (&self.dev, &self.service, &self.connection_string) {
+            (Some(dir), ..) => {
                 let info = DevInfo::read(dir)?;
                 let ca_file = info.ca_file.clone();
-                (of_emulator(info), Some(ca_file))
+                client_by_key(&of_emulator(info), Some(&ca_file))?
             }
-            (None, Some(connection)) => (connection.clone(), self.ca.clone()),
-            // Clap requires one or the other.
-            (None, None) => anyhow::bail!("--dev or --connection-string is required"),
+            (None, None, Some(connection)) => client_by_key(connection, self.ca.as_deref())?,
+            (None, service, _) => self.client_by_login(service.as_ref())?,
         };
-        let connection = ConnectionString::parse(&connection)?;
-        let client = ServiceClient::new(&connection, HTTPS, trust(ca_file.as_deref())?)?;
         Ok(client.on_warning(|warning| output::note(format_args!("muster: warning: {warning}"))))
     }
+
+    /// Makes a client with the rights of the login.
+    fn client_by_login(&self, service: Option<&HostPort>) -> anyhow::Result<ServiceClient> {
+        let file = login_file()?;
+        let login = file.read()?.ok_or(UsageError(
+            "no service is given: use --dev DIR or --connection-string (MUSTER_CONNECTION_STRING), or run muster login",
+        ))?;
+        let trust = trust(self.ca.as_deref().or(login.ca.as_deref()))?;
+        Ok(ServiceClient::with_login(login.service(service)?, HTTPS, trust, file))
+    }
+}
+
+fn client_by_key(connection: &str, ca_file: Option<&Path>) -> anyhow::Result<ServiceClient> {
+    Ok(ServiceClient::new(&ConnectionString::parse(connection)?, HTTPS, trust(ca_file)?)?)
 }

@@ -48,6 +48,8 @@ pub async fn muster_with<S: AsRef<std::ffi::OsStr>>(
         .env_remove("MUSTER_DEVICE_KEY")
         .env_remove("MUSTER_SAS_TOKEN")
         .env_remove("MUSTER_PASSPHRASE")
+        .env_remove("MUSTER_SERVICE")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
         .envs(variables.iter().copied())
         .kill_on_drop(true)
         .output()

@@ -14,7 +14,7 @@ use rustls::CertificateError;
 
 pub use amqp::{AmqpClient, AmqpClientError, Login, ResponseFuture, SaslMechanism};
 pub use dial::{Duplex, dial, within};
-pub use fetch::{Document, fetch};
+pub use fetch::{Document, fetch, post_form};
 pub use https::{Call, HttpsConnection};
 pub use pool::ConnectionPool;
 pub use websocket::websocket;

@@ -1,4 +1,12 @@
-//! Documents of OpenID providers: the configuration that they publish (OpenID Connect Discovery §4).
+//! Documents of OpenID providers: the configuration that they publish (OpenID Connect Discovery §4), and the messages of logins.
+
+mod login;
+mod redirect;
+mod tokens;
+
+pub use login::{DeviceAuthorization, LoginEndpoints, form};
+pub use redirect::{Pkce, RedirectRefusal, authorization_url, parse_redirect};
+pub use tokens::{IdTokenRefusal, TokenRefusal, Tokens, check_id_token};
 
 use model::{HttpUrl, Issuer};
 use serde_json::Value;
@@ -35,17 +43,29 @@ pub fn configuration_url(issuer: &Issuer) -> String {
 impl ProviderConfiguration {
     /// Parses the document that was fetched for this issuer, which it must name to the letter.
     pub fn parse(document: &[u8], issuer: &Issuer) -> Result<Self, ProviderError> {
-        let document: Value = serde_json::from_slice(document).map_err(|_| ProviderError::NotJson)?;
-        let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
-        if text("issuer") != issuer.as_str() {
-            return Err(ProviderError::OtherIssuer(text("issuer").to_owned()));
-        }
-        let address = |name: &'static str| {
-            let url = HttpUrl::parse(text(name)).ok().filter(HttpUrl::is_private);
-            url.ok_or(ProviderError::Address(name))
-        };
-        Ok(ProviderConfiguration { jwks_uri: address("jwks_uri")? })
+        let document = document_of(document, issuer)?;
+        Ok(ProviderConfiguration { jwks_uri: address(&document, "jwks_uri")? })
     }
+}
+
+/// Parses the configuration that was fetched for an issuer, which it must name to the letter.
+fn document_of(document: &[u8], issuer: &Issuer) -> Result<Value, ProviderError> {
+    let document: Value = serde_json::from_slice(document).map_err(|_| ProviderError::NotJson)?;
+    match text(&document, "issuer") {
+        Some(named) if named == issuer.as_str() => Ok(document),
+        named => Err(ProviderError::OtherIssuer(named.unwrap_or_default().to_owned())),
+    }
+}
+
+/// Returns a member that is an https URL; http is for loopback addresses only.
+fn address(document: &Value, name: &'static str) -> Result<HttpUrl, ProviderError> {
+    let url = text(document, name).and_then(|text| HttpUrl::parse(text).ok());
+    url.filter(HttpUrl::is_private).ok_or(ProviderError::Address(name))
+}
+
+/// Returns a member that is a text.
+fn text<'a>(document: &'a Value, name: &str) -> Option<&'a str> {
+    document.get(name).and_then(Value::as_str)
 }
 
 #[cfg(test)]
