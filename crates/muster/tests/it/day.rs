@@ -37,12 +37,13 @@ impl Plant {
         plant.write("ca.pem", &ca);
         plant.write("server.pem", &chain);
         plant.write("server.key", &key);
-        plant.write("muster.toml", &plant.configuration());
+        plant.write("muster.toml", &plant.configuration("data"));
         plant.start("muster.toml").await;
         plant
     }
 
-    fn configuration(&self) -> String {
+    fn configuration(&self, data: &str) -> String {
+        let data = self.path(data);
         let [https, mqtts, amqps] = self.ports;
         let listen = |address: &str| {
             format!(
@@ -56,7 +57,7 @@ impl Plant {
             )
         };
         format!(
-            "data_dir = \"data\"\nlog = {{ filter = \"warn\" }}\naudit = {{ file = \"audit.jsonl\" }}\n\
+            "data_dir = {data:?}\nlog = {{ filter = \"warn\" }}\naudit = {{ file = \"audit.jsonl\" }}\n\
              tls = [{{ certificate = \"server.pem\", key = \"server.key\" }}]\n[listen]\n{}\
              [[management.access_policy]]\nname = \"root\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n{}{}",
             listen("127.0.0.1"),
@@ -77,7 +78,11 @@ impl Plant {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
+    /// Starts the service; one that runs is killed.
     async fn start(&mut self, configuration: &str) {
+        if let Some(mut running) = self.service.take() {
+            running.kill().await.unwrap();
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
         command.args(["serve", "--config", configuration]).current_dir(&self.folder);
         command.env_remove("MUSTER_LOG").env_remove("MUSTER_STORE").kill_on_drop(true);
@@ -217,6 +222,50 @@ async fn a_key_leaks(plant: &mut Plant, management: &str) {
     plant.does("enrollment list").await;
 }
 
+/// A network that is not the plant's is shut out: its operators at once, then its devices. Everyone is admitted again.
+async fn a_network_is_shut_out(plant: &mut Plant, management: &str) {
+    let owner = std::mem::replace(&mut plant.connection_string, management.to_owned());
+    let update = "instance update plant-1";
+    plant.does(&format!("{update} --ip-filter-rule others=reject,127.0.0.0/8,serviceApi")).await;
+    plant.connection_string.clone_from(&owner);
+    plant.fails("enrollment list", 4).await;
+    plant.registers("device-1", KEY, "https").await;
+    management.clone_into(&mut plant.connection_string);
+    plant.does(&format!("{update} --ip-filter-rule others=reject,127.0.0.0/8,deviceApi")).await;
+    let device = format!("device register {} --registration-id device-1 --key {KEY}", plant.endpoint());
+    assert!(plant.fails(&device, 1).await.contains("401002"));
+    plant.does(&format!("{update} --no-ip-filter-rules")).await;
+    plant.connection_string = owner;
+    assert!(plant.does("why device-1").await.contains("ipFilter"));
+    plant.registers("device-1", KEY, "mqtt").await;
+}
+
+/// The operator looks for devices: those at one hub, those of the group, and enrollments by their beginning.
+async fn devices_are_found(plant: &Plant) {
+    let count = async |command: &str| plant.json(command).await.as_array().unwrap().len();
+    let at = async |hub: &str| count(&format!("registration list --hub {hub}")).await;
+    let (a, b) = (at("127.0.0.21").await, at("127.0.0.22").await);
+    assert_eq!((a + b, a > 0, b > 0), (36, true, true));
+    assert_eq!(count("registration list --group line-3").await, 30);
+    assert_eq!(count("enrollment list --prefix device-4").await, 11);
+}
+
+/// The machine is replaced: what was acknowledged before the backup is there after the restore, and devices stay where they were.
+async fn the_machine_is_replaced(plant: &mut Plant) {
+    let homes = plant.json("registration list").await;
+    plant.does("backup @night.backup --config @muster.toml").await;
+    plant.registers("device-9", KEY, "https").await;
+    plant.does("backup check @night.backup").await;
+    plant.does("restore @night.backup --data @new-data").await;
+    plant.write("new.toml", &plant.configuration("new-data"));
+    plant.start("new.toml").await;
+    assert_eq!(plant.json("registration list").await, homes);
+    for home in homes.as_array().unwrap().iter().filter(|it| it["registrationId"] == "device-1") {
+        assert_eq!(plant.registers("device-1", KEY, "amqp").await, home["assignedHub"]);
+    }
+    plant.registers("device-9", KEY, "https").await;
+}
+
 /// The auditor asks who did what. The log has each change, the audit trail the refused call, and neither has a key.
 async fn the_auditor_asks(plant: &Plant) {
     let log = plant.does("log --since 1h --json").await;
@@ -251,7 +300,10 @@ async fn an_operator_has_a_day() {
     an_instance_is_set_up(&mut plant).await;
     an_order_is_imported(&plant).await;
     devices_arrive(&plant).await;
+    devices_are_found(&plant).await;
     a_key_leaks(&mut plant, &management).await;
+    a_network_is_shut_out(&mut plant, &management).await;
+    the_machine_is_replaced(&mut plant).await;
     the_auditor_asks(&plant).await;
     the_plant_closes(&mut plant, &management).await;
 }
