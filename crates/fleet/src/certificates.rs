@@ -15,8 +15,8 @@ pub struct Upload<'a> {
     pub certificate: &'a str,
     /// Whether to mark the certificate as verified without proof of possession; `None` keeps the stored value.
     pub is_verified: Option<bool>,
-    /// Whether to replace an existing certificate.
-    pub replace: bool,
+    /// The etag of the certificate to replace, or `*` for any; `None` to create one.
+    pub if_match: Option<&'a str>,
 }
 
 impl ServiceClient {
@@ -36,8 +36,9 @@ impl ServiceClient {
         if let (Some(is_verified), Some(members)) = (upload.is_verified, body.as_object_mut()) {
             members.insert("isVerified".to_owned(), is_verified.into());
         }
-        let (path, if_match) = (path(upload.name, ""), upload.replace.then_some("*"));
-        let request = Request { if_match, body: Some(&body), ..Request::new(Method::PUT, &path) };
+        let path = path(upload.name, "");
+        let request =
+            Request { if_match: upload.if_match, body: Some(&body), ..Request::new(Method::PUT, &path) };
         self.operator().send(request).await
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use model::{Day, DeviceId, HostPort, HostPortError, KeyError, SymmetricKey};
+use model::{Day, DeviceId, HostName, HostPort, HostPortError, KeyError, SymmetricKey};
 use net::client::{Call, ClientError, HttpsConnection};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -93,6 +93,12 @@ impl ServiceClient {
     /// without a port.
     pub fn with_login(address: HostPort, port: u16, trust: Trust, login: LoginFile) -> ServiceClient {
         ServiceClient(Operator::with((address, port), trust, Credential::Login(login), SERVICE_API_VERSION))
+    }
+
+    /// Makes further calls for this host name, though at the address of the client: for another instance of the same service. `None`
+    /// stands for the address.
+    pub fn call_host(&mut self, host: Option<HostName>) {
+        self.0.host = host;
     }
 
     /// Sets a function that receives the warnings in replies of the service.
@@ -224,6 +230,8 @@ enum Credential {
 pub(crate) struct Operator {
     address: HostPort,
     port: u16,
+    /// The host name that requests are for, unless it is that of the address.
+    host: Option<HostName>,
     trust: Trust,
     credential: Credential,
     api_version: &'static str,
@@ -285,6 +293,7 @@ impl Operator {
         Operator {
             port: address.port.unwrap_or(port),
             address,
+            host: None,
             trust,
             credential,
             api_version,
@@ -319,7 +328,9 @@ impl Operator {
         let path_and_query = format!("{path}{separator}api-version={}", self.api_version);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let authorization = Some(authorization.as_str());
-        let call = Call { method, path_and_query, authorization, if_match, headers, body };
+        let host = self.host.clone();
+        let host = host.as_ref().map(HostName::as_str);
+        let call = Call { method, path_and_query, host, authorization, if_match, headers, body };
         let called = self.connection().await?.call(call).await;
         if called.is_err() {
             // The rest of a reply may still arrive.
@@ -369,7 +380,8 @@ impl Operator {
     async fn authorization(&self) -> Result<String, LoginError> {
         match &self.credential {
             Credential::Key { name, key } => {
-                let (host, expiry) = (self.address.host.as_str(), expiry_after(TOKEN_LIFETIME));
+                let (host, expiry) = (self.host.as_ref(), expiry_after(TOKEN_LIFETIME));
+                let host = host.unwrap_or(&self.address.host).as_str();
                 Ok(sas::sign(host, key.as_bytes(), expiry, Some(name)))
             }
             Credential::Login(file) => Ok(format!("Bearer {}", file.access_token().await?)),

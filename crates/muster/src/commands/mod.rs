@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub mod apply;
 pub mod attest;
 pub mod backup;
 pub mod cert;

@@ -85,7 +85,7 @@ async fn routes_read_every_text_form() {
     for (at, (form, document)) in plant.certificates().into_iter().enumerate() {
         let Some(text) = text(document) else { continue };
         let upload =
-            fleet::Upload { name: "plant", certificate: &text, is_verified: Some(true), replace: true };
+            fleet::Upload { name: "plant", certificate: &text, is_verified: Some(true), if_match: Some("*") };
         let uploaded =
             service.put_ca_certificate(upload).await.unwrap_or_else(|error| panic!("{form}: {error}"));
         assert_eq!(uploaded["properties"]["subject"], "CN=Plant", "{form}");

@@ -1,6 +1,7 @@
 //! Tests of the `muster` binary against a running emulator or service.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod apply;
 mod attest;
 mod audit;
 mod audit_trail;

@@ -229,7 +229,7 @@ async fn the_ca_of_a_group_must_be_verified_unless_configured_otherwise() {
     let endpoint = fixture.endpoint("0neAAAAAAAA");
     let register = async || ::fleet::register(&endpoint, &device, Transport::Https, None).await;
     assert!(register().await.is_err(), "the CA certificate is not stored");
-    let upload = Upload { name: "plant", certificate: authority.pem(), is_verified: None, replace: false };
+    let upload = Upload { name: "plant", certificate: authority.pem(), is_verified: None, if_match: None };
     operator.put_ca_certificate(upload).await.unwrap();
     assert!(register().await.is_err(), "the CA certificate is not verified");
     let code = operator.verification_code("plant").await.unwrap();

@@ -30,6 +30,8 @@ pub struct Call<'a> {
     pub method: Method,
     /// The request target, percent-encoded.
     pub path_and_query: String,
+    /// The `Host` header; `None` for the server's own address.
+    pub host: Option<&'a str>,
     /// A shared access signature; devices with a certificate send none.
     pub authorization: Option<&'a str>,
     /// The `If-Match` header as it stands on the wire.
@@ -77,7 +79,7 @@ impl HttpsConnection {
         let mut request = Request::builder()
             .method(call.method)
             .uri(call.path_and_query)
-            .header(HOST, &self.authority)
+            .header(HOST, call.host.unwrap_or(&self.authority))
             .header(CONTENT_TYPE, "application/json; charset=utf-8");
         if let Some(token) = call.authorization {
             let mut token = HeaderValue::from_str(token).map_err(http::Error::from)?;

@@ -59,7 +59,7 @@ pub async fn upload(args: UploadArgs) -> anyhow::Result<()> {
         name: &args.name,
         certificate: &certificate,
         is_verified: args.verified.then_some(true),
-        replace: args.replace,
+        if_match: args.replace.then_some("*"),
     };
     output::json(&args.service.client()?.put_ca_certificate(upload).await?)
 }

@@ -1,0 +1,173 @@
+//! What differs between documents and a service.
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value};
+
+use super::{
+    document::{Document, Kind},
+    session::{Comparison, Session, Stored, body, is_same},
+    value::{hides, shown},
+};
+
+/// What becomes of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is created.
+    Create,
+    /// It is changed.
+    Change,
+    /// It is as its document says.
+    Keep,
+}
+
+/// A document, and what it changes.
+pub struct Step {
+    pub document: Document,
+    pub action: Action,
+    stored: Option<Stored>,
+    changes: Vec<Change>,
+}
+
+/// A member that differs.
+#[derive(Debug, PartialEq)]
+struct Change {
+    member: String,
+    old: Option<Value>,
+    new: Value,
+    is_secret: bool,
+}
+
+/// How links of hubs are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HubKeys {
+    /// The service does not return their keys, so these are sent only with another change of the connection string.
+    Kept,
+    /// They are sent again.
+    Sent,
+}
+
+/// Compares the documents with the service.
+pub async fn plan(
+    session: &mut Session,
+    documents: Vec<Document>,
+    hub_keys: HubKeys,
+) -> anyhow::Result<Vec<Step>> {
+    let created = |documents: &[Document], name: &str| {
+        documents.iter().any(|it| it.kind == Kind::Instance && it.name.eq_ignore_ascii_case(name))
+    };
+    let names: Vec<_> =
+        documents.iter().filter_map(|it| Some((it.instance.clone()?, it.origin.clone()))).collect();
+    for (name, origin) in names {
+        if !created(&documents, &name) && !session.has_instance(&name).await? {
+            bail!("{origin}: there is no instance {name}, and no document makes it");
+        }
+    }
+    let mut steps = Vec::new();
+    for document in documents {
+        let origin = document.origin.clone();
+        let context = || format!("{origin}: {} {}", document.kind.name(), document.name);
+        let step = compare(session, &document, hub_keys).await.with_context(context)?;
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
+async fn compare(session: &mut Session, document: &Document, hub_keys: HubKeys) -> anyhow::Result<Step> {
+    let stored = session.read(document).await?;
+    let mut changes = changes(document, stored.as_ref(), hub_keys);
+    if document.kind.enrollment().is_some() {
+        match session.compare_enrollment(document, &body(document, stored.as_ref())).await? {
+            Comparison::Same => changes.clear(),
+            Comparison::Differs if changes.is_empty() => {
+                let new = document.members.get("attestation").cloned().unwrap_or_default();
+                let old = Some(Value::Null);
+                changes.push(Change { member: "attestation".to_owned(), old, new, is_secret: true });
+            }
+            Comparison::Differs => {}
+        }
+    }
+    let action = match (&stored, changes.is_empty()) {
+        (None, _) => Action::Create,
+        (Some(_), false) => Action::Change,
+        (Some(_), true) => Action::Keep,
+    };
+    Ok(Step { document: document.clone(), action, stored, changes })
+}
+
+/// Returns the members of a document that differ from the stored ones.
+fn changes(document: &Document, stored: Option<&Stored>, hub_keys: HubKeys) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let empty = Map::new();
+    let old = stored.map_or(&empty, |stored| &stored.members);
+    for (member, new) in &document.members {
+        let is_secret = document.secrets.contains(member);
+        compare_member(document.kind, (member, member), (old.get(member), new), &mut |member, old, new| {
+            let old = stored.map(|_| old.cloned().unwrap_or_default());
+            changes.push(Change { member, old, new: new.clone(), is_secret });
+        });
+    }
+    let has_key = document.kind == Kind::Hub && hub_keys == HubKeys::Sent && stored.is_some();
+    if let Some(new) = document.members.get("connectionString").filter(|_| has_key)
+        && changes.iter().all(|change| change.member != "connectionString")
+    {
+        let (member, old) = ("connectionString".to_owned(), Some(Value::Null));
+        changes.push(Change { member, old, new: new.clone(), is_secret: true });
+    }
+    changes
+}
+
+/// Reports a member that differs. The service keeps the members of an instance that are left out at any depth, so these are
+/// compared one by one.
+fn compare_member(
+    kind: Kind,
+    (path, name): (&str, &str),
+    (old, new): (Option<&Value>, &Value),
+    report: &mut dyn FnMut(String, Option<&Value>, &Value),
+) {
+    let is_nested = kind == Kind::Instance && ["sku", "properties", "muster"].contains(&name);
+    match new.as_object().filter(|_| is_nested) {
+        Some(members) => {
+            for (name, new) in members {
+                let old = old.and_then(|old| old.get(name));
+                compare_member(kind, (&format!("{path}.{name}"), name), (old, new), report);
+            }
+        }
+        None if is_same(kind, name, old.unwrap_or(&Value::Null), new) => {}
+        None => report(path.to_owned(), old, new),
+    }
+}
+
+impl Step {
+    /// Makes the object what its document says. Fails if it was changed since it was compared.
+    pub async fn apply(&self, session: &mut Session) -> anyhow::Result<()> {
+        let body = body(&self.document, self.stored.as_ref());
+        session.write(&self.document, self.stored.as_ref(), &body).await
+    }
+
+    /// Returns the lines that show it: none for an object that stays.
+    pub fn lines(&self) -> Vec<String> {
+        let sign = match self.action {
+            Action::Create => '+',
+            Action::Change => '~',
+            Action::Keep => return Vec::new(),
+        };
+        let Document { kind, name, instance, .. } = &self.document;
+        let of = instance.as_ref().map(|instance| format!(" of {instance}")).unwrap_or_default();
+        let mut lines = vec![format!("{sign} {} {name}{of}", kind.name())];
+        lines.extend(self.changes.iter().map(|change| format!("    {change}")));
+        lines
+    }
+}
+
+/// Writes the member with its new value, and the old one if there is one. Secrets are not shown.
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Change { member, old, new, is_secret } = self;
+        let name = member.rsplit('.').next().unwrap_or_default();
+        match old {
+            Some(_) if *is_secret || hides(name) => write!(f, "{member}: (changed)"),
+            Some(old) => write!(f, "{member}: {} → {}", shown(name, old, false), shown(name, new, false)),
+            None => write!(f, "{member}: {}", shown(name, new, *is_secret)),
+        }
+    }
+}
