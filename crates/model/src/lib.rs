@@ -34,6 +34,7 @@ mod latency;
 mod lease;
 mod link;
 mod peer_text;
+mod rate;
 mod raw_json;
 mod refusal_reason;
 mod registration;
@@ -110,6 +111,7 @@ pub use latency::{
 pub use lease::LeaseToken;
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, LinkDraft, LinkedHub};
 pub use peer_text::PeerText;
+pub use rate::{RateLimit, RateLimiter};
 pub use raw_json::RawJson;
 pub use refusal_reason::RefusalReason;
 pub use registration::{

@@ -8,9 +8,11 @@ use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    num::NonZeroU32,
     time::Duration,
 };
 
+use model::{RateLimit, RateLimiter};
 use tokio::time::Instant;
 
 use crate::{network::network, refused::Refused};
@@ -63,7 +65,10 @@ pub(crate) struct ConnectionTable<T> {
     /// The networks by the number of their unproven connections; among equals the one with the next to be evicted comes last.
     by_count: BTreeSet<(usize, Reverse<EvictionRank>, IpAddr)>,
     proven: [usize; Purpose::ALL.len()],
-    refusals: Refusals,
+    /// The refusals of networks: a network that has had more than its limit in a minute is answered at that rate. So wrong tokens over one
+    /// connection use no more CPU than that, and other clients behind the same address are not affected: a request that is not refused
+    /// is answered at once.
+    refusals: RateLimiter<IpAddr>,
     next_id: u64,
 }
 
@@ -101,7 +106,7 @@ impl<T> ConnectionTable<T> {
             networks: HashMap::new(),
             by_count: BTreeSet::new(),
             proven: [0; Purpose::ALL.len()],
-            refusals: Refusals::default(),
+            refusals: RateLimiter::new(MAX_REMEMBERED_NETWORKS),
             next_id: 0,
         }
     }
@@ -170,7 +175,7 @@ impl<T> ConnectionTable<T> {
         let network = *network;
         let before = std::mem::replace(conduct, Conduct::Refused);
         self.change(network, |ranks| ranks.remove(&(before, id)) && ranks.insert((Conduct::Refused, id)));
-        self.refusals.answer_at(network, now, self.capacity.per_network)
+        answer_at(&mut self.refusals, network, now, self.capacity.per_network)
     }
 
     /// Frees the permit of a connection. One that was evicted has none.
@@ -249,27 +254,16 @@ impl<T> ConnectionTable<T> {
     }
 }
 
-/// The rate limit of refusals by network: when the refusals of each, at the rate of its limit, would be used up. A network that has
-/// had more than its limit in a minute is answered at that rate. So wrong tokens over one connection use no more CPU than that, and
-/// other clients behind the same address are not affected: a request that is not refused is answered at once.
-#[derive(Debug, Default)]
-struct Refusals(HashMap<IpAddr, Instant>);
-
-impl Refusals {
-    /// Counts a refusal; returns when it may be answered.
-    fn answer_at(&mut self, network: IpAddr, now: Instant, per_window: usize) -> Instant {
-        if self.0.len() >= MAX_REMEMBERED_NETWORKS && !self.0.contains_key(&network) {
-            self.0.retain(|_, used_until| *used_until > now);
-            if self.0.len() >= MAX_REMEMBERED_NETWORKS {
-                return now; // limits for each network do not stop an attack from this many networks
-            }
-        }
-        let interval = REFUSAL_WINDOW / u32::try_from(per_window.max(1)).unwrap_or(u32::MAX);
-        let used_until = self.0.entry(network).or_insert(now);
-        *used_until = (*used_until).max(now) + interval;
-        *used_until = (*used_until).min(now + REFUSAL_WINDOW + MAX_REFUSAL_PAUSE);
-        used_until.checked_sub(REFUSAL_WINDOW).map_or(now, |due| due.max(now))
-    }
+/// Returns when a refusal may be answered, and counts it.
+fn answer_at(
+    refusals: &mut RateLimiter<IpAddr>,
+    network: IpAddr,
+    now: Instant,
+    per_window: usize,
+) -> Instant {
+    let count = u32::try_from(per_window).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    let limit = RateLimit { count, window: REFUSAL_WINDOW };
+    now + refusals.delay(&network, limit, now.into_std(), MAX_REFUSAL_PAUSE)
 }
 
 /// How long a connection is safe from newcomers of networks that have as many: a handshake and a request over a slow radio
@@ -473,16 +467,15 @@ mod tests {
     #[test]
     fn refusals_beyond_the_limit_are_answered_at_its_rate() {
         const LIMIT: usize = 60;
-        let (mut refusals, start) = (Refusals::default(), Instant::now());
-        let at_once = (0..200).filter(|_| refusals.answer_at(address(1), start, LIMIT) == start).count();
+        let (mut refusals, start) = (RateLimiter::new(9), Instant::now());
+        let mut answer_at = |network, now, limit| super::answer_at(&mut refusals, network, now, limit);
+        let at_once = (0..200).filter(|_| answer_at(address(1), start, LIMIT) == start).count();
         assert_eq!(at_once, LIMIT);
-        assert_eq!(refusals.answer_at(address(1), start, LIMIT), start + MAX_REFUSAL_PAUSE);
-        assert_eq!(refusals.answer_at(address(2), start, LIMIT), start);
+        assert_eq!(answer_at(address(1), start, LIMIT), start + MAX_REFUSAL_PAUSE);
+        assert_eq!(answer_at(address(2), start, LIMIT), start);
         let later = start + REFUSAL_WINDOW;
-        let pauses: Vec<_> = (0..60)
-            .map(|_| refusals.answer_at(address(1), later, LIMIT) - later)
-            .filter(|it| !it.is_zero())
-            .collect();
+        let pauses: Vec<_> =
+            (0..60).map(|_| answer_at(address(1), later, LIMIT) - later).filter(|it| !it.is_zero()).collect();
         assert_eq!(pauses.len(), 30, "half of the minute's are used up: {pauses:?}");
         assert!(pauses.windows(2).all(|two| two[1] - two[0] == Duration::from_secs(1)), "{pauses:?}");
     }
