@@ -201,6 +201,7 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         existing_devices: model::ExistingDevices::default(),
         crl_max_age: certpath::CrlMaxAge::default(),
         max_registrations_per_minute: None,
+        quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
         resource: model::ResourceFacts::default(),

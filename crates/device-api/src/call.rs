@@ -141,6 +141,8 @@ impl DeviceApi {
     async fn polled(&self, caller: &Caller, operation_id: &OperationId) -> Result<Answer, CallError> {
         let device = self.device_of(caller).await?;
         let registration = self.provisioning.poll(&device, operation_id, &caller.evidence).await?;
+        // After the credential: a stranger does not use up the polls of a device.
+        self.polls.admit(&device).map_err(CallError::Throttled)?;
         if let Some(status) = self.runs.join(&device.instance, &registration).await? {
             let reply = OperationReply::assigning(operation_id, &caller.registration_id);
             return Ok(self.ask_again(caller, reply, Wait::of(&status)));

@@ -1,6 +1,6 @@
 //! Errors of the device API: the one place that maps errors to Azure's codes.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use model::{AddressRefusal, IdScope, RefusalReason, RegistrationId};
 use net::Peer;
@@ -23,6 +23,9 @@ pub(crate) enum CallError {
     /// The instance does not admit the address. The device gets no hint, as in Azure.
     #[error(transparent)]
     Address(#[from] AddressRefusal),
+    /// The device polls too often.
+    #[error("polls faster than the instance permits; the next one is due after {} ms", .0.as_millis())]
+    Throttled(Duration),
     /// The address of the link names another registration than the login.
     #[error("the login was not for {0:?}")]
     OtherDevice(String),
@@ -56,8 +59,8 @@ impl CallError {
     /// Whether the call was refused before `provisioning` judged it, which therefore recorded no refused attempt.
     pub(crate) fn is_before_verbs(&self) -> bool {
         match self {
-            CallError::Refused(error) => matches!(error, Error::Invalid(_)),
-            CallError::UnknownScope(_) => false,
+            CallError::Refused(error) => matches!(error, Error::Invalid(_) | Error::QuotaExceeded { .. }),
+            CallError::UnknownScope(_) | CallError::Throttled(_) => false,
             CallError::Address(_)
             | CallError::OtherDevice(_)
             | CallError::BadToken(_)
@@ -75,6 +78,7 @@ impl CallError {
     pub(crate) fn refusal_reason(&self) -> RefusalReason {
         match self {
             CallError::Address(_) => RefusalReason::IpFilter,
+            CallError::Refused(Error::QuotaExceeded { .. }) => RefusalReason::Quota,
             CallError::BadToken(_) => RefusalReason::MalformedToken,
             CallError::OtherDevice(_) => RefusalReason::Login,
             _ => RefusalReason::BadRequest,
@@ -86,6 +90,16 @@ impl CallError {
         match self {
             CallError::Address(_) => Outcome::AddressRefused,
             _ => Outcome::of_refusal(code_and_message(self).0 / 1000),
+        }
+    }
+
+    /// Returns Retry-After in seconds, at least this number.
+    pub(crate) fn retry_after_secs(&self, shortest: u32) -> u32 {
+        match self {
+            CallError::Throttled(wait) => {
+                u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(shortest)
+            }
+            _ => shortest,
         }
     }
 
@@ -146,6 +160,9 @@ fn code_and_message(error: &CallError) -> (u32, String) {
             | Error::Conflict(_)
             | Error::PreconditionFailed(_)
             | Error::NothingToReplace(_) => (409_203, "Precondition failed.".into()),
+            Error::QuotaExceeded { .. } => {
+                (429_001, "The service has as many devices as it may have; ask its operator.".into())
+            }
             Error::Busy | Error::Fenced => (429_001, "The service is busy; try again later.".into()),
             Error::Unwritable(_) => {
                 (503_000, "The service cannot store anything now; try again later.".into())
@@ -160,6 +177,9 @@ fn code_and_message(error: &CallError) -> (u32, String) {
         | CallError::Address(_)
         | CallError::OtherDevice(_)
         | CallError::BadToken(_) => (401_002, "Unauthorized".into()),
+        CallError::Throttled(_) => {
+            (429_000, "The device polls too often; wait for the time of Retry-After.".into())
+        }
         CallError::ApiVersion(_) => (400_001, error.to_string()),
         CallError::BadId(_) => (400_002, error.to_string()),
         CallError::Body(_) | CallError::Cut(_) => (400_003, error.to_string()),

@@ -10,6 +10,7 @@ mod error;
 mod https;
 mod messages;
 mod mqtt;
+mod polls;
 mod retry_after;
 mod tally;
 
@@ -21,8 +22,8 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy},
 };
 
-use self::tally::Tally;
 pub use self::tally::{Answers, Outcome};
+use self::{polls::PollLimiter, tally::Tally};
 
 /// The device provisioning endpoint of all service instances.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub struct DeviceApi {
     ports: Ports,
     timing: Timing,
     tally: Arc<Tally>,
+    polls: Arc<PollLimiter>,
 }
 
 /// The ports that the endpoint itself needs.
@@ -88,7 +90,7 @@ impl DeviceApi {
         ports: Ports,
         timing: Timing,
     ) -> Self {
-        DeviceApi { provisioning, runs, ports, timing, tally: Arc::default() }
+        DeviceApi { provisioning, runs, ports, timing, tally: Arc::default(), polls: Arc::default() }
     }
 
     /// Returns the HTTPS routes.

@@ -169,6 +169,11 @@ impl ServiceClient {
         self.0.port
     }
 
+    /// Reads the limits of the instance, and how much of each is used.
+    pub async fn quotas(&mut self) -> Result<Value, OperatorError> {
+        self.0.call(Method::GET, "/quotas", None).await
+    }
+
     /// Returns the client below, for calls in other modules.
     pub(crate) fn operator(&mut self) -> &mut Operator {
         &mut self.0

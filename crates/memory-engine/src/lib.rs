@@ -21,8 +21,8 @@ use store::{
     SystemClock,
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
     engine::{
-        AttemptRow, ConfigurationRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, MAX_COUNTED,
-        PageRows, Reading, RowContent, attempt_number,
+        AttemptRow, ConfigurationRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, PageRows,
+        Reading, RowContent, attempt_number,
     },
     table::Table,
 };
@@ -134,10 +134,10 @@ impl Engine for MemoryEngine {
         Ok((page.into_rows(), false))
     }
 
-    async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {
+    async fn count(&self, instance: i64, table: Table, at_most: u64) -> Result<u64, StoreError> {
         let count =
             self.content().rows.keys().filter(|(of, key)| *of == instance && key.table == table).count();
-        Ok(MAX_COUNTED.min(count as u64))
+        Ok(at_most.min(count as u64))
     }
 
     async fn usage(

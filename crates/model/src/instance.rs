@@ -8,7 +8,7 @@ use certpath::CrlMaxAge;
 
 use crate::{
     AllocationPolicy, CleanupHold, Configured, Deletion, HostName, HubName, IdScope, IpFilter, LinkedHub,
-    ManagedBy, PolicyName, PublicNetworkAccess, ResourceFacts, ResourceName, SymmetricKey,
+    ManagedBy, PolicyName, PublicNetworkAccess, Quotas, ResourceFacts, ResourceName, SymmetricKey,
 };
 
 /// One provisioning service instance with its settings.
@@ -40,9 +40,12 @@ pub struct Instance {
     /// When a revocation list without `nextUpdate` becomes stale.
     #[serde(default, skip_serializing_if = "CrlMaxAge::is_default")]
     pub crl_max_age: CrlMaxAge,
-    /// How many runs are executed per minute; `None` for no limit.
+    /// How many runs are executed per minute; `None` for the number of its quotas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_registrations_per_minute: Option<NonZeroU32>,
+    /// Its quotas and throttles.
+    #[serde(default, skip_serializing_if = "Quotas::is_default")]
+    pub quotas: Quotas,
     /// Whether public addresses may call its endpoints.
     #[serde(default, skip_serializing_if = "PublicNetworkAccess::is_enabled")]
     pub public_network_access: PublicNetworkAccess,

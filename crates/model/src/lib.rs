@@ -34,6 +34,7 @@ mod latency;
 mod lease;
 mod link;
 mod peer_text;
+mod quotas;
 mod rate;
 mod raw_json;
 mod refusal_reason;
@@ -111,6 +112,7 @@ pub use latency::{
 pub use lease::LeaseToken;
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, LinkDraft, LinkedHub};
 pub use peer_text::PeerText;
+pub use quotas::{OtherSetting, Quota, QuotaPreset, Quotas};
 pub use rate::{RateLimit, RateLimiter};
 pub use raw_json::RawJson;
 pub use refusal_reason::RefusalReason;

@@ -92,6 +92,8 @@ reasons! {
     UsedChallenge = "usedChallenge",
     /// The instance does not admit the address of the device.
     IpFilter = "ipFilter",
+    /// The instance has as many registrations as its quota permits.
+    Quota = "quota",
     /// A limit of connections was reached, or the connection was idle for too long.
     ConnectionLimit = "connectionLimit",
     /// The TLS handshake failed.

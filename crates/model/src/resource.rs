@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AllocationPolicy, ExistingDevices, HostName, Instance, IpFilter, LinkDraft, PolicyName,
-    PublicNetworkAccess, RegistrationOwnership, Rights, SymmetricKey, Timestamp,
+    PublicNetworkAccess, Quotas, RegistrationOwnership, Rights, SymmetricKey, Timestamp,
 };
 
 /// The facts of an instance that it has as a resource. They have no effect on devices.
@@ -124,6 +124,8 @@ pub struct InstanceDraft {
     pub existing_devices: Option<ExistingDevices>,
     /// How many runs are executed per minute; zero for no limit.
     pub max_registrations_per_minute: Option<u32>,
+    /// Its quotas and throttles, all of them.
+    pub quotas: Option<Quotas>,
     /// Whether public addresses may call its endpoints.
     pub public_network_access: Option<PublicNetworkAccess>,
     /// The rules of its IP filter, all of them.

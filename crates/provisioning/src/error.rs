@@ -1,5 +1,9 @@
 //! Errors, by who must act. Each endpoint has one table of their codes.
 
+use std::num::NonZeroU32;
+
+use model::Quota;
+
 use crate::ports::{DamagedRecord, StoreError};
 
 /// Why a call failed. Nothing was changed.
@@ -31,6 +35,14 @@ pub enum Error {
     /// The caller named a version to replace, or any, and there is no record.
     #[error("there is no such {0} to replace: without If-Match it is created")]
     NothingToReplace(RecordKind),
+    /// The instance has as many records as its quota permits. Existing ones stay as they are.
+    #[error("the quota of the instance is used up: at most {limit} {}", .quota.name())]
+    QuotaExceeded {
+        /// The quota.
+        quota: Quota,
+        /// Its limit.
+        limit: NonZeroU32,
+    },
     /// The service is overloaded, or lost too many races; trying again helps.
     #[error("busy")]
     Busy,

@@ -15,6 +15,7 @@ mod hub_health;
 mod latency;
 pub mod link;
 pub mod ports;
+mod quotas;
 mod record;
 pub mod register;
 pub mod resource;
@@ -28,9 +29,10 @@ use model::{Actor, Attribution, HostName, IdScope, Instance, Job, LogOperation, 
 use ports::{
     AllocationWebhook, Clock, Compute, ComputeInPlace, DeviceRecords, Entropy, HubTopology, Hubs, Store,
 };
+pub use quotas::QuotaUse;
 
 /// The verbs, over their ports. Its only memory is bounded: storage root keys that devices named, refusals that are not written
-/// yet, and the last fetches of revocation lists.
+/// yet, the last fetches of revocation lists, and the last counts of records.
 pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Arc<dyn Hubs>,
@@ -42,6 +44,7 @@ pub struct Provisioning {
     pub(crate) named_keys: NamedKeys,
     pub(crate) refused: register::RefusalBuffer,
     pub(crate) fetches: trust::Fetches,
+    pub(crate) record_tally: quotas::RecordTally,
 }
 
 /// The ports that [`Provisioning`] needs.
@@ -75,6 +78,7 @@ impl Provisioning {
             named_keys: NamedKeys::default(),
             refused: register::RefusalBuffer::default(),
             fetches: trust::Fetches::default(),
+            record_tally: quotas::RecordTally::default(),
         }
     }
 

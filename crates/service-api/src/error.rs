@@ -1,5 +1,7 @@
 //! Errors of calls, and the table of their codes.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use model::{AddressRefusal, Identity};
 use provisioning::{Error, RecordKind, ports::LogError};
 use wire::service::{BodyError, PageError, ParameterError};
@@ -45,6 +47,14 @@ pub(crate) enum Failure {
     /// No instance has the host name.
     #[error("{0}")]
     Host(String),
+    /// The instance has had its operations of a minute. They are not limited by the caller.
+    #[error("the instance is limited to {limit} operations a minute; try again after {} ms", .wait.as_millis())]
+    Throttled {
+        /// The time after which a call is within the limit.
+        wait: Duration,
+        /// The limit.
+        limit: NonZeroU32,
+    },
     /// There is no resource with this name in the resource group of the path.
     #[error("there is no provisioning service {0} in this resource group")]
     NoResource(String),
@@ -85,6 +95,14 @@ impl Failure {
         Some(format!("Bearer realm=\"muster\"{error}"))
     }
 
+    /// Returns after how many seconds to try again, if that is known.
+    pub(crate) fn retry_after_secs(&self) -> Option<u64> {
+        match self {
+            Failure::Throttled { wait, .. } => Some(wait.as_millis().div_ceil(1000) as u64),
+            _ => None,
+        }
+    }
+
     /// Returns the error code, six digits, the first three of which are the HTTP status; and the message for the caller.
     pub(crate) fn code_and_message(&self) -> (u32, String) {
         let code = match self {
@@ -100,6 +118,7 @@ impl Failure {
             Failure::Forbidden(_) | Failure::NotEverywhere(_) => 403_000,
             Failure::NoResource(_) => 404_211,
             Failure::Log(_) => 410_000,
+            Failure::Throttled { .. } => 429_000,
             Failure::Host(_) | Failure::NoRoute => 404_000,
             Failure::Method { .. } => 405_000,
             Failure::SlowBody => 408_000,
@@ -142,6 +161,7 @@ fn code_and_message(error: &Error) -> (u32, String) {
         Error::Unwritable(_) => {
             return (503_000, "The service cannot store anything now; try again later.".into());
         }
+        Error::QuotaExceeded { .. } => 429_001,
         Error::Busy | Error::Fenced => return (429_001, "The service is busy; try again later.".into()),
         Error::Invalid(_) => 400_002,
         Error::NotFound(kind) => 404_000 + number_of(*kind),

@@ -19,6 +19,7 @@ mod management;
 mod openapi;
 mod policies;
 mod private_links;
+mod quotas;
 mod registrations;
 mod reply;
 mod request;
@@ -42,6 +43,7 @@ use crate::{
     access::CalledHost,
     audit::{CallRecord, NoSink},
     error::Failure,
+    quotas::OperationLimiter,
     request::Call,
     route::{Answer, Handler, Target},
     tally::Tally,
@@ -73,6 +75,7 @@ pub struct ServiceApi {
     /// `None` if no provider is configured: only access policies count then.
     bearer: Option<Arc<BearerTokens>>,
     tally: Arc<Tally>,
+    operations: Arc<OperationLimiter>,
 }
 
 impl ServiceApi {
@@ -94,6 +97,7 @@ impl ServiceApi {
             management,
             bearer: None,
             tally: Arc::default(),
+            operations: Arc::default(),
         }
     }
 
@@ -112,6 +116,11 @@ impl ServiceApi {
     #[must_use]
     pub fn with_bearer_tokens(self, bearer: Option<Arc<BearerTokens>>) -> Self {
         ServiceApi { bearer, ..self }
+    }
+
+    /// Returns how many calls since the start were beyond the operations per minute of the instance.
+    pub fn throttled_operations(&self, scope: &IdScope) -> u64 {
+        self.tally.throttled_of(scope)
     }
 
     /// Returns how many calls since the start came from addresses that the instance does not admit.
@@ -187,6 +196,9 @@ async fn answer(
             let granted = access::grant(operator, instance, route)?;
             record.note_grant(route);
             proven();
+            api.operations.admit(granted.subject(), route).inspect_err(|_| {
+                api.tally.count_throttled(&granted.subject().id_scope);
+            })?;
             handler(&Call::read(api, granted, target, (head, body)).await?).await
         }
         Handler::Management(handler) => {

@@ -111,7 +111,8 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     let headers = response.headers_mut();
     headers.insert(ERROR_CODE, HeaderValue::from(code));
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+        let seconds = failure.retry_after_secs().unwrap_or(RETRY_AFTER_SECS.into());
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     let challenge = failure.challenge().filter(|_| api.bearer.is_some());
     if let Some(Ok(challenge)) = challenge.map(HeaderValue::try_from) {

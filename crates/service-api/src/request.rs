@@ -51,6 +51,16 @@ impl Call {
         self.granted.subject()
     }
 
+    /// Returns how many of the calls that the instance permits at once are used up; `None` without a limit.
+    pub(crate) fn operations_used(&self) -> Option<u32> {
+        self.api.operations.used(self.instance())
+    }
+
+    /// Returns how many of the registrations that the instance may begin at once are used up; `None` without a limit.
+    pub(crate) fn registrations_used(&self) -> Option<u32> {
+        self.api.runs.used_rate(self.instance())
+    }
+
     /// Wakes the assignment run of a registration that the call changed.
     pub(crate) fn wake(&self, id: &RegistrationId) {
         self.api.runs.wake(&self.instance().id_scope, id);

@@ -41,8 +41,8 @@ pub trait Engine: Leases + 'static {
     /// Returns the rows of a listing, in its order, and whether there are more.
     async fn scan(&self, instance: i64, listing: Listing) -> Result<(Vec<FoundRow>, bool), StoreError>;
 
-    /// Counts the rows of a table of an instance, up to [`MAX_COUNTED`].
-    async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError>;
+    /// Counts the rows of a table of an instance, up to this number.
+    async fn count(&self, instance: i64, table: Table, at_most: u64) -> Result<u64, StoreError>;
 
     /// Returns the operations from the first to the last day; of a count that cannot be read, what identifies it.
     async fn usage(

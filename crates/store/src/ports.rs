@@ -21,7 +21,7 @@ use provisioning::{
 use crate::{
     SealedStore, broken,
     document::RowRef,
-    engine::{AttemptRow, AttemptRows, Engine, Listing, Lookup, MAX_PAGE},
+    engine::{AttemptRow, AttemptRows, Engine, Listing, Lookup, MAX_COUNTED, MAX_PAGE},
     table::Table,
 };
 
@@ -40,14 +40,14 @@ impl<E: Engine> Instances for SealedStore<E> {
         }
     }
 
-    async fn counts(&self, scope: &IdScope) -> Result<RecordCounts, StoreError> {
+    async fn counts(&self, scope: &IdScope, at_most: u64) -> Result<RecordCounts, StoreError> {
         let Some(instance) = self.instance_table().await?.readable_number(scope)? else {
             return Ok(RecordCounts::default());
         };
         Ok(RecordCounts {
-            individuals: self.engine.count(instance, Table::Individuals).await?,
-            registrations: self.engine.count(instance, Table::Registrations).await?,
-            cleanups: self.engine.count(instance, Table::Cleanups).await?,
+            individuals: self.engine.count(instance, Table::Individuals, at_most).await?,
+            registrations: self.engine.count(instance, Table::Registrations, at_most).await?,
+            cleanups: self.engine.count(instance, Table::Cleanups, at_most).await?,
         })
     }
 }
@@ -206,7 +206,7 @@ impl<E: Engine> Cleanups for SealedStore<E> {
 
     async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
         match self.instance_table().await?.readable_number(scope)? {
-            Some(instance) => self.engine.count(instance, Table::Cleanups).await,
+            Some(instance) => self.engine.count(instance, Table::Cleanups, MAX_COUNTED).await,
             None => Ok(0),
         }
     }

@@ -50,6 +50,7 @@ pub fn instance(scope: &str) -> Instance {
         existing_devices: model::ExistingDevices::default(),
         crl_max_age: CrlMaxAge::default(),
         max_registrations_per_minute: None,
+        quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
         resource: ResourceFacts::default(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 import pki
@@ -167,6 +168,25 @@ def test_an_operator_that_is_shut_out_undoes_it(resources, service):
         restored = resources.begin_create_or_update("default", "dev", read).result()
     assert restored.properties.ip_filter_rules == []
     service.enrollment.query({"query": "*"})
+
+
+def test_operations_beyond_the_throttle_are_repeated_by_the_service_sdk(resources, service):
+    """Sixty at once, and then one a second: the SDK waits for Retry-After."""
+
+    def limited_to(operations: int) -> None:
+        quotas = {"preset": "off", "operationsPerMinute": operations} if operations else {"preset": "off"}
+        body = {"sku": {"name": "S1"}, "properties": {"muster": {"quotas": quotas}}}
+        written = resources.begin_create_or_update("default", "dev", body).result().as_dict()
+        assert written["properties"]["muster"]["quotas"] == quotas
+
+    limited_to(60)
+    try:
+        begun = time.monotonic()
+        for _ in range(63):
+            service.enrollment.query({"query": "*"})
+        assert time.monotonic() - begun >= 2
+    finally:
+        limited_to(0)
 
 
 def test_mistakes_in_ip_filter_rules_are_named(resources, name, instance):

@@ -90,7 +90,7 @@ impl Connection {
     async fn refusal(&self, error: &CallError) -> AmqpError {
         let context = ErrorContext::new(&self.identity.peer, self.identity.address.as_ref());
         let body = self.api.refusal(self.identity.over, error, &context).await;
-        reply::rejection(&body, self.api.timing.retry_after_secs)
+        reply::rejection(&body, error.retry_after_secs(self.api.timing.retry_after_secs))
     }
 
     fn request_link(&self, address: &DeviceAddress, properties: &Entries, outbox: Outbox) -> RequestLink {
@@ -237,7 +237,7 @@ impl RequestLink {
 
     async fn rejection(&self, error: &CallError) -> AmqpError {
         let body = self.api.refusal(self.transport, error, &self.context).await;
-        reply::rejection(&body, self.api.timing.retry_after_secs)
+        reply::rejection(&body, error.retry_after_secs(self.api.timing.retry_after_secs))
     }
 
     async fn rejected(&self, error: &CallError) -> DeliveryState {

@@ -44,7 +44,7 @@ async fn handle(State(api): State<DeviceApi>, request: Request<Body>) -> Respons
         Ok(response) => response,
         Err(error) => {
             let body = api.refusal(Transport::Https, &error, &context).await;
-            reply::error(&error, &body, api.timing.retry_after_secs)
+            reply::error(&error, &body, error.retry_after_secs(api.timing.retry_after_secs))
         }
     }
 }

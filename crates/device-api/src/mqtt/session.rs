@@ -131,7 +131,8 @@ impl Device {
             Err(call_error) => {
                 let body = self.api.refusal(self.transport, &call_error, &self.context).await;
                 let status = body.http_status();
-                let retry_after = (status >= 429).then_some(self.api.timing.retry_after_secs);
+                let retry_after =
+                    (status >= 429).then_some(call_error.retry_after_secs(self.api.timing.retry_after_secs));
                 (topic(status, retry_after), ascii(&body))
             }
         }

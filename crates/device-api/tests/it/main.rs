@@ -17,6 +17,7 @@ mod mqtt;
 mod mqtt_client;
 mod mqtt_connect;
 mod mqtt_illegal;
+mod quotas;
 mod rate;
 mod round_trips;
 mod slow_hubs;

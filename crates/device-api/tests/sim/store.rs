@@ -110,8 +110,8 @@ impl Instances for SimulatedStore {
         self.reach(|| finish(self.handle.forget(scope))).await
     }
 
-    async fn counts(&self, scope: &IdScope) -> Result<RecordCounts, StoreError> {
-        self.reach(|| finish(self.handle.counts(scope))).await
+    async fn counts(&self, scope: &IdScope, at_most: u64) -> Result<RecordCounts, StoreError> {
+        self.reach(|| finish(self.handle.counts(scope, at_most))).await
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {

@@ -37,10 +37,10 @@ pub struct InstanceArgs {
 
 #[derive(Subcommand)]
 enum InstanceCommand {
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     List(ListArgs),
     Show(ShowArgs),
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     Delete(DeleteArgs),
 }
 
@@ -101,6 +101,10 @@ struct Settings {
     /// Registrations that are begun in a minute; 0 for no limit.
     #[arg(long, value_name = "NUMBER")]
     max_registrations_per_minute: Option<u32>,
+    /// Quotas and throttles: off or azure, and numbers on top, such as azure,enrollments=5000000,operationsPerMinute=0 (0 for no
+    /// limit). Replaces all of them. muster usage --limits shows the names.
+    #[arg(long, value_name = "PRESET[,NAME=NUMBER…]", value_parser = quotas)]
+    quotas: Option<Value>,
     /// Whether public addresses may call the endpoints for devices and operators.
     #[arg(long, value_parser = ["enabled", "disabled"])]
     public_network_access: Option<String>,
@@ -191,10 +195,10 @@ struct DeleteArgs {
 /// Runs the command.
 pub async fn run(args: InstanceArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        InstanceCommand::Create(args) => create(args).await,
+        InstanceCommand::Create(args) => create(*args).await,
         InstanceCommand::List(args) => list(args).await,
         InstanceCommand::Show(args) => show(args).await,
-        InstanceCommand::Update(args) => update(args).await,
+        InstanceCommand::Update(args) => update(*args).await,
         InstanceCommand::Delete(args) => delete(args).await,
     }
 }
@@ -312,6 +316,19 @@ fn tag(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// Parses quotas.
+fn quotas(text: &str) -> Result<Value, String> {
+    let mut parts = text.split(',');
+    let mut quotas = Map::from_iter([("preset".to_owned(), json!(parts.next()))]);
+    for part in parts {
+        let number =
+            part.split_once('=').and_then(|(name, number)| Some((name, number.parse::<u32>().ok()?)));
+        let (name, number) = number.ok_or("expected PRESET,NAME=NUMBER")?;
+        quotas.insert(name.to_owned(), json!(number));
+    }
+    Ok(Value::Object(quotas))
+}
+
 /// Parses a rule. Its name may have equals signs.
 fn ip_filter_rule(text: &str) -> Result<Value, String> {
     let expected = "expected NAME=ACTION,MASK or NAME=ACTION,MASK,TARGET";
@@ -340,6 +357,7 @@ impl Settings {
         put("registrations", self.registrations.clone().map(Value::from));
         put("existingDevices", self.existing_devices.clone().map(Value::from));
         put("maxRegistrationsPerMinute", self.max_registrations_per_minute.map(Value::from));
+        put("quotas", self.quotas.clone());
         let mut body = json!({"sku": {"name": "S1"}, "properties": {"muster": ours}});
         if let Some(policy) = &self.allocation_policy {
             body["properties"]["allocationPolicy"] = json!(policy);
@@ -380,6 +398,7 @@ fn print(instance: &Value, format: Format) -> anyhow::Result<ExitCode> {
         ("registrations", "/properties/muster/registrations"),
         ("existing devices", "/properties/muster/existingDevices"),
         ("registrations per minute", "/properties/muster/maxRegistrationsPerMinute"),
+        ("quotas", "/properties/muster/quotas"),
         ("public network access", "/properties/publicNetworkAccess"),
         ("IP filter rules", "/properties/ipFilterRules"),
         ("managed by", "/properties/muster/managed"),
@@ -393,6 +412,16 @@ fn print(instance: &Value, format: Format) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotas_are_a_preset_with_numbers() {
+        assert_eq!(quotas("azure"), Ok(json!({"preset": "azure"})));
+        let expected = json!({"preset": "off", "enrollments": 7, "x509Groups": 0});
+        assert_eq!(quotas("off,enrollments=7,x509Groups=0"), Ok(expected));
+        for mistake in ["azure,enrollments", "azure,enrollments=-1", "azure,enrollments=many"] {
+            assert!(quotas(mistake).is_err(), "{mistake}");
+        }
+    }
 
     #[test]
     fn ip_filter_rules_are_read_from_the_right() {

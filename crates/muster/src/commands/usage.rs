@@ -6,8 +6,12 @@ use anyhow::Context;
 use clap::Args;
 use model::Day;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{service::ServiceArgs, table::Table};
+use super::{
+    service::ServiceArgs,
+    table::{Table, text},
+};
 use crate::output::{self, Format, OutputArgs};
 
 /// Show the metered operations of a service instance.
@@ -26,6 +30,9 @@ pub struct UsageArgs {
     /// The last day (UTC). Default: today.
     #[arg(long, value_parser = day)]
     to: Option<Day>,
+    /// Show the limits of the instance and how much of each is used, instead of operations.
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    limits: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -50,6 +57,9 @@ struct Row {
 
 /// Runs the command.
 pub async fn run(args: UsageArgs) -> anyhow::Result<ExitCode> {
+    if args.limits {
+        return limits(args).await;
+    }
     let reply = args.service.client()?.usage(args.from, args.to).await?;
     if args.output.format == Format::Json {
         output::json(&reply)?;
@@ -62,5 +72,21 @@ pub async fn run(args: UsageArgs) -> anyhow::Result<ExitCode> {
     }
     table.add_row(["total".to_owned(), String::new(), usage.total.to_string()]);
     output::table(&table.right(&[2]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn limits(args: UsageArgs) -> anyhow::Result<ExitCode> {
+    let reply = args.service.client()?.quotas().await?;
+    if args.output.format == Format::Json {
+        output::json(&reply)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows =
+        reply.get("quotas").and_then(Value::as_array).context("the reply is not a report of quotas")?;
+    let mut table = Table::new(&["quota", "used", "limit"]);
+    for row in rows {
+        table.add_row([text(row, "/name"), text(row, "/used"), text(row, "/limit")]);
+    }
+    output::table(&table.right(&[1, 2]))?;
     Ok(ExitCode::SUCCESS)
 }

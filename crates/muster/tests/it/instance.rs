@@ -24,6 +24,11 @@ async fn an_instance_lives_from_its_creation_to_its_deletion() {
         (&json!({"line": "3"}), &json!(true))
     );
 
+    let quotas = ["plant-1", "--quotas", "azure,enrollments=7", "--json"];
+    let limited = world.muster(&["instance", "update"], &quotas).await.json();
+    assert_eq!(limited["properties"]["muster"]["quotas"], json!({"preset": "azure", "enrollments": 7}));
+    let limits = world.muster(&["usage"], &["--limits"]).await;
+    assert!(limits.code == 0 && limits.stdout.contains("registrationsPerMinute"), "{limits:?}");
     let rules = [
         "--ip-filter-rule",
         "plant=accept,10.0.0.0/8",

@@ -11,7 +11,7 @@ use model::{Actor, Attribution, IfMatch, Instance, LogOperation, OperationKind};
 use super::{Enrollment, Stamp, UnchangedKeys, deletion::EnrollmentChanges};
 use crate::{
     Error, Provisioning, RecordKind,
-    ports::{Change, Commit, Expect, Outcome},
+    ports::{Change, Commit, Expect, Outcome, RecordCounts},
 };
 
 /// How often a replacement of any version is tried again because the record changed at the same moment. Then the caller gets
@@ -101,7 +101,10 @@ impl Provisioning {
                 "the service instance has the most of this kind of {} that it may have; delete one first",
                 E::KIND
             ))),
-            _ => Ok(enrollment),
+            _ => {
+                self.reject_beyond_quota(instance, enrollment.quota(), ahead).await?;
+                Ok(enrollment)
+            }
         }
     }
 
@@ -126,12 +129,23 @@ impl Provisioning {
         kind: OperationKind,
     ) -> Result<Option<Vec<Outcome>>, Error> {
         let (held, operation) = (guards.len(), Some((kind, self.clock.now().day())));
+        let creations: Vec<bool> =
+            changes.iter().map(|(expect, change)| is_creation(expect, change)).collect();
         let commit = Commit { guards, changes, operation, ..Commit::by(by) };
         let mut outcomes = self.store.commit(&instance.id_scope, commit).await?;
         let of_changes = outcomes.split_off(held.min(outcomes.len()));
+        let created = creations.iter().zip(&of_changes);
+        let created = created.filter(|(creates, outcome)| **creates && **outcome == Outcome::Applied).count();
+        let created = RecordCounts { individuals: created as u64, ..RecordCounts::default() };
+        self.record_tally.add(&instance.id_scope, created);
         let hold = outcomes.iter().all(|outcome| *outcome == Outcome::Applied);
         Ok(hold.then_some(of_changes))
     }
+}
+
+/// Whether a change creates an individual enrollment.
+fn is_creation(expect: &Expect, change: &Change) -> bool {
+    matches!((expect, change), (Expect::Absent, Change::PutIndividual(_)))
 }
 
 fn first(outcomes: Vec<Outcome>) -> Result<Outcome, Error> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use model::{
     EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupAttestationDraft, GroupDraft, IdScope,
     IndividualAttestation, IndividualAttestationDraft, IndividualDraft, IndividualEnrollment, KeysDraft,
-    Record, RegistrationId, Searchable, SymmetricKeyPair,
+    Quota, Record, RegistrationId, Searchable, SymmetricKeyPair,
 };
 
 use super::{
@@ -83,6 +83,9 @@ pub trait Enrollment: Searchable + Clone + fmt::Debug + PartialEq + Send + Sync 
 
     /// Loads a page of all enrollments of this kind.
     async fn list(store: &dyn Store, scope: &IdScope, page: PageRequest) -> Result<Page<Self>, StoreError>;
+
+    /// Returns the quota that it counts for.
+    fn quota(&self) -> Quota;
 
     /// Returns how many more like this one the instance may have; `None` if there is no limit. Approximate, because it is read before
     /// the commit, and concurrent creations do not see each other.
@@ -164,6 +167,10 @@ impl Enrollment for IndividualEnrollment {
         store.individuals(scope, page).await
     }
 
+    fn quota(&self) -> Quota {
+        Quota::Enrollments
+    }
+
     async fn room(&self, _: &dyn Store, _: &IdScope) -> Result<Option<usize>, StoreError> {
         Ok(None)
     }
@@ -243,6 +250,13 @@ impl Enrollment for EnrollmentGroup {
 
     async fn list(store: &dyn Store, scope: &IdScope, page: PageRequest) -> Result<Page<Self>, StoreError> {
         Ok(store.configuration(scope).await?.group_page(&page))
+    }
+
+    fn quota(&self) -> Quota {
+        match self.attestation {
+            GroupAttestation::SymmetricKey(_) => Quota::SymmetricKeyGroups,
+            GroupAttestation::X509(_) => Quota::X509Groups,
+        }
     }
 
     async fn room(&self, store: &dyn Store, scope: &IdScope) -> Result<Option<usize>, StoreError> {

@@ -9,7 +9,7 @@
 
 use model::{
     AccessDraft, AllocationPolicy, DefaultsDraft, Etag, HubAccess, HubEndpoint, HubName, IfMatch, Instance,
-    LinkDraft, LinkedHub,
+    LinkDraft, LinkedHub, Quota,
 };
 
 use crate::{Error, RecordKind, record::keyed_etag};
@@ -30,7 +30,10 @@ pub(crate) fn linked(
         (None, None) if instance.linked_hubs.len() >= MAX_LINKED_HUBS => {
             return Err(Error::Invalid(format!("at most {MAX_LINKED_HUBS} hubs can be linked")));
         }
-        (None, None) => None,
+        (None, None) => {
+            reject_beyond_quota(instance)?;
+            None
+        }
     };
     let hub = LinkedHub {
         name: draft.name.clone(),
@@ -46,6 +49,17 @@ pub(crate) fn linked(
         None => next.linked_hubs.push(hub),
     }
     Ok(next)
+}
+
+/// Fails if the instance has as many hubs as its quota permits.
+fn reject_beyond_quota(instance: &Instance) -> Result<(), Error> {
+    let quota = Quota::LinkedHubs;
+    match instance.limit(quota) {
+        Some(limit) if instance.linked_hubs.len() as u64 >= u64::from(limit.get()) => {
+            Err(Error::QuotaExceeded { quota, limit })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the instance without this hub.

@@ -20,9 +20,8 @@ pub trait Instances: Send + Sync {
     /// change log.
     async fn forget(&self, scope: &IdScope) -> Result<(), StoreError>;
 
-    /// Counts the individual enrollments, registrations and cleanups of an instance, each up to a bound of the engine's
-    /// (100,000).
-    async fn counts(&self, scope: &IdScope) -> Result<RecordCounts, StoreError>;
+    /// Counts the individual enrollments, registrations and cleanups of an instance, each up to this number.
+    async fn counts(&self, scope: &IdScope, at_most: u64) -> Result<RecordCounts, StoreError>;
 
     /// Returns the instance with this ID scope; see [`Snapshot::instance`].
     async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {

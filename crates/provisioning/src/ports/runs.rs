@@ -31,6 +31,9 @@ pub trait AssignmentRuns: Send + Sync {
     /// `None` while this process cannot renew it: then it is not ready, and registers no devices.
     fn lease(&self) -> Option<LeaseToken>;
 
+    /// Returns how many of the runs that the instance may begin at once are used up; `None` if it has no limit.
+    fn used_rate(&self, instance: &Instance) -> Option<u32>;
+
     /// Ends the back-off of a run whose record an operator changed, so that it ends at once if it was canceled.
     fn wake(&self, scope: &IdScope, registration_id: &RegistrationId);
 }

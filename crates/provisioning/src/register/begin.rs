@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use model::{
     Actor, AttestationDigest, Cleanup, CleanupCause, Decision, DecisionOutcome, Decisions, DeviceSpec,
-    EnrollmentRef, Failure, FailureReason, Instance, LeaseToken, LogOperation, PendingStep, Registration,
-    RegistrationId, Status, Timestamp, Tries,
+    EnrollmentRef, Failure, FailureReason, Instance, LeaseToken, LogOperation, PendingStep, Quota,
+    Registration, RegistrationId, Status, Timestamp, Tries,
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Error, Provisioning,
     attest::{Attested, Proof},
-    ports::{Change, DeviceRecords, Expect, Found, HubDeviceRecords},
+    ports::{Change, DeviceRecords, Expect, Found, HubDeviceRecords, RecordCounts},
     record,
 };
 
@@ -135,6 +135,9 @@ impl Provisioning {
             Ok(attested) => attested,
             Err(refusal) => return Err(self.refuse(device, applicant, refusal)),
         };
+        if previous.is_none() {
+            self.reject_beyond_quota(instance, Quota::Registrations, 0).await?;
+        }
         let name = previous.map_or(&device.registration_id, |previous| &previous.registration_id);
         let (address, runner) = (request.address, self.runner_for(previous, request.runner).await?);
         let registrant = Registrant { instance, attested: &attested, name, previous, address, runner };
@@ -275,6 +278,9 @@ impl Provisioning {
         .with_cleanup(next.abandoned.residue, next.cause);
         if !self.commit_registration(scope, commit).await? {
             return Ok(None);
+        }
+        if registrant.previous.is_none() {
+            self.record_tally.add(scope, RecordCounts { registrations: 1, ..RecordCounts::default() });
         }
         registrant.warn_of_move();
         Ok(Some(match AssignmentRun::started(scope, &registration) {

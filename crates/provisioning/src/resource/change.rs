@@ -62,6 +62,7 @@ pub(super) fn created(
         existing_devices: Default::default(),
         crl_max_age: Default::default(),
         max_registrations_per_minute: None,
+        quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
         resource,
@@ -111,6 +112,7 @@ pub(super) fn updated(
     replace(&mut next.require_verified_ca, &draft.require_verified_ca);
     replace(&mut next.registrations, &draft.registrations);
     replace(&mut next.existing_devices, &draft.existing_devices);
+    replace(&mut next.quotas, &draft.quotas);
     replace(&mut next.public_network_access, &draft.public_network_access);
     replace(&mut next.ip_filter, &draft.ip_filter);
     if let Some(most) = draft.max_registrations_per_minute {

@@ -20,6 +20,9 @@ use crate::{
     record::fresh_key,
 };
 
+/// How far the records of an instance are counted for operators.
+const MAX_SHOWN: u64 = 100_000;
+
 /// How many records one portion deletes.
 const PORTION: usize = 500;
 
@@ -73,7 +76,7 @@ impl Provisioning {
         };
         let trust = configuration.trust();
         Ok(DeletionProgress {
-            counts: self.store.counts(scope).await?,
+            counts: self.store.counts(scope, MAX_SHOWN).await?,
             groups: configuration.groups().all().len(),
             ca_certificates: trust.certificates().len(),
             revocation_lists: trust.lists().count(),

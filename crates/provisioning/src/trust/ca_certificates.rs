@@ -8,7 +8,7 @@
 
 use model::{
     Actor, Attribution, CaCertificate, CaCertificateDraft, CaReference, Certificate, IfMatch, Instance,
-    LogOperation, Record, VerificationCode,
+    LogOperation, Quota, Record, VerificationCode,
 };
 
 use super::{MAX_ATTEMPTS, possession::Possession};
@@ -42,7 +42,10 @@ impl Provisioning {
                         "the service instance has {MAX_CA_CERTIFICATES} CA certificates, which is the maximum"
                     )));
                 }
-                (None, _) => Expect::Absent,
+                (None, _) => {
+                    self.reject_beyond_quota(instance, Quota::CaCertificates, 0).await?;
+                    Expect::Absent
+                }
                 (Some(_), None) => return Err(Error::Exists(RecordKind::CaCertificate)),
                 (Some(stored), Some(if_match)) => version(&stored.record, if_match)?,
             };

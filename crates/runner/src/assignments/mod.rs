@@ -9,13 +9,15 @@ mod task;
 
 use std::{
     collections::HashMap,
-    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use model::{IdScope, Instance, LeaseToken, OperationId, Registration, RegistrationId, Status, StatusKind};
+use model::{
+    IdScope, Instance, LeaseToken, OperationId, Quota, RateLimit, Registration, RegistrationId, Status,
+    StatusKind,
+};
 use provisioning::{
     Error, Provisioning,
     ports::{AssignmentRuns, PageRequest, RunStatus},
@@ -130,7 +132,7 @@ struct StartRequest<'a> {
     is_persisted: bool,
     target: &'a str,
     /// How many runs its instance starts in a minute.
-    per_minute: Option<NonZeroU32>,
+    rate: Option<RateLimit>,
 }
 
 /// What others ask of a run.
@@ -238,7 +240,7 @@ impl AssignmentRunner {
             operation_id: run.operation_id.clone(),
             is_persisted: true,
             target: &run.target.clone(),
-            per_minute: instance.max_registrations_per_minute,
+            rate: instance.rate_limit(Quota::RegistrationsPerMinute),
         };
         self.start(wanted, |_| Some(Source::Stored(run))).map(drop)
     }
@@ -295,7 +297,7 @@ impl AssignmentRunner {
         wanted: StartRequest<'_>,
         source: impl FnOnce(bool) -> Option<Source>,
     ) -> Result<(Watcher, Arc<Signals>), NotStarted> {
-        let StartRequest { key, operation_id, is_persisted, target, per_minute } = wanted;
+        let StartRequest { key, operation_id, is_persisted, target, rate } = wanted;
         let mut in_flight = self.shared.lock();
         let earlier = in_flight.get(&key).filter(|earlier| earlier.is_running());
         // A confirmation has the operation ID of the assignment before it. That one has ended, perhaps at another runner.
@@ -311,7 +313,7 @@ impl AssignmentRunner {
         let slot = self.shared.slot(&key.0, target).ok_or(NotStarted::NoSlot)?;
         let source = source(earlier.is_some()).ok_or(NotStarted::NoSlot)?;
         // Last, so that a run that does not start for another reason is not counted. Every start passes here.
-        if !self.shared.rates.admits(&key.0, per_minute) {
+        if !self.shared.rates.admits(&key.0, rate) {
             return Err(NotStarted::RateLimited);
         }
         // It finds that its record was replaced, and ends.
@@ -359,7 +361,7 @@ impl AssignmentRuns for AssignmentRunner {
             operation_id: run.registration.operation_id.clone(),
             is_persisted: run.is_persisted(),
             target: run.target(),
-            per_minute: instance.max_registrations_per_minute,
+            rate: instance.rate_limit(Quota::RegistrationsPerMinute),
         };
         let (mut progress, signals) = match self.start(wanted, |follows| self.source(&run, follows)) {
             Ok(started) => started,
@@ -374,6 +376,11 @@ impl AssignmentRuns for AssignmentRunner {
             persisted(&mut progress, &signals).await;
         }
         progress.borrow().status(|| self.running_for(&key.0, &key.1))
+    }
+
+    fn used_rate(&self, instance: &Instance) -> Option<u32> {
+        let rate = instance.rate_limit(Quota::RegistrationsPerMinute)?;
+        Some(self.shared.rates.used(&instance.id_scope, rate))
     }
 
     async fn join(

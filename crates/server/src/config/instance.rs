@@ -6,8 +6,8 @@ use anyhow::Context;
 use certpath::CrlMaxAge;
 use model::{
     AccessPolicy, AllocationPolicy, Configured, ExistingDevices, HostName, IdScope, Instance, IpFilter,
-    LinkedHub, ManagedBy, PolicyName, PublicNetworkAccess, RegistrationOwnership, ResourceFacts, Rights,
-    SymmetricKey, resource_name,
+    LinkedHub, ManagedBy, PolicyName, PublicNetworkAccess, Quotas, RegistrationOwnership, ResourceFacts,
+    Rights, SymmetricKey, resource_name,
 };
 use serde::Deserialize;
 
@@ -45,6 +45,9 @@ pub struct InstanceConfig {
     pub crl_max_age: CrlMaxAge,
     /// The number of registrations per minute; unlimited when absent. An extension.
     pub max_registrations_per_minute: Option<NonZeroU32>,
+    /// The quotas and throttles. An extension: Azure's cannot be set.
+    #[serde(default)]
+    pub quotas: Quotas,
     /// Whether public addresses may call the endpoints: `enabled` or `disabled`.
     #[serde(default)]
     pub public_network_access: PublicNetworkAccess,
@@ -155,6 +158,7 @@ impl InstanceConfig {
             existing_devices: self.existing_devices,
             crl_max_age: self.crl_max_age,
             max_registrations_per_minute: self.max_registrations_per_minute,
+            quotas: self.quotas.clone(),
             public_network_access: self.public_network_access,
             ip_filter: self.ip_filter.clone(),
             resource: self.resource(),

@@ -98,6 +98,8 @@ fn mistakes_are_reported_with_their_line() {
             "ip_filter_rule = [{ name = \"others\"",
             "two rules have the name others",
         ),
+        ("# quotas = { preset = \"off\" }", "quotas = { preset = \"aws\" }", "expected `off` or `azure`"),
+        ("# quotas = { preset = \"off\" }", "quotas = { devices = 7 }", "unknown variant `devices`"),
         ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
         ("# takeover_secs = 20", "takeover_secs = 9", "10 to 600"),
         ("[attempts]\n# 1 to 3650\n# keep_days = 30", "[attempts]\nkeep_days = 0", "1 to 3650"),

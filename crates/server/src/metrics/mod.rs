@@ -14,10 +14,10 @@ use axum::{
     routing::get,
 };
 use device_api::{DeviceApi, Outcome};
-use model::{CaCertificate, Day, IdScope, Instance, OperationKind, Trust};
+use model::{CaCertificate, Day, IdScope, Instance, OperationKind, Quota, Trust};
 use net::{ConnectionLimiter, Limits, Purpose, Refused, Reserved, Transport};
 use provisioning::{
-    Error, Provisioning, RecordKind,
+    Error, Provisioning, QuotaUse, RecordKind,
     link::Link,
     ports::{Circuit, Clock, KnownDamage, Store},
 };
@@ -50,6 +50,7 @@ struct InstanceMetrics {
     instance: Arc<Instance>,
     operations: BTreeMap<OperationKind, u64>,
     cleanups: u64,
+    quotas: Vec<QuotaUse>,
     links: Vec<Link>,
     trust: Arc<Trust>,
 }
@@ -102,6 +103,7 @@ impl Metrics {
         self.file_problems.count().iter().for_each(|count| family.sample(&[], count));
         operations(&mut text, &seen);
         self.refused_operators(&mut text, &seen);
+        quotas(&mut text, &seen);
         held_cleanups(&mut text, &seen);
         hubs(&mut text, &seen);
         self.certificates(&mut text, &seen);
@@ -122,6 +124,7 @@ impl Metrics {
             cleanups: self.store.cleanups_owed(scope).await?,
             links: self.provisioning.linked_hubs(&instance)?,
             trust: self.provisioning.trust(&instance).await?,
+            quotas: self.limited_quotas(&instance).await?,
             instance,
         })
     }
@@ -149,12 +152,28 @@ impl Metrics {
         }
     }
 
+    /// Returns how much is used of each quota of records that has a limit: counting costs reads.
+    async fn limited_quotas(&self, instance: &Instance) -> Result<Vec<QuotaUse>, Error> {
+        let is_limited = |quota: &Quota| quota.window().is_none() && instance.limit(*quota).is_some();
+        if !Quota::ALL.iter().any(is_limited) {
+            return Ok(Vec::new());
+        }
+        let mut used = self.provisioning.quota_use(instance).await?;
+        used.retain(|row| instance.limit(row.quota).is_some());
+        Ok(used)
+    }
+
     /// Writes the calls of operators that are refused before the operator is known.
     fn refused_operators(&self, text: &mut Text, all: &[InstanceMetrics]) {
         let help = "Calls of operators from addresses that the instance does not admit.";
         let mut family = text.family(Kind::Counter, "muster_service_addresses_refused_total", help);
         for seen in all {
             seen.sample(&mut family, &[], self.service_api.refused_addresses(&seen.instance.id_scope));
+        }
+        let help = "Calls of operators beyond the operations per minute of the instance.";
+        let mut family = text.family(Kind::Counter, "muster_operations_throttled_total", help);
+        for seen in all {
+            seen.sample(&mut family, &[], self.service_api.throttled_operations(&seen.instance.id_scope));
         }
     }
 
@@ -253,6 +272,26 @@ fn operations(text: &mut Text, all: &[InstanceMetrics]) {
     let mut family = text.family(Kind::Gauge, "muster_cleanups_owed", help);
     for seen in all {
         seen.sample(&mut family, &[], seen.cleanups);
+    }
+}
+
+/// Writes the quotas with a limit.
+fn quotas(text: &mut Text, all: &[InstanceMetrics]) {
+    let help = "Limits of the instance: records, or events in the time that the name says.";
+    let mut family = text.family(Kind::Gauge, "muster_quota_limit", help);
+    for seen in all {
+        for quota in Quota::ALL {
+            if let Some(limit) = seen.instance.limit(quota) {
+                seen.sample(&mut family, &[("quota", quota.name())], limit);
+            }
+        }
+    }
+    let help = "Records of kinds that have a limit, as counted within the last minute.";
+    let mut family = text.family(Kind::Gauge, "muster_quota_used", help);
+    for seen in all {
+        for QuotaUse { quota, used } in &seen.quotas {
+            seen.sample(&mut family, &[("quota", quota.name())], used);
+        }
     }
 }
 

@@ -238,6 +238,12 @@ impl Route {
         is_management_path(self.path)
     }
 
+    /// Whether a call counts for the operations per minute: those of the service API do, but not the reports about this very limit.
+    /// Those of the management API do not, as in Azure.
+    pub(crate) fn is_operation(&self) -> bool {
+        !self.is_management() && !["/usage", "/quotas"].contains(&self.path)
+    }
+
     /// Returns the names of the parameters in the path, in order.
     pub(crate) fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(parameter_name)

@@ -5,7 +5,7 @@ use std::future::ready;
 use model::{EnrollmentGroup, IndividualEnrollment, Right};
 
 use crate::{
-    assignments, certificates, change_log, enrollments, explain, latency, links, registrations,
+    assignments, certificates, change_log, enrollments, explain, latency, links, quotas, registrations,
     request::{MAX_IMPORT_BODY_BYTES, MAX_LIST_BODY_BYTES},
     revocation, usage,
 };
@@ -241,6 +241,9 @@ pub(super) static ROUTES: &[Route] = &[
     .query(parameters::LOG_FILTER)
     .replies("ChangeLog")
     .continues(),
+    get("/quotas", "Quotas_Get", ANY_READ, |call| Box::pin(quotas::read(call)))
+        .summary("Returns the limits of the instance, and how much of each is used")
+        .replies("QuotaReport"),
     get("/usage", "Usage_Get", ANY_READ, |call| Box::pin(usage::read(call)))
         .summary("Returns the number of completed operations by day and kind")
         .query(&[

@@ -17,7 +17,10 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
     const READ: &[&str] = &["EnrollmentRead", "EnrollmentWrite"];
     const WRITE: &[&str] = &["EnrollmentWrite"];
     match (method.as_str(), path) {
-        ("GET", "/usage" | "/latency" | "/linkedHubs" | "/linkedHubs/{hubName}" | "/allocationPolicy") => &[
+        (
+            "GET",
+            "/usage" | "/quotas" | "/latency" | "/linkedHubs" | "/linkedHubs/{hubName}" | "/allocationPolicy",
+        ) => &[
             "ServiceConfig",
             "EnrollmentRead",
             "EnrollmentWrite",

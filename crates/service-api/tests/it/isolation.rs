@@ -56,7 +56,7 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         }
         (_, pattern) if pattern.contains("{registrationId}") => ("dev-1", Value::Null),
         ("POST", "/attestation/explain") => ("", json!({"registrationId": "dev-1"})),
-        ("GET", "/attempts" | "/log" | "/usage") | ("POST", "/webhookKey") => ("", Value::Null),
+        ("GET", "/attempts" | "/log" | "/quotas" | "/usage") | ("POST", "/webhookKey") => ("", Value::Null),
         _ => panic!("{method} {pattern} has no isolation case"),
     };
     (with_id(pattern, id), body)
@@ -239,6 +239,7 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
                 let log = reply.ok().to_string();
                 assert!(log.contains("\"kind\":\"instance\"") && !log.contains("dev-2"), "{log}");
             }
+            (_, "/quotas") => assert_eq!(reply.ok()["quotas"][0], json!({"name": "enrollments", "used": 0})),
             (_, "/usage") => assert!(!reply.ok()["usage"].as_array().unwrap().is_empty(), "{reply:?}"),
             ("GET", "/linkedHubs") => assert_eq!(reply.ok().as_array().unwrap().len(), 2, "{reply:?}"),
             ("GET", "/allocationPolicy" | "/latency") => assert_eq!(reply.status, 200, "{reply:?}"),

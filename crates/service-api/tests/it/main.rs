@@ -21,6 +21,7 @@ mod links;
 mod management;
 mod openapi;
 mod paging;
+mod quotas;
 mod registrations;
 mod revocation;
 mod schema;

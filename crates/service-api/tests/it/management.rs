@@ -143,7 +143,7 @@ async fn a_deletion_goes_on_where_a_crash_ended_it_and_leaves_nothing() {
     let write = world.store.commit(&id_scope("one"), provisioning::ports::Commit::by(sample::by())).await;
     assert!(write.is_err(), "a request that began before writes nothing any more");
     delete_records(&world, "one").await;
-    let counts = world.store.counts(&id_scope("one")).await.unwrap();
+    let counts = world.store.counts(&id_scope("one"), 9).await.unwrap();
     assert_eq!(counts, provisioning::ports::RecordCounts::default());
     let progress = world.provisioning.deletion_progress(&id_scope("one")).await.unwrap();
     assert_eq!(progress, provisioning::resource::DeletionProgress::default());

@@ -42,10 +42,7 @@ pub use self::{
 use crate::{
     batch::Batch,
     broken,
-    engine::{
-        AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, MAX_COUNTED, Reading,
-        attempt_number,
-    },
+    engine::{AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, Reading, attempt_number},
     postgres::{lane::LaneQueue, queries::Queries, reader::Readers},
     table::Table,
 };
@@ -76,11 +73,10 @@ impl Engine for Postgres {
         scan::scan(&self.queries, number(instance), &listing).await
     }
 
-    async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {
+    async fn count(&self, instance: i64, table: Table, at_most: u64) -> Result<u64, StoreError> {
         let table = table.name();
-        let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE instance = $1 LIMIT {MAX_COUNTED}) AS t"
-        );
+        let sql =
+            format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE instance = $1 LIMIT {at_most}) AS t");
         let row = self.queries.query_opt(&sql, &[&number(instance)]).await?;
         let count: i64 = row.map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
         u64::try_from(count).map_err(broken)

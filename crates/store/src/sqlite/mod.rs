@@ -41,8 +41,7 @@ use crate::{
     batch::Batch,
     broken,
     engine::{
-        AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, Lookup, MAX_COUNTED, Reading,
-        attempt_number,
+        AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, Lookup, Reading, attempt_number,
     },
     sqlite::{broken_rows::damage_in, leases::ProcessLeases},
     table::Table,
@@ -128,10 +127,9 @@ impl Engine for Sqlite {
         })
     }
 
-    async fn count(&self, instance: i64, table: Table) -> Result<u64, StoreError> {
+    async fn count(&self, instance: i64, table: Table, at_most: u64) -> Result<u64, StoreError> {
         let table = table.name();
-        let sql =
-            format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE instance = ?1 LIMIT {MAX_COUNTED})");
+        let sql = format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE instance = ?1 LIMIT {at_most})");
         let count = self.read_aside(move |connection| {
             connection.prepare_cached(&sql)?.query_row([instance], |row| row.get::<_, i64>(0))
         });

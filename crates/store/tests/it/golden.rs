@@ -43,6 +43,9 @@ fn instances_are_stored_as_ever() {
         ..instance.clone()
     };
     check("instance_with_ip_filter", &filtered);
+    let quotas =
+        serde_json::from_value(json!({"preset": "azure", "enrollments": 7, "polls_per_10_seconds": 0}));
+    check("instance_with_quotas", &Instance { quotas: quotas.unwrap(), ..instance.clone() });
     let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
     check("instance_with_cleanups_held", &Instance { cleanups_held: Some(hold), ..instance.clone() });
     let mut deleted = Instance { managed: ManagedBy::Operators, ..instance };

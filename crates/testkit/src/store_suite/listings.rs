@@ -1,7 +1,7 @@
 //! Listings: pages are in order and complete, and have each record once.
 
 use model::{EnrollmentGroup, IndividualEnrollment, Registration, StatusKind};
-use provisioning::ports::{Change, Page, PageRequest};
+use provisioning::ports::{Change, Page, PageRequest, RecordCounts};
 
 use super::world::{World, everything, ids, put_group, put_individual, put_registration};
 use crate::sample;
@@ -10,6 +10,20 @@ pub(super) async fn individuals(world: World) {
     world.apply(names(COUNT).map(|name| put_individual(sample::individual(&name)))).await;
     let page = async |request| world.store.individuals(&world.scope, request).await.unwrap();
     check(page, |record: &IndividualEnrollment| record.registration_id.to_string()).await;
+}
+
+pub(super) async fn counts(world: World) {
+    world.apply(names(COUNT).map(|name| put_individual(sample::individual(&name)))).await;
+    world.apply([put_registration(sample::registration("dev"))]).await;
+    for at_most in [0, 1, COUNT as u64 - 1, COUNT as u64, 1_000_000] {
+        let counts = world.store.counts(&world.scope, at_most).await.unwrap();
+        let expected = RecordCounts {
+            individuals: at_most.min(COUNT as u64),
+            registrations: at_most.min(1),
+            cleanups: 0,
+        };
+        assert_eq!(counts, expected, "up to {at_most}");
+    }
 }
 
 pub(super) async fn groups(world: World) {

@@ -103,6 +103,7 @@ const CASES: &[(&str, Case)] = &[
     ("one of many registrations gets a device at a hub", |w| Box::pin(owners::race(w))),
     ("readers see a whole commit or nothing of it", |w| Box::pin(commits::all_or_nothing(w))),
     ("pages of individual enrollments", |w| Box::pin(listings::individuals(w))),
+    ("records are counted up to a number", |w| Box::pin(listings::counts(w))),
     ("pages of groups", |w| Box::pin(listings::groups(w))),
     ("pages of registrations of a group", |w| Box::pin(listings::registrations_of(w))),
     ("pages of unfinished registrations", |w| Box::pin(listings::assigning(w))),

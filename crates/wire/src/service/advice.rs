@@ -135,6 +135,11 @@ const REFUSAL_ADVICE: &[(RefusalReason, &str)] = &[
              (muster instance update).",
     ),
     (
+        RefusalReason::Quota,
+        "Delete registrations of devices that are gone (muster registration delete), or raise the quota \
+             (muster instance update --quotas).",
+    ),
+    (
         RefusalReason::ConnectionLimit,
         "Find out which clients use up the connections (docs/limits.md, docs/metrics.md); raise the limit if the fleet needs it.",
     ),

@@ -22,6 +22,7 @@ mod latency;
 mod link;
 mod members;
 mod page;
+mod quotas;
 mod registration;
 mod resource;
 mod schema;
@@ -56,6 +57,7 @@ pub use link::{
 };
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
+pub use quotas::{UsedQuota, quota_report_json};
 pub use registration::{cleanup_json, explained_registration_json, listed_registration_json};
 pub use resource::{Keys, instance_json, parse_instance, parse_name, parse_policy, parse_tags, policy_json};
 pub use schema::schemas;

@@ -17,6 +17,7 @@ use super::{
         parse_link_members, put_settings,
     },
     members::{BodyError, Members, Object, parse_json},
+    quotas::{parse_quotas, quotas_json},
 };
 
 /// The type of the resources.
@@ -74,6 +75,7 @@ pub fn parse_instance(body: &[u8]) -> Result<InstanceDraft, BodyError> {
         registrations: ours.word("registrations", &OWNERSHIPS)?,
         existing_devices: ours.word("existingDevices", &EXISTING)?,
         max_registrations_per_minute: most,
+        quotas: parse_quotas(&ours)?,
         ..draft
     })
 }
@@ -221,6 +223,7 @@ fn ours_json(instance: &Instance) -> Value {
         .put_some("registrations", ownership)
         .put_some("existingDevices", existing)
         .put("maxRegistrationsPerMinute", instance.max_registrations_per_minute.map_or(0, |most| most.get()))
+        .put("quotas", quotas_json(&instance.quotas))
         .put("managed", if instance.managed == ManagedBy::File { "file" } else { "operators" });
     json.into_value()
 }
@@ -281,7 +284,7 @@ mod tests {
             "id_scope": "0ne00000001", "name": "plant", "service_hosts": ["plant.test"], "allocation_policy": "geoLatency",
             "access_policies": [policy], "require_verified_ca": true, "operation_key": key(3),
             "linked_hubs": [hub("hub-1.test", json!("embedded")), hub("hub-2.test", access)],
-            "public_network_access": "disabled", "ip_filter": [
+            "quotas": {"preset": "azure", "enrollments": 7}, "public_network_access": "disabled", "ip_filter": [
                 {"name": "plant", "action": "accept", "ip_mask": "10.0.0.7", "target": "deviceApi"},
                 {"name": "others", "action": "reject", "ip_mask": "0.0.0.0/0"},
             ],
@@ -310,6 +313,8 @@ mod tests {
         assert_eq!((hubs[1].max_devices, &access.key, &access.policy[..]), (Some(7), &None, "owner"));
         assert_eq!(draft.access_policies.unwrap()[0].rights, Some(instance.access_policies[0].rights));
         assert_eq!(draft.allocation_policy, Some(instance.allocation_policy));
+        assert_eq!(draft.quotas.as_ref(), Some(&instance.quotas));
+        assert_eq!(shown["properties"]["muster"]["quotas"], json!({"preset": "azure", "enrollments": 7}));
         assert_eq!(
             (draft.public_network_access, draft.ip_filter),
             (Some(instance.public_network_access), Some(instance.ip_filter.clone()))
@@ -366,6 +371,18 @@ mod tests {
             (
                 with(json!({"authorizationPolicies": [{"keyName": "a", "rights": "InstanceKeys"}]})),
                 "properties.authorizationPolicies[0].rights: unknown right",
+            ),
+            (
+                with(json!({"muster": {"quotas": {"preset": "aws"}}})),
+                "quotas.preset: must be one of off, azure",
+            ),
+            (
+                with(json!({"muster": {"quotas": {"x509Groups": 5_000_000_000_u64}}})),
+                "quotas.x509Groups: is too large",
+            ),
+            (
+                with(json!({"muster": {"quotas": {"registrationsPerMinute": 5}}})),
+                "quotas: the number of registrations per minute",
             ),
             (with(json!({"muster": {"serviceHosts": ["a b"]}})), "properties.muster.serviceHosts[0]"),
         ] {

@@ -1,6 +1,6 @@
 //! Schemas of what an instance is made of and counts: linked hubs, allocation, metering, and the change log.
 
-use model::{LogKind, LogOperation, OperationKind};
+use model::{LogKind, LogOperation, OperationKind, Quota};
 use serde_json::{Value, json};
 
 use super::{Schemas, array, count, described, flag, object, read_only, reference, text, time, words};
@@ -16,6 +16,7 @@ pub(super) fn schemas() -> Schemas {
         ("Latencies", latencies()),
         ("LatencyByHub", latency_by_hub()),
         ("Usage", usage()),
+        ("QuotaReport", quota_report()),
         ("ChangeLog", change_log()),
         ("ChangeLogEntry", change_log_entry()),
     ]
@@ -60,6 +61,19 @@ fn allocation_defaults() -> Value {
         "properties": {"allocationPolicy": policy, "failover": failover},
         "minProperties": 1,
     })
+}
+
+fn quota_report() -> Value {
+    let row = object(
+        &["name"],
+        json!({
+            "name": words(Quota::ALL.map(Quota::name)),
+            "limit": described(count(), "Absent without a limit."),
+            "windowSeconds": described(count(), "The time in which events are counted; absent for records."),
+            "used": described(count(), "Absent for limits of each device."),
+        }),
+    );
+    object(&["preset", "quotas"], json!({"preset": words(["off", "azure"]), "quotas": array(row)}))
 }
 
 fn webhook_key() -> Value {

@@ -1,5 +1,6 @@
 //! Schemas of the management API, with Azure's names.
 
+use model::Quota;
 use serde_json::{Value, json};
 
 use super::{Schemas, array, count, described, flag, object, read_only, reference, text, words};
@@ -12,6 +13,7 @@ pub(super) fn schemas() -> Schemas {
         ("MusterSettings", ours()),
         ("IotHubDefinitionDescription", hub()),
         ("IpFilterRule", ip_filter_rule()),
+        ("Quotas", quotas()),
         ("AccessPolicy", policy(&["keyName", "primaryKey", "secondaryKey", "rights"])),
         ("AccessPolicyChange", policy(&[])),
         ("SharedAccessSignatureAuthorizationRuleListResult", list_of("AccessPolicy")),
@@ -100,6 +102,7 @@ fn ours() -> Value {
             "registrations": words(["movable", "first-come"]),
             "existingDevices": words(["adopt", "refuse"]),
             "maxRegistrationsPerMinute": described(count(), most),
+            "quotas": reference("Quotas"),
             "managed": read_only(words(["file", "operators"])),
         }),
     )
@@ -117,6 +120,15 @@ fn hub() -> Value {
             "applyAllocationPolicy": described(flag(), "Whether devices may be assigned to the hub."),
         }),
     )
+}
+
+fn quotas() -> Value {
+    let number = described(count(), "Replaces the number of the preset; 0 for no limit.");
+    let numbers = Quota::ALL.into_iter().filter(|quota| *quota != Quota::RegistrationsPerMinute);
+    let mut members: Value = numbers.map(|quota| (quota.name().to_owned(), number.clone())).collect();
+    members["preset"] =
+        described(words(["off", "azure"]), "The numbers of quotas that have none of their own.");
+    object(&[], members)
 }
 
 fn ip_filter_rule() -> Value {
