@@ -177,12 +177,21 @@ pub(crate) async fn called_host(api: &ServiceApi, head: &Parts) -> Result<Called
     }
 }
 
-/// Fails if the instance does not admit the address of the caller. The management API is not behind the filter, as in Azure, so that
-/// an operator can undo rules that reject everyone.
-pub(crate) fn reject_address(api: &ServiceApi, instance: &Instance, head: &Parts) -> Result<(), Failure> {
-    if is_management_path(head.uri.path()) {
-        return Ok(());
+/// Fails if the instance that a resource path names does not admit the address of the caller. Who may change the rules is admitted
+/// from everywhere, as in Azure, and can undo rules that reject everyone.
+pub(crate) fn reject_address_at_resource(
+    api: &ServiceApi,
+    (instance, operator): (&Instance, &Operator),
+    head: &Parts,
+) -> Result<(), Failure> {
+    match operator.has_on(&instance.id_scope, &[Right::InstanceWrite]) {
+        true => Ok(()),
+        false => reject_address(api, instance, head),
     }
+}
+
+/// Fails if the instance does not admit the address of the caller.
+pub(crate) fn reject_address(api: &ServiceApi, instance: &Instance, head: &Parts) -> Result<(), Failure> {
     // An unknown address counts as one that only rules for all addresses are for.
     let address = address(&head.extensions).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     match instance.address_refusal(address, FilteredApi::Service) {

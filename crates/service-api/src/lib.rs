@@ -178,7 +178,9 @@ async fn answer(
     let called_host = access::called_host(api, &head).await?;
     if let CalledHost::Instance(instance) = &called_host {
         record.note_instance(&instance.id_scope);
-        access::reject_address(api, instance, &head)?;
+        if !route::is_management_path(head.uri.path()) {
+            access::reject_address(api, instance, &head)?;
+        }
     }
     let operator = access::authenticate(api, &called_host, &head).await?;
     record.note_operator(&operator);
@@ -189,9 +191,12 @@ async fn answer(
     };
     match route.handler {
         Handler::Instance(handler) => {
-            let instance =
-                access::instance(api, &called_host, &operator, management::key_in(&target).as_ref()).await?;
+            let resource = management::key_in(&target);
+            let instance = access::instance(api, &called_host, &operator, resource.as_ref()).await?;
             record.note_instance(&instance.id_scope);
+            if resource.is_some() {
+                access::reject_address_at_resource(api, (&instance, &operator), &head)?;
+            }
             record.note_operator(&operator);
             let granted = access::grant(operator, instance, route)?;
             record.note_grant(route);
@@ -208,6 +213,9 @@ async fn answer(
                 None => None,
             };
             record.note_target(named.as_deref().map(|instance| &instance.id_scope));
+            if let Some(instance) = &named {
+                access::reject_address_at_resource(api, (instance, &operator), &head)?;
+            }
             let granted = access::grant_anywhere(operator, called_host, route)?;
             record.note_grant(route);
             proven();
