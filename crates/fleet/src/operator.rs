@@ -389,7 +389,7 @@ impl Operator {
                 let host = host.unwrap_or(&self.address.host).as_str();
                 Ok(sas::sign(host, key.as_bytes(), expiry, Some(name)))
             }
-            Credential::Login(file) => Ok(format!("Bearer {}", file.access_token().await?)),
+            Credential::Login(file) => Ok(format!("Bearer {}", file.access_token(&self.address).await?)),
         }
     }
 }

@@ -96,8 +96,11 @@ impl BrowserLogin {
             ])
             .await?;
         let settings = provider.settings();
-        if let Some(id_token) = &tokens.id_token {
-            check_id_token(id_token, &settings.issuer, &settings.client_id, &nonce)?;
+        match &tokens.id_token {
+            Some(id_token) => check_id_token(id_token, &settings.issuer, &settings.client_id, &nonce)?,
+            // Only an ID token has the nonce (OpenID Connect Core §3.1.3.7).
+            None if settings.asks_for_id_token() => return Err(LoginError::Malformed("the ID token")),
+            None => {}
         }
         Ok(tokens)
     }

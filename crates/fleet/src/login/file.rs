@@ -177,11 +177,13 @@ impl LoginFile {
         }
     }
 
-    /// Returns an access token, which is renewed at the provider if it is about to expire. Of commands that need a new one at once,
-    /// one gets it: a refresh token may be valid only once.
-    pub async fn access_token(&self) -> Result<String, LoginError> {
+    /// Returns an access token for a service, which is renewed at the provider if it is about to expire. Of commands that need a new
+    /// one at once, one gets it: a refresh token may be valid only once. Fails if another login, for other services, has replaced the
+    /// one that the command began with.
+    pub async fn access_token(&self, service: &HostPort) -> Result<String, LoginError> {
         let fresh = |login: Option<Login>| -> Result<_, LoginError> {
             let login = login.ok_or(LoginError::None)?;
+            login.service(Some(service))?;
             Ok((login.is_fresh(), login))
         };
         let (is_fresh, login) = fresh(self.read()?)?;

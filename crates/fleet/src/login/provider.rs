@@ -53,6 +53,11 @@ impl LoginSettings {
     /// Returns the scopes unless others are given: those for a refresh token (OpenID Connect Core §11).
     pub const DEFAULT_SCOPE: &str = "openid offline_access";
 
+    /// Whether the provider must issue an ID token (OpenID Connect Core §3.1.2.1).
+    pub(super) fn asks_for_id_token(&self) -> bool {
+        self.scope.split(' ').any(|scope| scope == "openid")
+    }
+
     /// Returns the parameters of every request, with the audience if there is one.
     pub(super) fn parameters<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let mut all = vec![("client_id", self.client_id.as_str())];

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fleet::{BrowserLogin, Login, LoginError, LoginFile, LoginSettings, Provider};
-use model::Issuer;
+use model::{HostPort, Issuer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -200,6 +201,11 @@ async fn redirect(login: &str, query: &str) -> u16 {
     reply.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// Returns the first service of the stored logins.
+fn one() -> HostPort {
+    "one.example".parse().unwrap()
+}
+
 fn parameter<'a>(url: &'a str, name: &str) -> &'a str {
     url.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).unwrap()
 }
@@ -214,7 +220,11 @@ async fn a_browser_login_takes_the_redirect_with_its_state_alone() {
     let waiting = tokio::spawn(begun.finish());
     assert_eq!(redirect(&url, "code=stolen&state=other").await, 404);
     assert_eq!(redirect(&url, "code=stolen").await, 404);
-    provider.reply(200, &tokens(7, 600));
+    let mut with_id_token = tokens(7, 600);
+    let claims =
+        json!({"iss": provider.issuer, "aud": "muster", "nonce": parameter(&url, "nonce")}).to_string();
+    with_id_token["id_token"] = json!(format!("e30.{}.e30", BASE64_URL_SAFE_NO_PAD.encode(claims)));
+    provider.reply(200, &with_id_token);
     assert_eq!(redirect(&url, &format!("code=c-1&state={}", parameter(&url, "state"))).await, 200);
     assert_eq!(waiting.await.unwrap().ok().unwrap().access_token, "access-7");
     let posts = provider.posts();
@@ -231,15 +241,18 @@ async fn a_browser_login_takes_the_redirect_with_its_state_alone() {
     let ended = waiting.await.unwrap().err().unwrap();
     assert!(matches!(ended, LoginError::Redirect(RedirectRefusal::Issuer)), "{ended}");
 
-    // An ID token without the nonce of the request.
-    let begun = BrowserLogin::begin(client, 0).await.unwrap();
-    let url = begun.url().to_owned();
-    let waiting = tokio::spawn(begun.finish());
-    let mut with_id_token = tokens(8, 600);
-    with_id_token["id_token"] = json!("e30.e30.e30");
-    provider.reply(200, &with_id_token);
-    redirect(&url, &format!("code=c&state={}", parameter(&url, "state"))).await;
-    assert!(matches!(waiting.await.unwrap(), Err(LoginError::IdToken(_))));
+    // No ID token, and one without the nonce of the request.
+    let mut with_another_nonce = tokens(8, 600);
+    with_another_nonce["id_token"] = json!("e30.e30.e30");
+    for reply in [tokens(8, 600), with_another_nonce] {
+        let begun = BrowserLogin::begin(client.clone(), 0).await.unwrap();
+        let url = begun.url().to_owned();
+        let waiting = tokio::spawn(begun.finish());
+        provider.reply(200, &reply);
+        redirect(&url, &format!("code=c&state={}", parameter(&url, "state"))).await;
+        let ended = waiting.await.unwrap().err().unwrap();
+        assert!(matches!(ended, LoginError::IdToken(_) | LoginError::Malformed("the ID token")), "{ended}");
+    }
 }
 
 #[tokio::test]
@@ -250,7 +263,7 @@ async fn commands_at_once_renew_a_login_once() {
     provider.reply(200, &tokens(2, 600));
     let command = |_| {
         let file = LoginFile::new(file.path().parent().unwrap().to_owned());
-        tokio::spawn(async move { file.access_token().await })
+        tokio::spawn(async move { file.access_token(&one()).await })
     };
     let commands: Vec<_> = (0..8).map(command).collect();
     for command in commands {
@@ -263,8 +276,8 @@ async fn commands_at_once_renew_a_login_once() {
     let (_folder, file) = stored(&provider, 1).await;
     provider.reply(200, &same);
     provider.reply(200, &tokens(4, 600));
-    assert_eq!(file.access_token().await.unwrap(), "access-3");
-    assert_eq!(file.access_token().await.unwrap(), "access-4");
+    assert_eq!(file.access_token(&one()).await.unwrap(), "access-3");
+    assert_eq!(file.access_token(&one()).await.unwrap(), "access-4");
     assert!(provider.posts()[2].contains("refresh_token=refresh-1"));
 }
 
@@ -273,16 +286,16 @@ async fn a_login_that_is_over_says_what_to_do() {
     let provider = ScriptedProvider::start().await;
     let (_folder, file) = stored(&provider, 1).await;
     provider.reply(400, &json!({"error": "invalid_grant"}));
-    let ended = file.access_token().await.unwrap_err();
+    let ended = file.access_token(&one()).await.unwrap_err();
     assert!(
         matches!(&ended, LoginError::Expired(_)) && ended.to_string().contains("run muster login"),
         "{ended}"
     );
     // A failure that passes is not the end: the file stays as it is.
     provider.reply(503, &json!({}));
-    assert!(matches!(file.access_token().await, Err(LoginError::Refused(_))));
+    assert!(matches!(file.access_token(&one()).await, Err(LoginError::Refused(_))));
     provider.reply(200, &tokens(2, 600));
-    assert_eq!(file.access_token().await.unwrap(), "access-2");
+    assert_eq!(file.access_token(&one()).await.unwrap(), "access-2");
 }
 
 #[tokio::test]
@@ -297,18 +310,22 @@ async fn the_file_is_private_and_the_token_goes_to_its_services_only() {
     for other in ["two.example", "three.example", "one.example:8443"] {
         assert!(matches!(login.service(Some(&other.parse().unwrap())), Err(LoginError::OtherService(_))));
     }
+    // A command that began with another login does not send the token of this one.
+    let old = file.access_token(&"three.example".parse().unwrap()).await;
+    assert!(matches!(old, Err(LoginError::OtherService(_))));
     // Without the provider the token that is valid stays in use.
-    assert_eq!(file.access_token().await.unwrap(), "access-1");
+    assert_eq!(file.access_token(&one()).await.unwrap(), "access-1");
     assert!(provider.posts().is_empty());
     provider.reply(200, &json!({}));
     file.remove().await.unwrap().unwrap().revoke().await.unwrap();
     assert!(provider.posts()[0].contains("token=refresh-1"));
     assert!(
-        matches!(file.access_token().await, Err(LoginError::None)) && file.remove().await.unwrap().is_none()
+        matches!(file.access_token(&one()).await, Err(LoginError::None))
+            && file.remove().await.unwrap().is_none()
     );
 
     fs::write(file.path(), r#"{"accessToken": "secret-token"#).unwrap();
-    let ended = file.access_token().await.unwrap_err().to_string();
+    let ended = file.access_token(&one()).await.unwrap_err().to_string();
     assert!(ended.contains("is not the file of a login") && !ended.contains("secret"), "{ended}");
     tokio::time::timeout(Duration::from_secs(5), file.remove()).await.unwrap().err().unwrap();
     assert!(!file.path().exists());

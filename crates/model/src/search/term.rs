@@ -206,6 +206,11 @@ fn add_tags(path: &str, tags: &Map<String, Value>, terms: &mut Vec<SearchTerm>) 
 }
 
 fn add_tag(path: &str, value: &Value, terms: &mut Vec<SearchTerm>) {
+    // Whatever is below a path that is too long, or in a text that is, cannot be found: it is not even written.
+    let text = value.as_str().unwrap_or_default();
+    if path.len() + "=".len() + text.len() > MAX_TERM_BYTES {
+        return;
+    }
     let term = match value {
         Value::Object(tags) => return add_tags(&format!("{path}."), tags, terms),
         Value::Array(elements) => return elements.iter().for_each(|element| add_tag(path, element, terms)),

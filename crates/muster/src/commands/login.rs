@@ -16,7 +16,8 @@ use crate::output;
 /// Log in at the OpenID provider of a service, for commands without a connection string.
 ///
 /// The provider shows a page where you log in, at another device or in a browser on this machine. Commands then call the service
-/// with an access token, which is renewed until the provider ends the login. What is not given is that of the last login.
+/// with an access token, which is renewed until the provider ends the login. What is not given is that of the last login; another
+/// provider or client gets nothing of it.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster login --service dps.plant.example --issuer https://login.plant.example/realms/plant --client-id muster
@@ -72,6 +73,7 @@ pub async fn login(args: LoginArgs) -> anyhow::Result<ExitCode> {
     let file = login_file()?;
     // One that cannot be read is replaced.
     let last = file.read().unwrap_or_default();
+    let last = last.filter(|last| args.is_same(&last.settings));
     let (settings, services) = args.settings(last.as_ref())?;
     let files = |login: &Login| (login.issuer_ca.clone(), login.ca.clone());
     let (last_issuer_ca, last_ca) = last.as_ref().map(files).unwrap_or_default();
@@ -137,14 +139,16 @@ pub fn login_file() -> anyhow::Result<LoginFile> {
 }
 
 impl LoginArgs {
+    /// Whether a login is at the same issuer, as the same client. Another one is another registration of this program, and its tokens
+    /// are not for the same services.
+    fn is_same(&self, last: &LoginSettings) -> bool {
+        self.issuer.as_ref().is_none_or(|issuer| *issuer == last.issuer)
+            && self.client_id.as_ref().is_none_or(|id| *id == last.client_id)
+    }
+
     /// Returns the settings; those that are not given are of the last login.
     fn settings(&self, last: Option<&Login>) -> anyhow::Result<(LoginSettings, Vec<HostPort>)> {
-        let last_settings = last.map(|login| &login.settings);
-        // Another issuer or client is another registration of this program, with other scopes.
-        let same = last_settings.filter(|last| {
-            self.issuer.as_ref().is_none_or(|issuer| *issuer == last.issuer)
-                && self.client_id.as_ref().is_none_or(|id| *id == last.client_id)
-        });
+        let same = last.map(|login| &login.settings);
         let issuer = self.issuer.clone().or_else(|| Some(same?.issuer.clone()));
         let client_id = self.client_id.clone().or_else(|| Some(same?.client_id.clone()));
         let scope = self.scope.clone().or_else(|| Some(same?.scope.clone()));
@@ -159,7 +163,7 @@ impl LoginArgs {
                 Ok((LoginSettings { issuer, client_id, audience, scope }, services))
             }
             _ => {
-                Err(UsageError("--service, --issuer and --client-id are required for the first login").into())
+                Err(UsageError("--service, --issuer and --client-id are required for the first login, and for one at another provider").into())
             }
         }
     }
