@@ -115,7 +115,7 @@ impl CallRecord {
 
     /// Returns the query parameter `api-version`.
     pub(crate) fn version(&self) -> Option<String> {
-        request::parameter(&self.uri, "api-version")
+        request::parameter(&self.uri, request::API_VERSION)
     }
 
     /// Adds the instance.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use certpath::Crl;
-use http::{Uri, header, request::Parts};
+use http::{Method, Uri, header, request::Parts};
 use http_body_util::BodyExt;
 use model::{Actor, IdError, IfMatch, Instance, RegistrationId, ResourceKey, Timestamp};
 use percent_encoding::percent_decode_str;
@@ -31,6 +31,9 @@ pub(crate) const MAX_IMPORT_BODY_BYTES: usize = 1024 * 1024;
 /// The number of bytes beyond the limit that are read and discarded, so that the client receives the reply instead of a
 /// broken connection.
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
+
+/// The query parameter with the version of the API.
+pub(crate) const API_VERSION: &str = "api-version";
 
 /// The time for a body to arrive. A phone on a bad line sends 96 KB in a few seconds.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -108,6 +111,7 @@ impl<S> Call<S> {
         target: Target,
         (head, body): (Parts, Body),
     ) -> Result<Call<S>, Failure> {
+        reject_unknown_conditions(&head, target.route)?;
         let body = read_body(&head, body, target.route).await?;
         Ok(Call { api: api.clone(), granted, parameters: target.parameters, head, body })
     }
@@ -219,7 +223,7 @@ impl<S> Call<S> {
 
 /// Parses the query parameter `api-version`.
 pub(crate) fn api_version(head: &Parts) -> Result<ServiceApiVersion, Failure> {
-    let text = parameter(&head.uri, "api-version").ok_or(Failure::ApiVersion(None))?;
+    let text = parameter(&head.uri, API_VERSION).ok_or(Failure::ApiVersion(None))?;
     ServiceApiVersion::parse(&text).ok_or(Failure::ApiVersion(Some(text)))
 }
 
@@ -228,6 +232,28 @@ pub(crate) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
     Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+/// Fails if a search has a condition that it does not know, or one twice: it would return what does not meet them all. Searches are
+/// the GET routes with parameters, which the hosted service does not have.
+fn reject_unknown_conditions(head: &Parts, route: &Route) -> Result<(), Failure> {
+    if head.method != Method::GET || route.query.is_empty() {
+        return Ok(());
+    }
+    let known = || route.query.iter().map(|parameter| parameter.name).chain([API_VERSION]);
+    let mut seen = Vec::new();
+    for pair in head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let Some(name) = known().find(|known| known.eq_ignore_ascii_case(name)) else {
+            let known = known().collect::<Vec<_>>().join(", ");
+            return Err(Failure::Argument(format!("unknown query parameter {name:?}; known are {known}")));
+        };
+        if seen.contains(&name) {
+            return Err(Failure::Argument(format!("the query parameter {name} is repeated")));
+        }
+        seen.push(name);
+    }
+    Ok(())
 }
 
 /// Reads a body. Some clients declare JSON without sending a body, and others send JSON without declaring it; only a body

@@ -170,3 +170,26 @@ async fn enrollments_are_found_by_any_condition() {
         }
     }
 }
+
+/// A search that would return what does not meet all its conditions is refused: at every such route, an unknown or repeated one.
+#[tokio::test]
+async fn unknown_and_repeated_conditions_are_refused() {
+    let world = World::new().await;
+    let document: serde_json::Value = serde_json::from_str(include_str!("../golden/openapi.json")).unwrap();
+    let mut searches = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+        let conditions = parameters.filter(|it| it["in"] == "query" && it["name"] != "api-version");
+        let names: Vec<_> = conditions.filter_map(|condition| condition["name"].as_str()).collect();
+        let Some(name) = names.first() else { continue };
+        searches += 1;
+        let refused = async |query: String| {
+            let call = world.get(&format!("{path}?{query}"));
+            call.signed(&world.token("one", crate::world::OWNER)).send().await.refused(400_002)
+        };
+        assert!(refused("nope=1".to_owned()).await.contains("unknown query parameter"), "{path}");
+        let upper = name.to_uppercase();
+        assert!(refused(format!("{name}=a&{upper}=a")).await.contains("is repeated"), "{path}");
+    }
+    assert!(searches >= 6, "{searches}");
+}
