@@ -122,7 +122,7 @@ pub struct InstanceDraft {
     pub registrations: Option<RegistrationOwnership>,
     /// What happens to a device at a hub that has the device ID of a new one.
     pub existing_devices: Option<ExistingDevices>,
-    /// How many runs are executed per minute; zero for no limit.
+    /// How many runs are executed per minute; zero for the number of its quotas.
     pub max_registrations_per_minute: Option<u32>,
     /// Its quotas and throttles, all of them.
     pub quotas: Option<Quotas>,

@@ -98,7 +98,7 @@ struct Settings {
     /// What happens to a device at a hub that has the device ID of a new one.
     #[arg(long, value_parser = ["adopt", "refuse"])]
     existing_devices: Option<String>,
-    /// Registrations that are begun in a minute; 0 for no limit.
+    /// Registrations that are begun in a minute; 0 for the number of the preset of --quotas.
     #[arg(long, value_name = "NUMBER")]
     max_registrations_per_minute: Option<u32>,
     /// Quotas and throttles: off or azure, and numbers on top, such as azure,enrollments=5000000,operationsPerMinute=0 (0 for no

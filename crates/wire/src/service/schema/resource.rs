@@ -92,7 +92,7 @@ fn properties() -> Value {
 }
 
 fn ours() -> Value {
-    let most = "Registrations that are begun in a minute; 0 for no limit.";
+    let most = "Registrations that are begun in a minute; 0 for the number of the quotas' preset.";
     object(
         &[],
         json!({
