@@ -160,14 +160,14 @@ def test_an_operator_that_is_shut_out_undoes_it(resources, service):
     resources.begin_create_or_update("default", "dev", read).result()
     try:
         with pytest.raises(HttpResponseError) as refused:
-            service.enrollment.query({"query": "*"})
+            list(service.enrollment.query({"query": "*"}))
         assert refused.value.status_code == 401
         assert refused.value.response.json()["errorCode"] == 401002
     finally:
         read.properties.ip_filter_rules = []
         restored = resources.begin_create_or_update("default", "dev", read).result()
     assert restored.properties.ip_filter_rules == []
-    service.enrollment.query({"query": "*"})
+    list(service.enrollment.query({"query": "*"}))
 
 
 def test_operations_beyond_the_throttle_are_repeated_by_the_service_sdk(resources, service):
@@ -183,7 +183,7 @@ def test_operations_beyond_the_throttle_are_repeated_by_the_service_sdk(resource
     try:
         begun = time.monotonic()
         for _ in range(63):
-            service.enrollment.query({"query": "*"})
+            list(service.enrollment.query({"query": "*"}))
         assert time.monotonic() - begun >= 2
     finally:
         limited_to(0)
