@@ -123,4 +123,37 @@ impl ServiceClient {
     pub async fn delete_enrollment(&mut self, kind: EnrollmentKind, id: &str) -> Result<(), OperatorError> {
         self.operator().send(Request::new(Method::DELETE, &kind.path(id))).await.map(drop)
     }
+
+    /// Deletes an enrollment if it still has this etag.
+    pub async fn delete_enrollment_version(
+        &mut self,
+        (kind, id): (EnrollmentKind, &str),
+        etag: &str,
+    ) -> Result<(), OperatorError> {
+        let path = kind.path(id);
+        let request = Request { if_match: Some(etag), ..Request::new(Method::DELETE, &path) };
+        self.operator().send(request).await.map(drop)
+    }
+
+    /// Returns the IDs and etags of the enrollments of one kind that this tool manages (`managedBy`).
+    pub async fn managed_enrollments(
+        &mut self,
+        kind: EnrollmentKind,
+        tool: &str,
+    ) -> Result<Vec<(String, String)>, OperatorError> {
+        let path = format!("{}?{}", kind.collection(), enrollment_search_query(&EnrollmentSearch::default()));
+        let (mut found, mut continuation) = (Vec::new(), None);
+        loop {
+            let request = Request::new(Method::GET, &path);
+            let page = self.page(&request, usize::MAX, continuation.as_ref()).await?;
+            let managed = page.items.iter().filter(|it| it["managedBy"] == tool);
+            found.extend(managed.filter_map(|it| {
+                Some((it[kind.id_member()].as_str()?.to_owned(), it["etag"].as_str()?.to_owned()))
+            }));
+            continuation = page.continuation;
+            if continuation.is_none() {
+                return Ok(found);
+            }
+        }
+    }
 }

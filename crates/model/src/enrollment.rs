@@ -100,6 +100,9 @@ pub struct EnrollmentSettings {
     pub custom_allocation: Option<CustomAllocation>,
     /// The authority and policy of operational certificates (service API 2026-11-01).
     pub certificate_policy: CertificatePolicy,
+    /// The name of the tool that manages the enrollment, by which it finds what it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
 }
 
 impl EnrollmentSettings {

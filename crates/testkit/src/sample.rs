@@ -378,6 +378,7 @@ pub fn settings() -> EnrollmentSettings {
             authority: Some("authority".to_owned()),
             policy: Some("policy".to_owned()),
         },
+        managed_by: None,
     }
 }
 

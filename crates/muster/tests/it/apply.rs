@@ -81,7 +81,7 @@ async fn the_second_apply_of_the_example_has_nothing_to_do() {
         "~ instance plant-1\n    properties.muster.failover: true → false\n",
         "    allocationWeight: 2 → 3\n",
         "~ group line-3 of plant-1\n    provisioningStatus: \"enabled\" → \"disabled\"\n",
-        "0 to create, 3 to change, 3 as they should be",
+        "0 to create, 3 to change, 0 to delete, 3 as they should be",
     ] {
         assert!(diff.stdout.contains(line), "{line} {diff:?}");
     }
@@ -144,5 +144,44 @@ async fn mistakes_change_nothing() {
         assert!(ended.code == 1 && ended.stderr.contains(expected), "{ended:?}");
     }
     assert_eq!(world.muster(&["enrollment", "show", "e"], &[]).await.code, 3);
+    world.stop().await;
+}
+
+/// What apply did not make stays: enrollments by hand, adopted ones, and those of another owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn prune_deletes_only_what_apply_made() {
+    let world = World::start().await;
+    for id in ["by-hand", "adopted"] {
+        assert_eq!(world.muster(&["enrollment", "create", id, "--symmetric-key"], &[]).await.code, 0);
+    }
+    let document = |kind: &str, name: &str| {
+        format!(
+            "---\nkind: {kind}\nname: {name}\nattestation: {{type: symmetricKey}}\nprovisioningStatus: disabled\n"
+        )
+    };
+    let file = world.dir().join("a.yaml");
+    let all = [("enrollment", "adopted"), ("enrollment", "ours"), ("group", "ours"), ("enrollment", "kept")];
+    fs::write(&file, all.map(|(kind, name)| document(kind, name)).concat()).unwrap();
+    assert_eq!(run(&world, "apply", &file, &[]).await.code, 10);
+    let theirs = world.dir().join("b.yaml");
+    fs::write(&theirs, document("enrollment", "theirs")).unwrap();
+    assert_eq!(run(&world, "apply", &theirs, &["--owner", "other"]).await.code, 10);
+
+    fs::write(&file, document("enrollment", "Kept")).unwrap();
+    assert_eq!(run(&world, "apply", &file, &[]).await.code, 0, "only on request");
+    let dry = run(&world, "diff", &file, &["--prune"]).await;
+    let expected =
+        "- enrollment ours\n- group ours\n0 to create, 0 to change, 2 to delete, 1 as they should be\n";
+    assert_eq!((dry.code, dry.stdout.as_str()), (10, expected), "{dry:?}");
+    let pruned = run(&world, "apply", &file, &["--prune"]).await;
+    assert_eq!((pruned.code, pruned.stdout), (10, format!("{expected}applied 2\n")));
+    assert_eq!(run(&world, "apply", &file, &["--prune"]).await.code, 0);
+    for (id, code) in [("by-hand", 0), ("adopted", 0), ("theirs", 0), ("kept", 0), ("ours", 3)] {
+        assert_eq!(world.muster(&["enrollment", "show", id], &[]).await.code, code, "{id}");
+    }
+    fs::write(&file, document("enrollment", "kept") + &document("enrollment", "ours") + "instance: dev\n")
+        .unwrap();
+    let mixed = run(&world, "diff", &file, &["--prune"]).await;
+    assert!(mixed.code == 1 && mixed.stderr.contains("all documents name their instance"), "{mixed:?}");
     world.stop().await;
 }

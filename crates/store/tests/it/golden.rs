@@ -84,6 +84,9 @@ fn groups_are_stored_as_ever() {
     }
     let registration_ids = Some(RegistrationIds::parse(&["line-1-*", "spare"]).unwrap());
     check("group_of_registration_ids", &EnrollmentGroup { registration_ids, ..sample::group("Line-1") });
+    let mut managed = sample::group("Line-1");
+    managed.settings.managed_by = Some("muster-apply".to_owned());
+    check("group_managed", &managed);
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(super) fn read(enrollment: &Members<'_>) -> Result<EnrollmentSettings, BodyE
         hub: enrollment.parsed("iotHubHostName", HubName::parse)?,
         custom_allocation: custom_allocation(enrollment)?,
         certificate_policy: certificate_policy(enrollment)?,
+        managed_by: enrollment.parsed("managedBy", tool_name)?,
     })
 }
 
@@ -103,6 +104,12 @@ fn certificate_policy(enrollment: &Members<'_>) -> Result<CertificatePolicy, Bod
     })
 }
 
+/// Checks the name of the tool that manages an enrollment.
+fn tool_name(text: &str) -> Result<String, &'static str> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(text.to_owned()) } else { Err("must be 1 to 64 printable ASCII characters without spaces") }
+}
+
 fn credential_policy_name(text: &str) -> Result<String, &'static str> {
     let fits = text.len() <= 128 && !text.chars().any(char::is_control);
     if fits { Ok(text.to_owned()) } else { Err("must be at most 128 characters") }
@@ -147,7 +154,8 @@ pub(super) fn write(json: &mut Object, settings: &EnrollmentSettings, record: &R
     json.put_some("credentialPolicyName", names.credential_policy.as_deref())
         .put_some("namespaceName", names.namespace.as_deref())
         .put_some("certificateAuthorityName", names.authority.as_deref())
-        .put_some("certificatePolicyName", names.policy.as_deref());
+        .put_some("certificatePolicyName", names.policy.as_deref())
+        .put_some("managedBy", settings.managed_by.as_deref());
 }
 
 fn hubs_json(hubs: &[HubName]) -> Option<Vec<&str>> {

@@ -60,6 +60,7 @@ const MEMBERS: Shape = Object(&[
     ("namespaceName", Free),
     ("certificateAuthorityName", Free),
     ("certificatePolicyName", Free),
+    ("managedBy", Free),
 ]);
 
 /// The members that only individual enrollments have.

@@ -24,6 +24,9 @@ const ENDINGS: [&str; 4] = ["yaml", "yml", "json", "jsonl"];
 pub const READ_ONLY: [&str; 4] =
     ["etag", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "registrationState"];
 
+/// The member of enrollments by which `muster apply` finds what it made. Documents do not set it.
+pub const MARK: &str = "managedBy";
+
 /// The kinds of objects, in the order in which they are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -135,7 +138,8 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
     }
     let mut seen = BTreeMap::new();
     for document in &documents {
-        let key = (document.kind, document.instance.clone(), document.name.to_ascii_lowercase());
+        let instance = document.instance.as_ref().map(|name| name.to_ascii_lowercase());
+        let key = (document.kind, instance, document.name.to_ascii_lowercase());
         if let Some(first) = seen.insert(key, &document.origin) {
             let (kind, name) = (document.kind.name(), &document.name);
             bail!("{}: the {kind} {name} is also at {first}", document.origin);
@@ -239,7 +243,7 @@ impl Document {
         let kind =
             Document::kind(kind.as_deref(), &members).with_context(|| of_member("kind").to_string())?;
         if kind.enrollment().is_some() {
-            members.retain(|member, _| !READ_ONLY.contains(&member.as_str()));
+            members.retain(|member, _| member != MARK && !READ_ONLY.contains(&member.as_str()));
         }
         let name = Document::name(kind, name, &mut members).with_context(|| origin.to_string())?;
         if let Some(member) = kind.unknown_member(&members) {

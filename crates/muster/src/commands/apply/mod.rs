@@ -2,6 +2,7 @@
 
 mod document;
 mod plan;
+mod prune;
 mod schema;
 mod session;
 mod value;
@@ -14,7 +15,8 @@ use fleet::Progress;
 use model::ResourceFacts;
 
 use self::{
-    plan::{Action, HubKeys, Step, plan},
+    plan::{Action, HubKeys, Rules, Step, plan},
+    prune::{Removal, removals},
     session::Session,
 };
 use super::{UsageError, service::ServiceArgs};
@@ -26,13 +28,15 @@ const DIFFERENT: u8 = 10;
 /// Make instances, policies, hubs, CA certificates and enrollments what files say.
 ///
 /// Each document of a file has a `kind`, a `name`, mostly an `instance`, and members as in the service API; those that it does not
-/// name are left alone. The command shows what differs, and changes that alone: a second run has nothing to do. A change by
+/// name are left alone, and so are objects that no document names. The command shows what differs, and changes that alone: a second run has nothing to do. A change by
 /// another operator meanwhile is not overwritten. docs/apply.md describes the files.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster apply --dev .muster -f plant.yaml
   muster apply --dev .muster -f config/ --dry-run
       every .yaml, .yml, .json and .jsonl file of the directory; changes nothing
+  muster apply --dev .muster -f config/ --prune
+      also deletes the enrollments and groups that an earlier run made, and that no document names any more
   muster apply --schema > muster.schema.json
       the schema of documents, for editors
 Exit status with --detailed-exit-code: 0 if there was nothing to do, 10 if something was changed.")]
@@ -74,9 +78,24 @@ struct ComparedArgs {
     /// Send the keys of linked hubs again: the service does not return them, so a new key alone is no difference.
     #[arg(long)]
     send_hub_keys: bool,
+    /// Delete enrollments and enrollment groups that an earlier run made and no document names any more, in the instances of the
+    /// documents. Their devices stay at their hubs.
+    #[arg(long)]
+    prune: bool,
+    /// The mark of what this run makes, in `managedBy` of enrollments: --prune deletes only what has it.
+    #[arg(long, value_name = "NAME", default_value = "muster-apply")]
+    owner: String,
     /// Exit with status 10 where something differs, or was changed.
     #[arg(long)]
     detailed_exit_code: bool,
+}
+
+/// What a run does.
+struct Plan {
+    /// For each document, in order.
+    steps: Vec<Step>,
+    /// What is deleted after that.
+    removals: Vec<Removal>,
 }
 
 /// Runs `apply`.
@@ -85,22 +104,22 @@ pub async fn apply(args: ApplyArgs) -> anyhow::Result<ExitCode> {
         output::json(&schema::schema())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (mut session, steps) = args.compared.plan().await?;
+    let (mut session, plan) = args.compared.plan().await?;
     if !args.dry_run {
-        execute(&mut session, &steps).await?;
+        execute(&mut session, &plan).await?;
     }
-    Ok(args.compared.status(&steps))
+    Ok(args.compared.status(&plan))
 }
 
 /// Runs `diff`.
 pub async fn diff(args: DiffArgs) -> anyhow::Result<ExitCode> {
-    let (_, steps) = args.compared.plan().await?;
-    Ok(args.compared.status(&steps))
+    let (_, plan) = args.compared.plan().await?;
+    Ok(args.compared.status(&plan))
 }
 
 impl ComparedArgs {
     /// Compares the documents with the service, and shows what differs.
-    async fn plan(&self) -> anyhow::Result<(Session, Vec<Step>)> {
+    async fn plan(&self) -> anyhow::Result<(Session, Plan)> {
         if self.files.is_empty() {
             return Err(UsageError("-f FILE or DIR is required").into());
         }
@@ -112,44 +131,65 @@ impl ComparedArgs {
             self.resource_group.clone().unwrap_or(facts.resource_group),
         );
         let hub_keys = if self.send_hub_keys { HubKeys::Sent } else { HubKeys::Kept };
-        let steps = plan(&mut session, documents, hub_keys).await?;
-        for line in steps.iter().flat_map(Step::lines) {
-            output::line(line)?;
-        }
-        let count = |action| steps.iter().filter(|step| step.action == action).count();
-        let (created, changed, kept) = (count(Action::Create), count(Action::Change), count(Action::Keep));
-        match created + changed {
-            0 => output::line(format_args!("nothing to do: {kept} as they should be"))?,
-            _ => output::line(format_args!(
-                "{created} to create, {changed} to change, {kept} as they should be"
-            ))?,
-        }
-        Ok((session, steps))
+        let steps = plan(&mut session, documents, Rules { owner: &self.owner, hub_keys }).await?;
+        let removals = match self.prune {
+            true => removals(&mut session, &steps, &self.owner).await?,
+            false => Vec::new(),
+        };
+        let plan = Plan { steps, removals };
+        plan.show()?;
+        Ok((session, plan))
     }
 
-    fn status(&self, steps: &[Step]) -> ExitCode {
-        let differs = steps.iter().any(|step| step.action != Action::Keep);
-        if differs && self.detailed_exit_code { ExitCode::from(DIFFERENT) } else { ExitCode::SUCCESS }
+    fn status(&self, plan: &Plan) -> ExitCode {
+        if plan.differs() && self.detailed_exit_code { ExitCode::from(DIFFERENT) } else { ExitCode::SUCCESS }
+    }
+}
+
+impl Plan {
+    fn differs(&self) -> bool {
+        !self.removals.is_empty() || self.steps.iter().any(|step| step.action != Action::Keep)
+    }
+
+    fn show(&self) -> anyhow::Result<()> {
+        let removals = self.removals.iter().map(Removal::line);
+        for line in self.steps.iter().flat_map(Step::lines).chain(removals) {
+            output::line(line)?;
+        }
+        let count = |action| self.steps.iter().filter(|step| step.action == action).count();
+        let (created, changed, kept) = (count(Action::Create), count(Action::Change), count(Action::Keep));
+        if !self.differs() {
+            return output::line(format_args!("nothing to do: {kept} as they should be"));
+        }
+        let deleted = self.removals.len();
+        output::line(format_args!(
+            "{created} to create, {changed} to change, {deleted} to delete, {kept} as they should be"
+        ))
     }
 }
 
 /// Executes the steps in their order, up to the first one that fails.
-async fn execute(session: &mut Session, steps: &[Step]) -> anyhow::Result<()> {
-    let steps: Vec<&Step> = steps.iter().filter(|step| step.action != Action::Keep).collect();
-    if steps.is_empty() {
+async fn execute(session: &mut Session, plan: &Plan) -> anyhow::Result<()> {
+    if !plan.differs() {
         return Ok(());
     }
-    let mut progress = Progress::start("applying", steps.len());
+    let steps: Vec<&Step> = plan.steps.iter().filter(|step| step.action != Action::Keep).collect();
+    let total = steps.len() + plan.removals.len();
+    let mut progress = Progress::start("applying", total);
     for (done, step) in steps.iter().enumerate() {
         let document = &step.document;
         step.apply(session).await.with_context(|| {
             let (origin, kind, name) = (&document.origin, document.kind.name(), &document.name);
-            format!("{origin}: {kind} {name} ({done} of {} were applied; run it again to go on)", steps.len())
+            format!("{origin}: {kind} {name} ({done} of {total} were applied; run it again to go on)")
         })?;
         progress.step();
     }
+    for removal in &plan.removals {
+        session.remove(removal).await.with_context(|| removal.line())?;
+        progress.step();
+    }
     progress.finish();
-    output::line(format_args!("applied {}", steps.len()))
+    output::line(format_args!("applied {total}"))
 }
 
 #[cfg(test)]

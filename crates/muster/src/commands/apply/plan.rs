@@ -25,6 +25,8 @@ pub struct Step {
     pub document: Document,
     pub action: Action,
     stored: Option<Stored>,
+    /// What the service is sent.
+    body: Value,
     changes: Vec<Change>,
 }
 
@@ -35,6 +37,15 @@ struct Change {
     old: Option<Value>,
     new: Value,
     is_secret: bool,
+}
+
+/// How documents are compared and applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The mark of the enrollments that are created.
+    pub owner: &'a str,
+    /// Whether the keys of linked hubs are sent again.
+    pub hub_keys: HubKeys,
 }
 
 /// How links of hubs are compared.
@@ -50,7 +61,7 @@ pub enum HubKeys {
 pub async fn plan(
     session: &mut Session,
     documents: Vec<Document>,
-    hub_keys: HubKeys,
+    rules: Rules<'_>,
 ) -> anyhow::Result<Vec<Step>> {
     let created = |documents: &[Document], name: &str| {
         documents.iter().any(|it| it.kind == Kind::Instance && it.name.eq_ignore_ascii_case(name))
@@ -66,17 +77,18 @@ pub async fn plan(
     for document in documents {
         let origin = document.origin.clone();
         let context = || format!("{origin}: {} {}", document.kind.name(), document.name);
-        let step = compare(session, &document, hub_keys).await.with_context(context)?;
+        let step = compare(session, &document, rules).await.with_context(context)?;
         steps.push(step);
     }
     Ok(steps)
 }
 
-async fn compare(session: &mut Session, document: &Document, hub_keys: HubKeys) -> anyhow::Result<Step> {
+async fn compare(session: &mut Session, document: &Document, rules: Rules<'_>) -> anyhow::Result<Step> {
     let stored = session.read(document).await?;
-    let mut changes = changes(document, stored.as_ref(), hub_keys);
+    let body = body(document, stored.as_ref(), rules.owner);
+    let mut changes = changes(document, stored.as_ref(), rules.hub_keys);
     if document.kind.enrollment().is_some() {
-        match session.compare_enrollment(document, &body(document, stored.as_ref())).await? {
+        match session.compare_enrollment(document, &body).await? {
             Comparison::Same => changes.clear(),
             Comparison::Differs if changes.is_empty() => {
                 let new = document.members.get("attestation").cloned().unwrap_or_default();
@@ -91,7 +103,7 @@ async fn compare(session: &mut Session, document: &Document, hub_keys: HubKeys) 
         (Some(_), false) => Action::Change,
         (Some(_), true) => Action::Keep,
     };
-    Ok(Step { document: document.clone(), action, stored, changes })
+    Ok(Step { document: document.clone(), action, stored, body, changes })
 }
 
 /// Returns the members of a document that differ from the stored ones.
@@ -140,8 +152,7 @@ fn compare_member(
 impl Step {
     /// Makes the object what its document says. Fails if it was changed since it was compared.
     pub async fn apply(&self, session: &mut Session) -> anyhow::Result<()> {
-        let body = body(&self.document, self.stored.as_ref());
-        session.write(&self.document, self.stored.as_ref(), &body).await
+        session.write(&self.document, self.stored.as_ref(), &self.body).await
     }
 
     /// Returns the lines that show it: none for an object that stays.

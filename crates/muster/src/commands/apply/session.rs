@@ -8,7 +8,10 @@ use model::{Certificate, HostName, Rights};
 use serde_json::{Map, Value, json};
 use wire::{sas::ConnectionString, service::parse_ca_certificates};
 
-use super::document::{Document, Kind, READ_ONLY};
+use super::{
+    document::{Document, Kind, MARK, READ_ONLY},
+    prune::Removal,
+};
 
 /// An object as the service has it.
 #[derive(Clone, PartialEq)]
@@ -42,20 +45,49 @@ impl Session {
         Session { client, subscription, resource_group, hosts: BTreeMap::new() }
     }
 
-    /// Makes the following calls at the instance of a document. Returns false if there is no such instance.
+    /// Makes the following calls where the object of a document is. Returns false if there is no such instance.
     async fn select(&mut self, document: &Document) -> anyhow::Result<bool> {
+        let exists = self.select_instance(document.instance.as_deref()).await?;
+        if matches!(document.kind, Kind::Instance | Kind::Policy) {
+            self.client.call_host(None);
+        }
+        Ok(exists)
+    }
+
+    /// Makes the following calls at an instance, or at that of the connection. Returns false if there is no such instance.
+    async fn select_instance(&mut self, name: Option<&str>) -> anyhow::Result<bool> {
         self.client.call_host(None);
-        let Some(name) = &document.instance else { return Ok(true) };
+        let Some(name) = name else { return Ok(true) };
         if !self.hosts.contains_key(name) {
             let Some(instance) = self.client.find_instance(&self.path(name)).await? else { return Ok(false) };
             let host = instance.pointer("/properties/serviceOperationsHostName").and_then(Value::as_str);
             let host = host.with_context(|| format!("the instance {name} has no host name"))?;
-            self.hosts.insert(name.clone(), HostName::parse(host)?);
+            self.hosts.insert(name.to_owned(), HostName::parse(host)?);
         }
-        if !matches!(document.kind, Kind::Instance | Kind::Policy) {
-            self.client.call_host(self.hosts.get(name).cloned());
-        }
+        self.client.call_host(self.hosts.get(name).cloned());
         Ok(true)
+    }
+
+    /// Returns the names and etags of the enrollments of an instance with the mark of this owner.
+    pub async fn owned(
+        &mut self,
+        kind: Kind,
+        instance: Option<&str>,
+        owner: &str,
+    ) -> anyhow::Result<Vec<(String, String)>> {
+        let kind = kind.enrollment().context("not an enrollment")?;
+        match self.select_instance(instance).await? {
+            true => Ok(self.client.managed_enrollments(kind, owner).await?),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Deletes an enrollment. Fails if it was changed since it was read.
+    pub async fn remove(&mut self, removal: &Removal) -> anyhow::Result<()> {
+        let kind = removal.kind.enrollment().context("not an enrollment")?;
+        self.select_instance(removal.instance.as_deref()).await?;
+        self.client.delete_enrollment_version((kind, &removal.name), &removal.etag).await?;
+        Ok(())
     }
 
     /// Whether there is an instance of this name.
@@ -189,9 +221,13 @@ fn found(read: Result<Value, OperatorError>) -> Result<Option<Value>, OperatorEr
     }
 }
 
-/// Returns the body of the request that makes a stored object what a document says.
-pub fn body(document: &Document, stored: Option<&Stored>) -> Value {
+/// Returns the body of the request that makes a stored object what a document says. An enrollment that it creates gets the mark of
+/// the owner; one that exists keeps what it has.
+pub fn body(document: &Document, stored: Option<&Stored>, owner: &str) -> Value {
     let mut body = document.members.clone();
+    if document.kind.enrollment().is_some() && stored.is_none() {
+        body.insert(MARK.to_owned(), owner.into());
+    }
     match document.kind {
         // The service keeps what is left out.
         Kind::Policy => {}

@@ -10,6 +10,8 @@ use wire::sas::ConnectionString;
 
 use super::*;
 
+const RULES: Rules<'static> = Rules { owner: "muster-apply", hub_keys: HubKeys::Kept };
+
 async fn emulator(dir: PathBuf) -> Emulator {
     let hub_weights = vec![AllocationWeight::default()];
     dev::start(DevOptions { dir, ports: PortChoice::Free, hub_weights }).await.unwrap()
@@ -42,14 +44,14 @@ async fn a_change_in_between_is_not_overwritten() {
         document::read(std::slice::from_ref(&file)).unwrap()
     };
     let mut ours = session(&emulator);
-    let stale = plan(&mut ours, documents("a", "hashed", "EnrollmentRead"), HubKeys::Kept).await.unwrap();
+    let stale = plan(&mut ours, documents("a", "hashed", "EnrollmentRead"), RULES).await.unwrap();
     let mut theirs = session(&emulator);
-    let steps = plan(&mut theirs, documents("b", "static", "ServiceConfig"), HubKeys::Kept).await.unwrap();
+    let steps = plan(&mut theirs, documents("b", "static", "ServiceConfig"), RULES).await.unwrap();
     assert_eq!(
         steps.iter().map(|it| it.action).collect::<Vec<_>>(),
         [Action::Change, Action::Create, Action::Create]
     );
-    execute(&mut theirs, &steps).await.unwrap();
+    execute(&mut theirs, &Plan { steps, removals: Vec::new() }).await.unwrap();
     for step in &stale {
         let error =
             step.apply(&mut ours).await.err().map(|it| crate::commands::describe(&it)).unwrap_or_default();
@@ -60,16 +62,14 @@ async fn a_change_in_between_is_not_overwritten() {
     assert_eq!(group["allocationPolicy"], json!("static"));
 
     // The same once all exist.
-    let stale = plan(&mut ours, documents("c", "hashed", "EnrollmentRead"), HubKeys::Kept).await.unwrap();
-    let steps =
-        plan(&mut theirs, documents("d", "geoLatency", "EnrollmentWrite"), HubKeys::Kept).await.unwrap();
+    let stale = plan(&mut ours, documents("c", "hashed", "EnrollmentRead"), RULES).await.unwrap();
+    let steps = plan(&mut theirs, documents("d", "geoLatency", "EnrollmentWrite"), RULES).await.unwrap();
     assert!(stale.iter().chain(&steps).all(|step| step.action == Action::Change));
-    execute(&mut theirs, &steps).await.unwrap();
+    execute(&mut theirs, &Plan { steps, removals: Vec::new() }).await.unwrap();
     for step in &stale {
         assert!(step.apply(&mut ours).await.is_err(), "{}", step.document.kind.name());
     }
-    let steps =
-        plan(&mut ours, documents("d", "geoLatency", "EnrollmentWrite"), HubKeys::Kept).await.unwrap();
+    let steps = plan(&mut ours, documents("d", "geoLatency", "EnrollmentWrite"), RULES).await.unwrap();
     assert!(steps.iter().all(|step| step.action == Action::Keep));
     emulator.stop().await.unwrap();
 }

@@ -94,6 +94,10 @@ fn settings() -> Value {
         "namespaceName": json!({"type": "string", "minLength": 3, "maxLength": 64, "pattern": "^[a-z0-9][a-z0-9-]*[a-z0-9]$"}),
         "certificateAuthorityName": resource_name(),
         "certificatePolicyName": resource_name(),
+        "managedBy": described(
+            json!({"type": "string", "pattern": "^[!-~]{1,64}$"}),
+            "The tool that manages the enrollment; an addition of Muster.",
+        ),
     })
 }
 

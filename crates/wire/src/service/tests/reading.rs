@@ -207,6 +207,20 @@ fn invalid_settings_are_refused() {
 }
 
 #[test]
+fn the_tool_of_an_enrollment_is_read_as_it_was_written() {
+    let settings = |tool: &str| EnrollmentSettings { managed_by: Some(tool.into()), ..settings() };
+    for tool in ["muster-apply", "x", &"~".repeat(64)] {
+        let enrollment = IndividualEnrollment { settings: settings(tool), ..full_individual() };
+        let shown = individual_json(&enrollment, StateShown::No, Secrets::Hidden);
+        assert_eq!(shown["managedBy"], tool);
+        assert_eq!(individual_with(shown).settings.managed_by.as_deref(), Some(tool));
+    }
+    for tool in ["a b", "ü", &"x".repeat(65)] {
+        check_refusal(&json!({"managedBy": tool}), "managedBy: must be 1 to 64 printable");
+    }
+}
+
+#[test]
 fn valid_webhook_urls_and_versions_are_accepted() {
     for (url, version) in [
         ("https://web.hook", "2018-09-01-preview"),

@@ -71,6 +71,7 @@ pub fn settings() -> EnrollmentSettings {
             authority: Some("Authority-1".into()),
             policy: Some("Policy-1".into()),
         },
+        managed_by: None,
     }
 }
 
