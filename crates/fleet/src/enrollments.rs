@@ -119,6 +119,19 @@ impl ServiceClient {
         self.all_pages(Request::new(Method::GET, &path), limit).await
     }
 
+    /// Counts the enrollments of one kind that meet a search.
+    pub async fn count_enrollments(
+        &mut self,
+        kind: EnrollmentKind,
+        search: &EnrollmentSearch,
+    ) -> Result<u64, OperatorError> {
+        let path = match kind {
+            EnrollmentKind::Individual => "/enrollmentCount",
+            EnrollmentKind::Group => "/enrollmentGroupCount",
+        };
+        self.count(&format!("{path}?{}", enrollment_search_query(search))).await
+    }
+
     /// Deletes an enrollment.
     pub async fn delete_enrollment(&mut self, kind: EnrollmentKind, id: &str) -> Result<(), OperatorError> {
         self.operator().send(Request::new(Method::DELETE, &kind.path(id))).await.map(drop)

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroUsize;
 
+use http::{HeaderMap, Method};
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::operator::{OperatorError, Request, ServiceClient};
+use crate::operator::{OperatorError, Request, ServiceClient, parsed};
 
 /// The number of items requested per page. Responses are limited to 1 MiB, which allows 20 KB per item; of larger ones fewer are
 /// requested.
@@ -80,9 +82,35 @@ impl ServiceClient {
         let Value::Array(items) = reply else {
             return Err(OperatorError::Malformed("a page that is not an array".to_owned()));
         };
-        let next = headers.get(CONTINUATION).map(|token| token.to_str().map(str::to_owned)).transpose();
-        Ok((items, next.map_err(|error| OperatorError::Malformed(error.to_string()))?))
+        Ok((items, next_token(&headers)?))
     }
+
+    /// Returns the sum of a count, which continues like a listing.
+    pub(crate) async fn count(&mut self, path: &str) -> Result<u64, OperatorError> {
+        let (mut sum, mut token) = (0, String::new());
+        loop {
+            let headers = [(CONTINUATION, token.as_str())];
+            let request = Request { headers: &headers, ..Request::new(Method::GET, path) };
+            let (headers, reply) = self.operator().send_with_headers(request).await?;
+            let RecordCount { count } = parsed(reply)?;
+            sum += count;
+            match next_token(&headers)? {
+                Some(next) => token = next,
+                None => return Ok(sum),
+            }
+        }
+    }
+}
+
+/// A part of a count.
+#[derive(Deserialize)]
+struct RecordCount {
+    count: u64,
+}
+
+fn next_token(headers: &HeaderMap) -> Result<Option<String>, OperatorError> {
+    let next = headers.get(CONTINUATION).map(|token| token.to_str().map(str::to_owned)).transpose();
+    next.map_err(|error| OperatorError::Malformed(error.to_string()))
 }
 
 /// A page of a collection.

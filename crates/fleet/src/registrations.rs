@@ -61,6 +61,11 @@ impl ServiceClient {
         self.all_pages(Request::new(Method::GET, &path), limit).await
     }
 
+    /// Counts the registrations that meet a search.
+    pub async fn count_registrations(&mut self, search: &RegistrationSearch) -> Result<u64, OperatorError> {
+        self.count(&format!("/registrationCount?{}", registration_search_query(search))).await
+    }
+
     /// Reads a registration with the decisions that led to it: `{…, explanation: [sentence], decisions: […]}`.
     pub async fn explain_registration(&mut self, id: &RegistrationId) -> Result<Value, OperatorError> {
         self.operator().send(Request::new(Method::GET, &path(id, "/explanation"))).await

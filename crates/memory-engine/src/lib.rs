@@ -1,11 +1,12 @@
-//! A store engine in memory, for tests: all of an engine in one file, and the database of simulated clusters. Never part of the
-//! product.
+//! A store engine in memory, for tests: all of an engine, and the database of simulated clusters. Never part of the product.
+
+mod leases;
+mod search;
 
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,18 +15,20 @@ use model::{
     OperationKind, RegistrationId, Timestamp, UsageRow,
 };
 use provisioning::ports::{
-    ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, Clock, Lease, LeaseName, Leases, LogError, LogPage, LogQuery,
-    LogRetention, Outcome, RunnerId, StoreError,
+    ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, Clock, FoundTerm, Lease, LogError, LogPage, LogQuery, LogRetention,
+    Outcome, StoreError, TermRange,
 };
 use store::{
     SystemClock,
     batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
     engine::{
         AttemptRow, ConfigurationRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, PageRows,
-        Reading, RowContent, attempt_number,
+        Reading, RowContent, SearchRows, attempt_number,
     },
     table::Table,
 };
+
+use crate::search::SearchTables;
 
 /// The writer of its log.
 const WRITER: u64 = 1;
@@ -49,6 +52,7 @@ struct Content {
     rows: BTreeMap<(i64, RowKey), Row>,
     attempts: Vec<NumberedAttempt>,
     usage: BTreeMap<(i64, Day, OperationKind), u64>,
+    search: SearchTables,
     /// With the number of the instance.
     log: Vec<(i64, LogEntry)>,
     /// With the end of each.
@@ -186,6 +190,32 @@ impl Engine for MemoryEngine {
 
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
         self.content().read_log(instance, &query)
+    }
+
+    async fn search_progress(&self, instance: i64) -> Result<Option<String>, StoreError> {
+        Ok(self.content().search.progress(instance))
+    }
+
+    async fn update_search(&self, instance: i64, rows: SearchRows) -> Result<bool, StoreError> {
+        Ok(self.content().search.update(instance, rows))
+    }
+
+    async fn clear_search(&self, instance: i64) -> Result<bool, StoreError> {
+        self.content().search.clear(instance);
+        Ok(false)
+    }
+
+    async fn count_terms(&self, instance: i64, range: &TermRange, limit: usize) -> Result<usize, StoreError> {
+        Ok(self.content().search.terms(instance, range, limit).len())
+    }
+
+    async fn terms(
+        &self,
+        instance: i64,
+        range: &TermRange,
+        limit: usize,
+    ) -> Result<Vec<FoundTerm>, StoreError> {
+        Ok(self.content().search.terms(instance, range, limit))
     }
 
     async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
@@ -449,44 +479,5 @@ fn order(listing: &Listing, columns: &Columns) -> Option<i64> {
             (wanted.to_string() == *hub && *due <= now.ticks()).then_some(*due)
         }
         _ => Some(0),
-    }
-}
-
-#[async_trait]
-impl Leases for MemoryEngine {
-    async fn claim(
-        &self,
-        name: &LeaseName,
-        holder: &RunnerId,
-        time: Duration,
-    ) -> Result<Option<Lease>, StoreError> {
-        let now = self.clock.now();
-        let (mut content, until) = (self.content(), now.plus(time));
-        if let Some((lease, end)) = content.leases.iter_mut().find(|(lease, _)| lease.name == *name) {
-            if lease.holder == *holder {
-                *end = until;
-                return Ok(Some(Lease { left: time, ..lease.clone() }));
-            }
-            if *end > now {
-                return Ok(None);
-            }
-        }
-        content.leases.retain(|(lease, _)| lease.name != *name);
-        content.last_token += 1;
-        let token = LeaseToken::new(content.last_token);
-        let lease = Lease { name: name.clone(), holder: holder.clone(), token, left: time };
-        content.leases.push((lease.clone(), until));
-        Ok(Some(lease))
-    }
-
-    async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
-        self.content().leases.retain(|(lease, _)| lease.token != token);
-        Ok(())
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        let now = self.clock.now();
-        let left = |(lease, end): &(Lease, Timestamp)| Lease { left: end.since(now), ..lease.clone() };
-        Ok(self.content().leases.iter().map(left).collect())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Identity, RegistrationId, Timestamp};
 
 /// Declares an enum whose variants have a number in the store and a name in JSON. Both are stable: logs outlive programs.
@@ -186,6 +188,8 @@ stable! {
         ChangeLog = 7 "changeLog",
         /// Deletes what belonged to deleted instances.
         Deletions = 8 "deletions",
+        /// Fills the search table from the change log.
+        Search = 9 "search",
     }
 }
 
@@ -267,7 +271,8 @@ pub struct LogPosition {
 }
 
 /// How far a reader has read: its last position of each writer; empty at the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct LogCursor(Vec<LogPosition>);
 
 /// A text is not a cursor.
@@ -323,6 +328,20 @@ impl fmt::Display for LogCursor {
             write!(f, "{separator}{writer:x}-{number:x}")?;
         }
         Ok(())
+    }
+}
+
+impl From<LogCursor> for String {
+    fn from(cursor: LogCursor) -> String {
+        cursor.to_string()
+    }
+}
+
+impl TryFrom<String> for LogCursor {
+    type Error = CursorError;
+
+    fn try_from(text: String) -> Result<Self, CursorError> {
+        text.parse()
     }
 }
 

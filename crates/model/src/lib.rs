@@ -124,8 +124,8 @@ pub use registration_ids::{PatternError, RegistrationIds};
 pub use resource::{Deletion, InstanceDraft, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey};
 pub use revocation_list::{ListId, RevocationList};
 pub use search::{
-    Condition, DeviceIdPrefix, EnrollmentSearch, IdPrefix, MAX_TERM_BYTES, Period, RegistrationSearch,
-    Search, SearchTerm, Searchable, TagCondition,
+    BuildPosition, Condition, DeviceIdPrefix, EnrollmentSearch, IdPrefix, MAX_TERM_BYTES, Period,
+    RegistrationSearch, Search, SearchProgress, SearchTerm, Searchable, SearchedKind, TagCondition,
 };
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};

@@ -19,6 +19,7 @@ mod quotas;
 mod record;
 pub mod register;
 pub mod resource;
+pub mod search;
 pub mod trust;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +46,7 @@ pub struct Provisioning {
     pub(crate) refused: register::RefusalBuffer,
     pub(crate) fetches: trust::Fetches,
     pub(crate) record_tally: quotas::RecordTally,
+    pub(crate) search: Option<search::SearchSettings>,
 }
 
 /// The ports that [`Provisioning`] needs.
@@ -79,6 +81,7 @@ impl Provisioning {
             refused: register::RefusalBuffer::default(),
             fetches: trust::Fetches::default(),
             record_tally: quotas::RecordTally::default(),
+            search: None,
         }
     }
 

@@ -21,6 +21,7 @@ mod page;
 mod registrations;
 mod revocation_lists;
 mod runs;
+mod search_table;
 mod topology;
 mod usage;
 mod webhook;
@@ -43,6 +44,7 @@ pub use page::{Page, PageRequest, StoreError};
 pub use registrations::Registrations;
 pub use revocation_lists::RevocationListSource;
 pub use runs::{AssignmentRuns, RunStatus};
+pub use search_table::{FoundTerm, SearchRecord, SearchTable, SearchUpdate, TermPosition, TermRange};
 pub use topology::{HubTopology, Unknown};
 pub use usage::Usage;
 pub use webhook::{AllocationWebhook, WebhookCall, WebhookOutcome};
@@ -62,6 +64,7 @@ pub trait Store:
     + Commits
     + Attempts
     + ChangeLog
+    + SearchTable
     + Leases
     + Usage
     + Damage
@@ -77,6 +80,7 @@ impl<T> Store for T where
         + Commits
         + Attempts
         + ChangeLog
+        + SearchTable
         + Leases
         + Usage
         + Damage

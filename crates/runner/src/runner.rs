@@ -14,7 +14,7 @@ use crate::{
     AssignmentRunner, ExpiringCounts, JobPorts, RunLimits,
     jobs::{
         CleanupJob, DeletionJob, ExpiryJob, LeasedJob, LeasedTask, RetentionJob, RevocationListJob,
-        flush_refusals,
+        SearchJob, flush_refusals,
     },
     lease::{LeaseKeeper, LeaseTimes},
     reconciler::Reconciler,
@@ -65,16 +65,18 @@ impl Runner {
         runner.with_job(Job::Cleanups, cleanups).with_job(Job::Deletions, deletions)
     }
 
-    /// Adds the jobs that need more than the verbs: revocation lists, the expiry watch, and trimming of the change log.
+    /// Adds the jobs that need more than the verbs: revocation lists, the expiry watch, trimming of the change log, and search.
     #[must_use]
     pub fn with_jobs(self, ports: JobPorts) -> Runner {
         let verbs = || Arc::clone(&self.provisioning);
         let lists = RevocationListJob { provisioning: verbs(), source: ports.lists };
         let expiry = ExpiryJob { provisioning: verbs(), counts: self.expiring.clone() };
         let retention = RetentionJob { provisioning: verbs(), retention: ports.retention };
+        let search = SearchJob { provisioning: verbs() };
         self.with_job(Job::RevocationLists, lists)
             .with_job(Job::Expiry, expiry)
             .with_job(Job::ChangeLog, retention)
+            .with_job(Job::Search, search)
     }
 
     fn with_job(mut self, job: Job, work: impl LeasedTask + 'static) -> Runner {

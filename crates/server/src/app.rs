@@ -15,6 +15,7 @@ use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, 
 use provisioning::{
     Provisioning,
     ports::{AssignmentRuns, Clock, Entropy, Hubs, RunnerId, Store},
+    search::SearchSettings,
 };
 use runner::{JobPorts, Retention, Runner, RunnerLimits};
 use service_api::{BearerTokens, Management, ServiceApi};
@@ -65,6 +66,8 @@ pub struct Plan {
     pub limits: Limits,
     /// How much is kept of the change log, and of refused attempts.
     pub retention: Retention,
+    /// What searches use; `None` if they examine records.
+    pub search: Option<SearchSettings>,
     /// The limits of the runner.
     pub runner: RunnerLimits,
     /// Where calls of operators are recorded.
@@ -154,7 +157,7 @@ impl App {
         };
         let certificates = Arc::new(plan.certificates);
         let webhook = Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock)));
-        let (watch, provisioning) = domain(prober, plan.latency, Arc::clone(&webhook));
+        let (watch, provisioning) = domain(prober, plan.latency, Arc::clone(&webhook), plan.search);
         let reloader = Reloader {
             store: opened,
             certificates: Arc::clone(&certificates),
@@ -313,6 +316,7 @@ fn domain(
     ports: HubProberPorts,
     latency: LatencySources,
     webhook: Arc<WebhookClient>,
+    search: Option<SearchSettings>,
 ) -> (Watch, Arc<Provisioning>) {
     let HubProberPorts { store, hubs, clock, entropy } = &ports;
     let (store, hubs) = (Arc::clone(store), Arc::clone(hubs));
@@ -321,7 +325,7 @@ fn domain(
     let topology = watch.topology();
     let ports = provisioning::Ports { store, hubs, webhook, topology, clock, entropy };
     let compute = Arc::new(ComputeThreads::default());
-    (watch, Arc::new(Provisioning::new(ports).computing_on(compute)))
+    (watch, Arc::new(Provisioning::new(ports).computing_on(compute).searching(search)))
 }
 
 /// Lowers `max_connections` to the available file descriptors, with a reserve for everything else.
@@ -384,6 +388,7 @@ impl Plan {
             bearer: config.oidc.tokens()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
+            search: config.search.settings(),
             retention: Retention {
                 change_log: config.change_log.limits(),
                 attempts_days: config.attempts.keep_days,

@@ -1,7 +1,7 @@
 //! Unfinished assignments, cleanups, and the decisions that led to them. Not part of the hosted service's API.
 
 use model::{HubDeviceRef, KeyStanding, Registration, RegistrationId};
-use provisioning::ports::Page;
+use provisioning::{ports::Page, search::SearchPage};
 use wire::service::{
     Collection, cleanup_json, explained_registration_json, listed_registration_json,
     parse_registration_search,
@@ -15,7 +15,7 @@ pub(crate) async fn list(call: &Call) -> Answer {
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
     let instance = call.instance();
-    let page = call.verbs().list_registrations(instance, &search, request).await?;
+    let SearchPage { page, method } = call.verbs().list_registrations(instance, &search, request).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for registration in page.items {
         let key = call.verbs().key_standing(instance, &registration).await?;
@@ -25,7 +25,15 @@ pub(crate) async fn list(call: &Call) -> Answer {
     let json = |(registration, key): &(Registration, Option<KeyStanding>)| {
         listed_registration_json(registration, *key)
     };
-    Ok(reply::page(Collection::Registrations, &page, limit, json))
+    Ok(reply::found_by(method, reply::page(Collection::Registrations, &page, limit, json)))
+}
+
+/// `GET /registrationCount`: counts the registrations that meet a search.
+pub(crate) async fn count(call: &Call) -> Answer {
+    let search = parse_registration_search(|name| call.parameter(name))?;
+    let after = call.page(Collection::Registrations)?.after;
+    let count = call.verbs().count_registrations(call.instance(), &search, after).await?;
+    Ok(reply::count(Collection::Registrations, &count))
 }
 
 /// `GET /registrations/{id}/explanation`: returns a registration with the decisions that led to it.

@@ -1,9 +1,11 @@
 //! Individual enrollments and enrollment groups.
 
+use axum::response::Response;
 use model::{EnrollmentSearch, IdPrefix, IndividualEnrollment, RegistrationId};
 use provisioning::{
     Error,
     enroll::{ImportOutcome, KeysReplaced, MAX_BULK_ITEMS, MAX_IMPORT_ITEMS, Written},
+    search::SearchMethod,
 };
 use wire::service::{
     BulkError, ImportBody, ImportCounts, Secrets, StateShown, UnreadableItem, UnreadableMember,
@@ -138,19 +140,34 @@ pub(crate) async fn export<R: Resource>(call: &Call) -> Answer {
 /// Lists the enrollments that meet a search. Not part of the hosted service's API.
 pub(crate) async fn search<R: Resource>(call: &Call) -> Answer {
     let search = parse_enrollment_search(|name| call.parameter(name))?;
-    page::<R>(call, &search, Secrets::Hidden).await
+    let (method, listed) = page::<R>(call, &search, Secrets::Hidden).await?;
+    Ok(reply::found_by(method, listed))
+}
+
+/// Counts the enrollments that meet a search. Not part of the hosted service's API.
+pub(crate) async fn count<R: Resource>(call: &Call) -> Answer {
+    let search = parse_enrollment_search(|name| call.parameter(name))?;
+    let after = call.page(R::COLLECTION)?.after;
+    let count = call.verbs().count_enrollments::<R>(call.instance(), &search, after).await?;
+    Ok(reply::count(R::COLLECTION, &count))
 }
 
 async fn list<R: Resource>(call: &Call, secrets: Secrets) -> Answer {
     let prefix = call.parsed("prefix", "the begin of an ID", IdPrefix::parse)?;
-    page::<R>(call, &EnrollmentSearch { prefix, ..EnrollmentSearch::default() }, secrets).await
+    let search = EnrollmentSearch { prefix, ..EnrollmentSearch::default() };
+    page::<R>(call, &search, secrets).await.map(|(_, listed)| listed)
 }
 
-async fn page<R: Resource>(call: &Call, search: &EnrollmentSearch, secrets: Secrets) -> Answer {
+async fn page<R: Resource>(
+    call: &Call,
+    search: &EnrollmentSearch,
+    secrets: Secrets,
+) -> Result<(SearchMethod, Response), Failure> {
     let request = call.page(R::COLLECTION)?;
     let limit = request.limit;
-    let page = call.verbs().list_enrollments::<R>(call.instance(), search, request).await?;
-    Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(secrets)))
+    let found = call.verbs().list_enrollments::<R>(call.instance(), search, request).await?;
+    let listed = reply::page(R::COLLECTION, &found.page, limit, |enrollment| enrollment.json(secrets));
+    Ok((found.method, listed))
 }
 
 /// Returns the warnings about an enrollment that an item of a bulk operation wrote, as one entry with its ID, so that the

@@ -4,7 +4,10 @@ use std::fmt::Display;
 
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use provisioning::ports::Page;
+use provisioning::{
+    ports::Page,
+    search::{SearchCount, SearchMethod},
+};
 use serde_json::{Value, json};
 use wire::{device::ErrorBody, service::Collection};
 
@@ -20,6 +23,10 @@ const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
 
 /// Warnings about a successful reply, whose body has no member for them. Not part of the hosted service's API.
 const WARNING: HeaderName = HeaderName::from_static("x-muster-warning");
+
+/// How a search was answered: by an index, by the search table and how far that is behind, or by examining records. Not part of
+/// the hosted service's API.
+const SEARCH: HeaderName = HeaderName::from_static("x-muster-search");
 
 /// The maximum number of warnings in a reply, so that the header stays below the limits of clients.
 const MAX_NAMED: usize = 10;
@@ -76,6 +83,26 @@ pub(crate) fn warned(mut response: Response, warnings: &[impl Display]) -> Respo
     response
 }
 
+/// Adds how the records of a reply were found.
+pub(crate) fn found_by(method: SearchMethod, mut response: Response) -> Response {
+    let text = match method {
+        SearchMethod::Index => "index".to_owned(),
+        SearchMethod::Scan => "scan".to_owned(),
+        SearchMethod::Table(lag) => format!("table; lag={:.1}", lag.as_secs_f64()),
+    };
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(SEARCH, value);
+    }
+    response
+}
+
+/// Creates a reply with the count of a search, which continues like a listing.
+pub(crate) fn count(collection: Collection, count: &SearchCount) -> Response {
+    let mut response = found_by(count.method, ok(&json!({"count": count.count})));
+    continued(collection, count.next.as_deref(), &mut response);
+    response
+}
+
 /// Creates a reply with a page of a listing. The last page has no continuation header: some clients would follow an empty one.
 pub(crate) fn page<T>(
     collection: Collection,
@@ -88,12 +115,15 @@ pub(crate) fn page<T>(
     let headers = response.headers_mut();
     headers.insert(ITEM_TYPE, HeaderValue::from_static(collection.item_type()));
     headers.insert(MAX_ITEM_COUNT, HeaderValue::from(limit));
-    // Tokens are base64, so that the conversion never fails.
-    let next = page.next.as_deref();
-    if let Some(Ok(token)) = next.map(|next| HeaderValue::from_str(&collection.continuation(next))) {
-        headers.insert(CONTINUATION, token);
-    }
+    continued(collection, page.next.as_deref(), &mut response);
     response
+}
+
+/// Adds where a listing continues. Tokens are base64, so that the conversion never fails.
+fn continued(collection: Collection, next: Option<&str>, response: &mut Response) {
+    if let Some(Ok(token)) = next.map(|next| HeaderValue::from_str(&collection.continuation(next))) {
+        response.headers_mut().insert(CONTINUATION, token);
+    }
 }
 
 /// Creates the reply of a call that was refused or failed, and logs the reason with the same tracking ID.

@@ -7,7 +7,8 @@
 use async_trait::async_trait;
 use model::{Day, HubDeviceRef, HubName, StatusKind, Timestamp, UsageRow};
 use provisioning::ports::{
-    Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, PageRequest, StoreError,
+    FoundTerm, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, PageRequest, SearchRecord,
+    StoreError, TermRange,
 };
 
 use crate::{
@@ -66,6 +67,31 @@ pub trait Engine: Leases + 'static {
 
     /// Returns part of the change log of an instance.
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError>;
+
+    /// Returns how far the search table of an instance follows the change log, as it was written.
+    async fn search_progress(&self, instance: i64) -> Result<Option<String>, StoreError>;
+
+    /// Writes a portion of the search table if the progress is the expected one. Returns whether it was.
+    async fn update_search(&self, instance: i64, rows: SearchRows) -> Result<bool, StoreError>;
+
+    /// Deletes a portion of the search table, and the progress with the last one. Returns whether more is left.
+    async fn clear_search(&self, instance: i64) -> Result<bool, StoreError>;
+
+    /// Counts the terms within a range, up to a bound.
+    async fn count_terms(
+        &self,
+        instance: i64,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// Returns the terms within a range, byte by byte in the order of terms and then IDs, up to a number.
+    async fn terms(
+        &self,
+        instance: i64,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<Vec<FoundTerm>, StoreError>;
 
     /// Deletes entries of the change log; see [`ChangeLog::trim_log`](provisioning::ports::ChangeLog::trim_log).
     async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError>;
@@ -170,6 +196,17 @@ pub struct AttemptRow {
     pub is_known: bool,
     /// The document.
     pub document: Vec<u8>,
+}
+
+/// A portion of the search table.
+#[derive(Debug, Clone)]
+pub struct SearchRows {
+    /// The progress that must be found; absent for a new table.
+    pub expected: Option<String>,
+    /// The progress afterwards.
+    pub next: String,
+    /// The records, each once.
+    pub records: Vec<SearchRecord>,
 }
 
 /// The rows of an instance that a listing goes through.

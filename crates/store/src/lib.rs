@@ -18,6 +18,7 @@ mod log_row;
 mod ports;
 pub mod postgres;
 mod refresh;
+mod search;
 mod snapshot;
 mod sqlite;
 mod store;

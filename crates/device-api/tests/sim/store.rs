@@ -8,15 +8,15 @@ use std::{
 use async_trait::async_trait;
 use model::{
     Attempt, Cleanup, Day, EnrollmentGroupId, HubDeviceRef, HubName, IdScope, IndividualEnrollment,
-    LeaseToken, Registration, RegistrationId, StatusKind, Timestamp, UsageRow,
+    LeaseToken, Registration, RegistrationId, SearchProgress, StatusKind, Timestamp, UsageRow,
 };
 use provisioning::{
     configuration::Snapshot,
     ports::{
         AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DeviceRecords, Devices,
-        Enrollments, HubDeviceRecords, Instances, KnownDamage, Lease, LeaseName, Leases, LogError, LogPage,
-        LogQuery, LogRetention, Outcome, Page, PageRequest, RecordCounts, Registrations, RunnerId, Store,
-        StoreError, Usage,
+        Enrollments, FoundTerm, HubDeviceRecords, Instances, KnownDamage, Lease, LeaseName, Leases, LogError,
+        LogPage, LogQuery, LogRetention, Outcome, Page, PageRequest, RecordCounts, Registrations, RunnerId,
+        SearchTable, SearchUpdate, Store, StoreError, TermRange, Usage,
     },
 };
 use tokio::time::Instant;
@@ -125,6 +125,44 @@ impl Instances for SimulatedStore {
             *kept = Some((Instant::now(), snapshot));
         }
         Ok(kept.as_ref().map(|(_, snapshot)| Arc::clone(snapshot)).unwrap())
+    }
+}
+
+#[async_trait]
+impl SearchTable for SimulatedStore {
+    async fn search_progress(&self, scope: &IdScope) -> Result<Option<SearchProgress>, StoreError> {
+        self.reach(|| finish(self.handle.search_progress(scope))).await
+    }
+
+    async fn update_search(
+        &self,
+        scope: &IdScope,
+        expected: Option<&SearchProgress>,
+        update: SearchUpdate,
+    ) -> Result<bool, StoreError> {
+        self.reach(|| finish(self.handle.update_search(scope, expected, update.clone()))).await
+    }
+
+    async fn clear_search(&self, scope: &IdScope) -> Result<bool, StoreError> {
+        self.reach(|| finish(self.handle.clear_search(scope))).await
+    }
+
+    async fn count_terms(
+        &self,
+        scope: &IdScope,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<usize, StoreError> {
+        self.reach(|| finish(self.handle.count_terms(scope, range, at_most))).await
+    }
+
+    async fn terms(
+        &self,
+        scope: &IdScope,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<Vec<FoundTerm>, StoreError> {
+        self.reach(|| finish(self.handle.terms(scope, range, at_most))).await
     }
 }
 

@@ -31,6 +31,11 @@ impl Condition {
         &self.0
     }
 
+    /// Whether it is a condition on tags of initial twins.
+    pub fn is_of_tags(&self) -> bool {
+        self.0.iter().all(|range| range.start().is_tag())
+    }
+
     /// Returns whether a term meets the condition.
     pub fn admits(&self, term: &SearchTerm) -> bool {
         self.0.iter().any(|range| range.contains(term))

@@ -2,6 +2,7 @@
 
 mod condition;
 mod prefix;
+mod progress;
 mod term;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use crate::{
 
 pub use condition::Condition;
 pub use prefix::{DeviceIdPrefix, IdPrefix};
+pub use progress::{BuildPosition, SearchProgress, SearchedKind};
 pub use term::{MAX_TERM_BYTES, SearchTerm, TagCondition};
 
 /// A record that can be searched for.

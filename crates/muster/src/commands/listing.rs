@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, process::ExitCode};
 use clap::Args;
 
 use super::table::Table;
-use crate::output::{self, OutputArgs};
+use crate::output::{self, Format, OutputArgs};
 
 /// Prints a listing as JSON or as a table. A note says if there are more items than the limit.
 pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCode> {
@@ -40,6 +40,15 @@ pub enum Form<'a> {
         /// The text for an empty listing.
         if_none: &'a str,
     },
+}
+
+/// Prints the count of a search.
+pub fn print_count(count: u64, format: Format) -> anyhow::Result<ExitCode> {
+    match format {
+        Format::Json => output::json(&serde_json::json!({"count": count}))?,
+        Format::Text => output::line(count)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The arguments of all listings.

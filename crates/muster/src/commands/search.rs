@@ -26,6 +26,9 @@ pub struct SearchArgs {
     /// Only those that did not change after then.
     #[arg(long, value_name = "TIME")]
     until: Option<Since>,
+    /// Print how many there are, instead of them.
+    #[arg(long, conflicts_with = "limit")]
+    pub count: bool,
     /// Only those that were created then or later.
     #[arg(long, value_name = "TIME")]
     created_since: Option<Since>,

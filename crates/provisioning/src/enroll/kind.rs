@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use model::{
     EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupAttestationDraft, GroupDraft, IdScope,
     IndividualAttestation, IndividualAttestationDraft, IndividualDraft, IndividualEnrollment, KeysDraft,
-    Quota, Record, RegistrationId, Searchable, SymmetricKeyPair,
+    Quota, Record, RegistrationId, Searchable, SearchedKind, SymmetricKeyPair,
 };
 
 use super::{
@@ -36,6 +36,12 @@ pub trait Enrollment: Searchable + Clone + fmt::Debug + PartialEq + Send + Sync 
 
     /// Its name in errors.
     const KIND: RecordKind;
+
+    /// Its kind in the search table; `None` if that has no such records.
+    const SEARCHED: Option<SearchedKind>;
+
+    /// Parses an ID in lower case.
+    fn parse_key(key: &str) -> Option<Self::Id>;
 
     /// Returns the ID that a draft is for.
     fn drafted_id(draft: &Self::Draft) -> &Self::Id;
@@ -98,6 +104,12 @@ impl Enrollment for IndividualEnrollment {
     type Draft = IndividualDraft;
 
     const KIND: RecordKind = RecordKind::Enrollment;
+
+    const SEARCHED: Option<SearchedKind> = Some(SearchedKind::Enrollment);
+
+    fn parse_key(key: &str) -> Option<RegistrationId> {
+        RegistrationId::parse(key).ok()
+    }
 
     fn drafted_id(draft: &IndividualDraft) -> &RegistrationId {
         &draft.registration_id
@@ -182,6 +194,13 @@ impl Enrollment for EnrollmentGroup {
     type Draft = GroupDraft;
 
     const KIND: RecordKind = RecordKind::EnrollmentGroup;
+
+    /// Groups are in memory.
+    const SEARCHED: Option<SearchedKind> = None;
+
+    fn parse_key(key: &str) -> Option<EnrollmentGroupId> {
+        EnrollmentGroupId::parse(key).ok()
+    }
 
     fn drafted_id(draft: &GroupDraft) -> &EnrollmentGroupId {
         &draft.group_id

@@ -12,7 +12,6 @@ mod keys;
 mod kind;
 mod merge;
 mod read;
-mod search;
 mod settings;
 mod warnings;
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Cleanup, DeviceId, EnrollmentGroupId, EnrollmentSearch, HubDeviceRef, HubName, Instance, Job,
-    KeyStanding, LogOperation, OperationKind, Registration, RegistrationId, RegistrationSearch,
+    Cleanup, DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, Instance, Job, KeyStanding, LogOperation,
+    OperationKind, Registration, RegistrationId,
 };
 
-use super::{Enrollment, search::Scan};
+use super::Enrollment;
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Commit, Page, PageRequest, StoreError},
@@ -22,24 +22,6 @@ impl Provisioning {
     /// Returns one enrollment, for the secrets of its attestation mechanism.
     pub async fn read_attestation<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
         self.read(instance, id, OperationKind::AttestationRead).await
-    }
-
-    /// Returns a page of the enrollments that meet a search, in the order of their IDs. It may have few or none although more
-    /// follow.
-    pub async fn list_enrollments<E: Enrollment>(
-        &self,
-        instance: &Instance,
-        search: &EnrollmentSearch,
-        page: PageRequest,
-    ) -> Result<Page<E>, Error> {
-        let search = search.into();
-        let mut scan = Scan::new(&search, page);
-        while let Some(portion) = scan.next_portion() {
-            scan.examine(E::list(self.store.as_ref(), &instance.id_scope, portion).await?);
-        }
-        let page = scan.into_page();
-        self.count(instance, OperationKind::EnrollmentQuery).await?;
-        Ok(page)
     }
 
     /// Returns one registration.
@@ -77,29 +59,6 @@ impl Provisioning {
         if is_empty && store.configuration(&instance.id_scope).await?.group(group)?.is_none() {
             return Err(Error::NotFound(RecordKind::EnrollmentGroup));
         }
-        self.count(instance, OperationKind::RegistrationQuery).await?;
-        Ok(page)
-    }
-
-    /// Returns a page of the registrations that meet a search, in the order of their IDs. It may have few or none although more
-    /// follow.
-    pub async fn list_registrations(
-        &self,
-        instance: &Instance,
-        search: &RegistrationSearch,
-        page: PageRequest,
-    ) -> Result<Page<Registration>, Error> {
-        let (scope, by_group, by_status) = (&instance.id_scope, &search.group, search.status);
-        let search = search.into();
-        let mut scan = Scan::new(&search, page);
-        while let Some(portion) = scan.next_portion() {
-            scan.examine(match (by_group, by_status) {
-                (Some(group), _) => self.store.registrations_of(scope, group, portion).await?,
-                (None, Some(status)) => self.store.registrations_in(scope, status, portion).await?,
-                (None, None) => self.store.registrations(scope, portion).await?,
-            });
-        }
-        let page = scan.into_page();
         self.count(instance, OperationKind::RegistrationQuery).await?;
         Ok(page)
     }
@@ -154,7 +113,7 @@ impl Provisioning {
 
     /// Counts an operation that changed nothing. If nothing can be stored, operators can read all the same: the operation is not
     /// counted, which is logged.
-    async fn count(&self, instance: &Instance, kind: OperationKind) -> Result<(), Error> {
+    pub(crate) async fn count(&self, instance: &Instance, kind: OperationKind) -> Result<(), Error> {
         let by = self.by_job(Job::Metering, LogOperation::Count);
         let commit = Commit { operation: Some((kind, self.clock.now().day())), ..Commit::by(by) };
         match self.store.commit(&instance.id_scope, commit).await {

@@ -102,6 +102,9 @@ impl Provisioning {
             self.store.commit(scope, commit).await?;
             return Ok(Portion::More);
         }
+        if self.store.search_progress(scope).await?.is_some() && self.store.clear_search(scope).await? {
+            return Ok(Portion::More);
+        }
         self.store.forget(scope).await?;
         let finished = deletion.finished.or(Some(now));
         let deletion = Deletion { finished, is_verified: deletion.finished.is_some(), ..deletion.clone() };

@@ -8,6 +8,7 @@ mod expiry;
 mod refusals;
 mod retention;
 mod revocation_lists;
+mod search;
 
 use std::{mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ pub use expiry::{ExpiringCount, ExpiringCounts};
 pub(crate) use refusals::flush_refusals;
 pub(crate) use retention::RetentionJob;
 pub(crate) use revocation_lists::RevocationListJob;
+pub(crate) use search::SearchJob;
 
 /// The pause after a job ended in a panic.
 const AFTER_PANIC: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@ mod oidc;
 mod restart;
 mod retention;
 mod runner;
+mod search;
 mod secret;
 mod store;
 mod webhook;
@@ -36,6 +37,7 @@ pub use management::{ManagementConfig, ManagementPolicyConfig};
 pub use oidc::{OidcConfig, RoleConfig};
 pub use retention::{AttemptsConfig, ChangeLogConfig};
 pub use runner::RunnerConfig;
+pub use search::SearchConfig;
 pub use secret::Secret;
 pub use store::DatabaseUrl;
 pub use webhook::WebhookConfig;
@@ -99,6 +101,9 @@ pub struct Config {
     /// The retention of the change log.
     #[serde(default)]
     pub change_log: ChangeLogConfig,
+    /// The search tables.
+    #[serde(default)]
+    pub search: SearchConfig,
     /// The retention of refused attempts.
     #[serde(default)]
     pub attempts: AttemptsConfig,

@@ -30,7 +30,7 @@ pub use ports::PortChoice;
 
 use crate::{
     app::{App, HubPlan, Plan},
-    config::{AttemptsConfig, AuditConfig, ChangeLogConfig, LatencyConfig},
+    config::{AttemptsConfig, AuditConfig, ChangeLogConfig, LatencyConfig, SearchConfig},
     configured::with_digests,
     ports::SystemClock,
     reconcile::by_configuration,
@@ -111,6 +111,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         webhook: webhook_settings(&certificates.ca_file)?,
         bearer: None,
         timing: Timing::default(),
+        search: SearchConfig::default().settings(),
         retention: Retention {
             change_log: ChangeLogConfig::default().limits(),
             attempts_days: AttemptsConfig::default().keep_days,

@@ -5,7 +5,7 @@
 
 mod text;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -51,6 +51,7 @@ struct InstanceMetrics {
     operations: BTreeMap<OperationKind, u64>,
     cleanups: u64,
     quotas: Vec<QuotaUse>,
+    search_lag: Option<Duration>,
     links: Vec<Link>,
     trust: Arc<Trust>,
 }
@@ -105,6 +106,7 @@ impl Metrics {
         self.refused_operators(&mut text, &seen);
         quotas(&mut text, &seen);
         held_cleanups(&mut text, &seen);
+        search_lags(&mut text, &seen);
         hubs(&mut text, &seen);
         self.certificates(&mut text, &seen);
         self.revocation_lists(&mut text, &seen);
@@ -122,6 +124,7 @@ impl Metrics {
         Ok(InstanceMetrics {
             operations,
             cleanups: self.store.cleanups_owed(scope).await?,
+            search_lag: self.provisioning.search_lag(scope).await?,
             links: self.provisioning.linked_hubs(&instance)?,
             trust: self.provisioning.trust(&instance).await?,
             quotas: self.limited_quotas(&instance).await?,
@@ -292,6 +295,15 @@ fn quotas(text: &mut Text, all: &[InstanceMetrics]) {
         for QuotaUse { quota, used } in &seen.quotas {
             seen.sample(&mut family, &[("quota", quota.name())], used);
         }
+    }
+}
+
+/// Writes how far the search tables are behind the change log, of instances that have one.
+fn search_lags(text: &mut Text, all: &[InstanceMetrics]) {
+    let help = "Age of the oldest change that the search table does not have yet.";
+    let mut family = text.family(Kind::Gauge, "muster_search_lag_seconds", help);
+    for (seen, lag) in all.iter().filter_map(|seen| Some((seen, seen.search_lag?))) {
+        seen.sample(&mut family, &[], lag.as_secs_f64());
     }
 }
 

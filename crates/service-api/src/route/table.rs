@@ -76,6 +76,24 @@ pub(super) static ROUTES: &[Route] = &[
     .summary("Lists the individual enrollments that meet all conditions by registration ID")
     .query(parameters::ENROLLMENT_SEARCH)
     .replies_pages_of("IndividualEnrollment"),
+    get("/enrollmentCount", "IndividualEnrollment_Count", READ, |call| {
+        Box::pin(enrollments::count::<IndividualEnrollment>(call))
+    })
+    .summary("Counts the individual enrollments that meet all conditions")
+    .query(parameters::ENROLLMENT_SEARCH)
+    .replies("RecordCount"),
+    get("/enrollmentGroupCount", "EnrollmentGroup_Count", READ, |call| {
+        Box::pin(enrollments::count::<EnrollmentGroup>(call))
+    })
+    .summary("Counts the enrollment groups that meet all conditions")
+    .query(parameters::ENROLLMENT_SEARCH)
+    .replies("RecordCount"),
+    get("/registrationCount", "DeviceRegistrationState_Count", SEE, |call| {
+        Box::pin(assignments::count(call))
+    })
+    .summary("Counts the registrations that meet all conditions")
+    .query(parameters::REGISTRATION_SEARCH)
+    .replies("RecordCount"),
     post("/enrollments", "IndividualEnrollment_RunBulkOperation", WRITE, |call| {
         Box::pin(enrollments::bulk::<IndividualEnrollment>(call))
     })

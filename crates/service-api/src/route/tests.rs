@@ -65,6 +65,9 @@ fn routes_of_the_instance_in_the_spellings_of_clients() {
     check(Method::GET, "/attempts", Ok(("Attempt_List", "")));
     check(Method::GET, "/usage", Ok(("Usage_Get", "")));
     check(Method::GET, "/Quotas/", Ok(("Quotas_Get", "")));
+    check(Method::GET, "/enrollmentcount", Ok(("IndividualEnrollment_Count", "")));
+    check(Method::GET, "/enrollmentGroupCount", Ok(("EnrollmentGroup_Count", "")));
+    check(Method::GET, "/registrationCount", Ok(("DeviceRegistrationState_Count", "")));
     check(Method::GET, "/certificates/", Ok(("DpsCertificate_List", "")));
     check(Method::GET, "/certificates/Root%20CA", Ok(("DpsCertificate_Get", "Root CA")));
     check(Method::PUT, "/certificates/a", Ok(("DpsCertificate_CreateOrUpdate", "a")));

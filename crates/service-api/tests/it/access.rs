@@ -41,7 +41,7 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
         | ("POST", "/registrations/{registrationId}/cancel" | "/cleanups/confirm") => {
             &["RegistrationStatusWrite"]
         }
-        (_, path) if path.starts_with("/registrations") || ["/attempts", "/cleanups"].contains(&path) => {
+        (_, path) if path.starts_with("/registration") || ["/attempts", "/cleanups"].contains(&path) => {
             &["RegistrationStatusRead", "RegistrationStatusWrite"]
         }
         ("GET", _) => READ,

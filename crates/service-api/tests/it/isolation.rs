@@ -46,6 +46,7 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         (_, pattern) if pattern.starts_with("/linkedHubs/{hubName}") => ("far.example", Value::Null),
         ("POST", "/registrations/{enrollmentGroupId}/query") => ("group-1", query),
         ("POST", "/enrollments/query" | "/enrollmentGroups/query") => ("", query),
+        ("GET", "/enrollmentCount" | "/enrollmentGroupCount" | "/registrationCount") => ("", Value::Null),
         ("GET", "/enrollments") => return ("/enrollments?mechanism=symmetricKey".into(), Value::Null),
         ("GET", "/enrollmentGroups") => return ("/enrollmentGroups?status=enabled".into(), Value::Null),
         ("GET", "/registrations") => return ("/registrations?status=assigned".into(), Value::Null),
@@ -240,6 +241,9 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
                 assert!(log.contains("\"kind\":\"instance\"") && !log.contains("dev-2"), "{log}");
             }
             (_, "/quotas") => assert_eq!(reply.ok()["quotas"][0], json!({"name": "enrollments", "used": 0})),
+            ("GET", "/enrollmentCount" | "/enrollmentGroupCount" | "/registrationCount") => {
+                assert_eq!(reply.ok(), json!({"count": 0}));
+            }
             (_, "/usage") => assert!(!reply.ok()["usage"].as_array().unwrap().is_empty(), "{reply:?}"),
             ("GET", "/linkedHubs") => assert_eq!(reply.ok().as_array().unwrap().len(), 2, "{reply:?}"),
             ("GET", "/allocationPolicy" | "/latency") => assert_eq!(reply.status, 200, "{reply:?}"),

@@ -127,6 +127,8 @@ async fn an_instance_is_created_served_changed_and_deleted() {
 #[tokio::test]
 async fn a_deletion_goes_on_where_a_crash_ended_it_and_leaves_nothing() {
     let world = filled().await;
+    world.fill_search_table("one").await;
+    world.fill_search_table("two").await;
     let before = world.snapshot("two").await;
     let preview = world.manage(Method::GET, &resource("one", "/deletion"), &json!({})).send().await.ok();
     let expected = json!({
@@ -147,6 +149,8 @@ async fn a_deletion_goes_on_where_a_crash_ended_it_and_leaves_nothing() {
     assert_eq!(counts, provisioning::ports::RecordCounts::default());
     let progress = world.provisioning.deletion_progress(&id_scope("one")).await.unwrap();
     assert_eq!(progress, provisioning::resource::DeletionProgress::default());
+    assert_eq!(world.store.search_progress(&id_scope("one")).await.unwrap(), None);
+    assert!(world.store.search_progress(&id_scope("two")).await.unwrap().is_some());
     assert_eq!(world.snapshot("two").await, before);
 
     // Once more later, for what was under way.

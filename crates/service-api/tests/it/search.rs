@@ -39,6 +39,20 @@ async fn found(world: &World, path: &str, id: &str) -> Vec<String> {
     }
 }
 
+/// Adds up all parts of a count.
+async fn counted(world: &World, path: &str) -> usize {
+    let (mut sum, mut continuation) = (0, String::new());
+    loop {
+        let reply = world.get(path).header("x-ms-continuation", &continuation).send().await;
+        let next = reply.header("x-ms-continuation").map(str::to_owned);
+        sum += usize::try_from(reply.ok()["count"].as_u64().unwrap()).unwrap();
+        match next {
+            Some(next) => continuation = next,
+            None => return sum,
+        }
+    }
+}
+
 #[tokio::test]
 async fn registrations_are_found_by_any_condition() {
     let world = World::new().await;
@@ -52,7 +66,7 @@ async fn registrations_are_found_by_any_condition() {
     ] {
         world.register("one", registration).await;
     }
-    for (search, expected) in [
+    let searches = [
         ("", &["line-1-a", "line-1-b", "line-1-c", "line-10", "Line-2-a", "other"][..]),
         ("prefix=LINE-1", &["line-1-a", "line-1-b", "line-1-c", "line-10"]),
         ("prefix=line-1-", &["line-1-a", "line-1-b", "line-1-c"]),
@@ -72,9 +86,25 @@ async fn registrations_are_found_by_any_condition() {
         ("createdUntil=2000-01-01T00:00:00Z", &[]),
         ("updatedSince=2000-01-01T00:00:00Z&updatedUntil=2001-01-01T00:00:00Z", &[]),
         ("updatedSince=2000-01-01T00:00:00Z&prefix=o", &["other"]),
-    ] {
-        let path = format!("/registrations?{search}");
-        assert_eq!(found(&world, &path, "registrationId").await, expected, "{search}");
+    ];
+    // By examining records, and then by the search table.
+    for by_table in [false, true] {
+        if by_table {
+            world.fill_search_table("one").await;
+        }
+        for (search, expected) in searches {
+            let path = format!("/registrations?{search}");
+            assert_eq!(found(&world, &path, "registrationId").await, expected, "{search} {by_table}");
+            let path = format!("/registrationCount?{search}");
+            assert_eq!(counted(&world, &path).await, expected.len(), "{search} {by_table}");
+        }
+        let method = if by_table { "table; lag=0.0" } else { "scan" };
+        for (search, expected) in
+            [("hub=near.example", method), ("prefix=l", "index"), ("status=failed", "index")]
+        {
+            let reply = world.get(&format!("/registrations?{search}")).send().await;
+            assert_eq!(reply.header("x-muster-search"), Some(expected), "{search}");
+        }
     }
     for search in [
         "prefix=",

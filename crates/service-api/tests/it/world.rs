@@ -19,6 +19,8 @@ use model::{
 use provisioning::{
     Ports, Provisioning,
     ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, RunnerId, Store, Unknown},
+    resource::Portion,
+    search::SearchSettings,
 };
 use runner::Runner;
 use serde_json::{Value, json};
@@ -158,14 +160,16 @@ impl World {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let hubs = ["far.example", "near.example", "new.example"].map(sample::hub_name);
         let hubs = Arc::new(FakeHubs::new(hubs));
-        let provisioning = Arc::new(Provisioning::new(Ports {
+        let ports = Ports {
             store: store.clone(),
             hubs: hubs.clone(),
             webhook: Arc::new(FakeWebhook::default()),
             topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
-        }));
+        };
+        let settings = Some(SearchSettings::default());
+        let provisioning = Arc::new(Provisioning::new(ports).searching(settings));
         let id = RunnerId::random(&*entropy);
         let runner = Runner::new(Arc::clone(&provisioning), store.clone(), id);
         let runs = Arc::new(runner.assignments().clone());
@@ -259,6 +263,12 @@ impl World {
         let outcomes =
             self.store.commit(&id_scope(scope), Commit { changes, ..Commit::by(sample::by()) }).await;
         assert_eq!(outcomes.unwrap(), [Outcome::Applied]);
+    }
+
+    /// Brings the search table of an instance up to date.
+    pub async fn fill_search_table(&self, scope: &str) {
+        let scope = id_scope(scope);
+        while self.provisioning.follow_changes(&scope).await.unwrap() == Portion::More {}
     }
 
     /// Returns all records of both instances.

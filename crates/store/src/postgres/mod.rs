@@ -20,6 +20,7 @@ mod queries;
 mod reader;
 mod scan;
 mod schema;
+mod search;
 mod session;
 mod settings;
 mod transaction;
@@ -32,7 +33,9 @@ use std::{
 
 use async_trait::async_trait;
 use model::{Day, Timestamp, UsageRow};
-use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError};
+use provisioning::ports::{
+    FoundTerm, LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError, TermRange,
+};
 
 pub use self::{
     open::{ConnectError, PostgresStore},
@@ -42,7 +45,9 @@ pub use self::{
 use crate::{
     batch::Batch,
     broken,
-    engine::{AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, Reading, attempt_number},
+    engine::{
+        AttemptRow, ConfigurationRows, Engine, FoundRow, Listing, Lookup, Reading, SearchRows, attempt_number,
+    },
     postgres::{lane::LaneQueue, queries::Queries, reader::Readers},
     table::Table,
 };
@@ -109,6 +114,36 @@ impl Engine for Postgres {
 
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
         log::read(&self.queries, self.writer, number(instance), &query).await
+    }
+
+    async fn search_progress(&self, instance: i64) -> Result<Option<String>, StoreError> {
+        search::progress(&self.queries, number(instance)).await
+    }
+
+    async fn update_search(&self, instance: i64, rows: SearchRows) -> Result<bool, StoreError> {
+        search::update(&self.queries, number(instance), &rows).await
+    }
+
+    async fn clear_search(&self, instance: i64) -> Result<bool, StoreError> {
+        search::clear(&self.queries, number(instance)).await
+    }
+
+    async fn count_terms(
+        &self,
+        instance: i64,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<usize, StoreError> {
+        search::count(&self.queries, number(instance), range, at_most).await
+    }
+
+    async fn terms(
+        &self,
+        instance: i64,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<Vec<FoundTerm>, StoreError> {
+        search::terms(&self.queries, number(instance), range, at_most).await
     }
 
     async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {

@@ -62,7 +62,7 @@ pub struct Schema(Vec<&'static str>);
 impl Default for Schema {
     /// Returns the versions that this release knows.
     fn default() -> Schema {
-        Schema(vec![FIRST, SECOND])
+        Schema(vec![FIRST, SECOND, THIRD])
     }
 }
 
@@ -297,6 +297,25 @@ const SECOND: &str = "
 CREATE TABLE IF NOT EXISTS unfinished_copy (one int4 PRIMARY KEY CHECK (one = 1), source text NOT NULL);
 ";
 
+/// Version 3.
+const THIRD: &str = r#"
+-- What records are found by, `name=value`. kind: a number of `SearchedKind`. The rows follow the change log, and can be filled
+-- anew at any time.
+CREATE TABLE IF NOT EXISTS search_terms (
+    instance int4 NOT NULL, kind int2 NOT NULL, term text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (instance, kind, term, id)
+);
+
+-- terms: all of a record, one on each line.
+CREATE TABLE IF NOT EXISTS search_records (
+    instance int4 NOT NULL, kind int2 NOT NULL, id text COLLATE "C" NOT NULL, terms text NOT NULL,
+    PRIMARY KEY (instance, kind, id)
+);
+
+-- progress: a `SearchProgress` as JSON.
+CREATE TABLE IF NOT EXISTS search_progress (instance int4 PRIMARY KEY, progress text NOT NULL);
+"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,7 +323,7 @@ mod tests {
     /// In CockroachDB `int` has eight bytes, which are not read as an `i32`.
     #[test]
     fn numbers_name_their_size() {
-        for tables in [FIRST, SECOND] {
+        for tables in [FIRST, SECOND, THIRD] {
             let words: Vec<_> = tables.split(|letter: char| !letter.is_alphanumeric()).collect();
             assert!(words.contains(&"int4") && !words.contains(&"int"));
         }

@@ -18,6 +18,7 @@ mod maintenance;
 mod open;
 mod scan;
 mod schema;
+mod search;
 mod statements;
 
 use async_trait::async_trait;
@@ -28,7 +29,9 @@ use durable::{
 use model::{Day, HubDeviceRef, Timestamp, UsageRow};
 use provisioning::{
     RecordKind,
-    ports::{DamagedRecord, LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError},
+    ports::{
+        DamagedRecord, FoundTerm, LogError, LogPage, LogQuery, LogRetention, Outcome, StoreError, TermRange,
+    },
 };
 use tokio::task;
 
@@ -41,7 +44,8 @@ use crate::{
     batch::Batch,
     broken,
     engine::{
-        AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, Lookup, Reading, attempt_number,
+        AttemptRow, ConfigurationRows, Document, Engine, FoundRow, Listing, Lookup, Reading, SearchRows,
+        attempt_number,
     },
     sqlite::{broken_rows::damage_in, leases::ProcessLeases},
     table::Table,
@@ -175,6 +179,40 @@ impl Engine for Sqlite {
     async fn read_log(&self, instance: i64, query: LogQuery) -> Result<LogPage, LogError> {
         let read = self.read_aside(move |connection| log::read_page(connection, instance, &query)).await?;
         read.unwrap_or_else(|error| Err(LogError::Store(broken(error))))
+    }
+
+    async fn search_progress(&self, instance: i64) -> Result<Option<String>, StoreError> {
+        self.read_aside(move |connection| search::progress(connection, instance)).await?.map_err(broken)
+    }
+
+    async fn update_search(&self, instance: i64, rows: SearchRows) -> Result<bool, StoreError> {
+        self.write(move |connection| search::update(connection, instance, &rows)).await
+    }
+
+    async fn clear_search(&self, instance: i64) -> Result<bool, StoreError> {
+        self.write(move |connection| search::clear(connection, instance)).await
+    }
+
+    async fn count_terms(
+        &self,
+        instance: i64,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<usize, StoreError> {
+        let range = range.clone();
+        let count = move |connection: &Connection| search::count(connection, instance, &range, at_most);
+        self.read_aside(count).await?.map_err(broken)
+    }
+
+    async fn terms(
+        &self,
+        instance: i64,
+        range: &TermRange,
+        at_most: usize,
+    ) -> Result<Vec<FoundTerm>, StoreError> {
+        let range = range.clone();
+        let read = move |connection: &Connection| search::terms(connection, instance, &range, at_most);
+        self.read_aside(read).await?.map_err(broken)
     }
 
     async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {

@@ -11,8 +11,11 @@
 
 use durable::Schema;
 
-pub(crate) const SCHEMA: Schema =
-    Schema { application: "muster-store", version: 5, migrations: &[FIRST, SECOND, THIRD, FOURTH, FIFTH] };
+pub(crate) const SCHEMA: Schema = Schema {
+    application: "muster-store",
+    version: 6,
+    migrations: &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH],
+};
 
 /// The first version that has a change log.
 pub(super) const FIRST_WITH_LOG: u32 = 3;
@@ -197,11 +200,40 @@ const FOURTH: &str = "
     ) STRICT;
 ";
 
-/// Not released yet: SQL is added to it. `tests/it/migration.rs` brings databases of versions 1 to 4 here.
 const FIFTH: &str = "
     -- SQL of version 5, in the order in which it was added.
 
     -- Attempts are numbered by the microseconds since 1970 when they were written, or higher where several were written at
     -- once. Those of earlier versions count as written now.
     UPDATE attempts SET number = number + CAST(strftime('%s', 'now') AS INTEGER) * 1000000;
+";
+
+/// Not released yet: SQL is added to it. `tests/it/migration.rs` brings databases of versions 1 to 5 here.
+const SIXTH: &str = "
+    -- SQL of version 6, in the order in which it was added.
+
+    -- What records are found by, `name=value`. kind: a number of `SearchedKind`. The rows follow the change log, and can be filled
+    -- anew at any time.
+    CREATE TABLE search_terms (
+        instance INTEGER NOT NULL,
+        kind     INTEGER NOT NULL,
+        term     TEXT NOT NULL,
+        id       TEXT NOT NULL,
+        PRIMARY KEY (instance, kind, term, id)
+    ) STRICT, WITHOUT ROWID;
+
+    -- terms: all of a record, one on each line.
+    CREATE TABLE search_records (
+        instance INTEGER NOT NULL,
+        kind     INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        terms    TEXT NOT NULL,
+        PRIMARY KEY (instance, kind, id)
+    ) STRICT, WITHOUT ROWID;
+
+    -- progress: a `SearchProgress` as JSON.
+    CREATE TABLE search_progress (
+        instance INTEGER PRIMARY KEY,
+        progress TEXT NOT NULL
+    ) STRICT;
 ";

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use testkit::sample;
 
 /// The newest version of the tables.
-const NEWEST: u32 = 5;
+const NEWEST: u32 = 6;
 
 #[tokio::test]
 async fn a_database_of_version_1_keeps_every_record() {
@@ -37,6 +37,11 @@ async fn a_database_of_version_3_keeps_every_record() {
 #[tokio::test]
 async fn a_database_of_version_4_keeps_every_record() {
     keeps_every_record("v4", 4).await;
+}
+
+#[tokio::test]
+async fn a_database_of_version_5_keeps_every_record() {
+    keeps_every_record("v5", 5).await;
 }
 
 /// Everything that was in the file before it was migrated is there afterwards. Members may have been added since.

@@ -28,6 +28,7 @@ mod leases;
 mod listings;
 mod owners;
 mod records;
+mod search;
 mod trust;
 mod usage;
 mod world;
@@ -145,6 +146,10 @@ const CASES: &[(&str, Case)] = &[
     ("an instance sees its own log only", |w| Box::pin(change_log::isolation(w))),
     ("the log is filtered", |w| Box::pin(change_log::filters(w))),
     ("a position that is not kept any more is refused", |w| Box::pin(change_log::trimmed(w))),
+    ("of two writers of a search table one writes", |w| Box::pin(search::one_writer(w))),
+    ("the search table finds what examining all records finds", |w| {
+        Box::pin(search::finds_what_scans_find(w))
+    }),
     ("two handles see each other's changes at once", |w| Box::pin(handles::see_each_other(w))),
     ("two handles see each other's instances at once", |w| Box::pin(handles::instances(w))),
     ("of two handles one replaces an instance", |w| Box::pin(handles::one_replaces(w))),

@@ -12,7 +12,7 @@ use server::SystemClock;
 use super::Which;
 use crate::{
     commands::{
-        listing::{Form, ListingArgs, print},
+        listing::{Form, ListingArgs, print, print_count},
         search::{SearchArgs, one_of},
         service::ServiceArgs,
         table::{seconds, text},
@@ -94,7 +94,11 @@ pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         mechanism: args.search.mechanism,
         tag: args.tag,
     };
-    let listing = args.service.client()?.enrollments(kind, &search, args.listing.limit).await?;
+    let mut client = args.service.client()?;
+    if args.search.count {
+        return print_count(client.count_enrollments(kind, &search).await?, args.listing.output.format);
+    }
+    let listing = client.enrollments(kind, &search, args.listing.limit).await?;
     let form = match args.listing.output.format {
         Format::Json => Form::Json,
         Format::Text => Form::Table { header: HEADER, row, if_none },

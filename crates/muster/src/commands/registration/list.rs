@@ -11,7 +11,7 @@ use wire::device::failures_with_code;
 
 use crate::{
     commands::{
-        listing::{Form, ListingArgs, print},
+        listing::{Form, ListingArgs, print, print_count},
         search::{SearchArgs, one_of},
         service::ServiceArgs,
         table::{seconds, text},
@@ -30,6 +30,7 @@ const HEADER: &[&str] = &["registration", "status", "hub", "key", "reason", "sin
       pending assignments, with the reason and the next try
   muster registration list --dev .muster --status failed
   muster registration list --dev .muster --hub hub1.plant.example --prefix line-4-
+  muster registration list --dev .muster --hub hub1.plant.example --count
   muster registration list --dev .muster --error 403002 --since 24h
   muster registration list --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' \\
       --ca ca.pem --status assigned --limit 1000 --json")]
@@ -76,7 +77,11 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         key: args.key,
         failures: args.error.map(failures_with_code),
     };
-    let listing = args.service.client()?.registrations(&search, args.listing.limit).await?;
+    let mut client = args.service.client()?;
+    if args.search.count {
+        return print_count(client.count_registrations(&search).await?, args.listing.output.format);
+    }
+    let listing = client.registrations(&search, args.listing.limit).await?;
     let if_none = match args.status {
         Some(status) => format!("no registrations with status {}", status.name()),
         None => "no registrations".to_owned(),

@@ -280,7 +280,8 @@ impl<E: Kind> History<E> {
                 .provisioning
                 .list_enrollments::<E>(&self.instance, &EnrollmentSearch::default(), request)
                 .await
-                .unwrap();
+                .unwrap()
+                .page;
             self.count(OperationKind::EnrollmentQuery);
             assert!(page.items.len() <= limit && page.damaged.is_empty());
             found.extend(page.items);

@@ -39,12 +39,12 @@ async fn registrations_are_listed_by_status_and_group() {
     let of_status = |status| RegistrationSearch { status: Some(status), ..Default::default() };
     for status in StatusKind::ALL {
         let page = world.provisioning.list_registrations(&instance, &of_status(status), ALL).await.unwrap();
-        assert_eq!(ids(page.items), by_status.remove(status.name()).unwrap_or_default(), "{status:?}");
+        assert_eq!(ids(page.page.items), by_status.remove(status.name()).unwrap_or_default(), "{status:?}");
     }
     assert!(by_status.is_empty());
     let page =
         world.provisioning.list_registrations(&instance, &RegistrationSearch::default(), ALL).await.unwrap();
-    let all = ids(page.items);
+    let all = ids(page.page.items);
     assert_eq!(all.len(), sample::statuses("dev").len());
     // Neither group is stored: its registrations are listed all the same, and without any it is not found.
     for (group, first) in [("line", 0), ("other", 1)] {

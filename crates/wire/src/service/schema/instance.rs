@@ -17,6 +17,7 @@ pub(super) fn schemas() -> Schemas {
         ("LatencyByHub", latency_by_hub()),
         ("Usage", usage()),
         ("QuotaReport", quota_report()),
+        ("RecordCount", object(&["count"], json!({"count": count()}))),
         ("ChangeLog", change_log()),
         ("ChangeLogEntry", change_log_entry()),
     ]
