@@ -1,6 +1,6 @@
 //! A file as it was at one moment, read and copied while others write.
 
-use std::{fs, io, path::Path};
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path};
 
 use rusqlite::{
     Connection, OpenFlags,
@@ -43,12 +43,16 @@ impl FileSnapshot {
         Ok(u64::from(number("page_count")?) * u64::from(number("page_size")?))
     }
 
-    /// Copies it page by page to a file that does not exist, and calls `copied` with the bytes of each step. The copy is not
-    /// synced to the disk.
-    pub fn copy(&self, to: &Path, mut copied: impl FnMut(u64)) -> rusqlite::Result<()> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    /// Copies it page by page to a file (0600) that does not exist, and calls `copied` with the bytes of each step. The copy
+    /// is not synced to the disk.
+    pub fn copy(&self, to: &Path, copied: impl FnMut(u64)) -> Result<(), OpenError> {
+        let created = File::options().create_new(true).write(true).mode(0o600).open(to);
+        created.map_err(|source| OpenError::Io { path: to.to_owned(), source })?;
+        self.copy_pages(to, copied).map_err(|source| OpenError::Sqlite { path: to.to_owned(), source })
+    }
+
+    fn copy_pages(&self, to: &Path, mut copied: impl FnMut(u64)) -> rusqlite::Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut target = Connection::open_with_flags(to, flags)?;
         target.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
         target.pragma_update(None, "synchronous", "OFF")?;
@@ -86,11 +90,13 @@ pub fn begin_epoch_of_copy(file: &Path) -> Result<(), OpenError> {
     if has_log(file) {
         return Err(failed(io::Error::other("its write-ahead log was not checkpointed")));
     }
-    fs::File::open(file).and_then(|file| file.sync_all()).map_err(failed)
+    File::open(file).and_then(|file| file.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
     use crate::{Continuity, Depth, Schema};
 
@@ -135,6 +141,8 @@ mod tests {
         assert!(steps.len() > 2, "{steps:?}");
         assert_eq!(steps.iter().sum::<u64>(), snapshot.bytes().unwrap());
         assert_eq!(fs::metadata(&copy).unwrap().len(), snapshot.bytes().unwrap());
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(snapshot.copy(&copy, |_| ()), Err(OpenError::Io { .. })), "no file is replaced");
         let copied = Database::look(&copy, &SCHEMA).unwrap();
         assert_eq!(count(&copied), u64::from(enough));
         assert_eq!(count(&database), u64::from(enough) + 500 + steps.len() as u64);

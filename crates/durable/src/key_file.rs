@@ -1,13 +1,14 @@
 //! The sealing key's file: 32 random bytes in base64, readable by its owner only.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::rand;
+use aws_lc_rs::{constant_time, rand};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
@@ -31,18 +32,68 @@ pub enum KeyFileError {
     },
 }
 
-impl Sealer {
-    /// Loads the key at `path`.
-    pub fn load(path: &Path) -> Result<Sealer, KeyFileError> {
+/// The key in a key file, which is never printed.
+#[derive(Clone)]
+pub struct KeyFile {
+    key: [u8; KEY_LEN],
+}
+
+impl KeyFile {
+    /// The longest content of a key file, in bytes: 44 characters of base64, and room for white space.
+    pub const MAX_BYTES: u64 = 256;
+
+    /// Reads the key at `path`.
+    pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
         let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
         let mut text = String::new();
         let file = File::open(path).map_err(failed)?;
         warn_if_exposed(path, &file);
-        file.take(MAX_LEN).read_to_string(&mut text).map_err(|error| match error.kind() {
+        file.take(KeyFile::MAX_BYTES).read_to_string(&mut text).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => KeyFileError::Content(path.to_owned()),
             _ => failed(error),
         })?;
-        parse(&text).map(Sealer::from_key).ok_or_else(|| KeyFileError::Content(path.to_owned()))
+        KeyFile::parse(&text).ok_or_else(|| KeyFileError::Content(path.to_owned()))
+    }
+
+    /// Reads the content of a key file; `None` if it is something else than 32 bytes in base64.
+    pub fn parse(text: &str) -> Option<KeyFile> {
+        parse(text).map(|key| KeyFile { key })
+    }
+
+    /// Returns the content of its file.
+    pub fn text(&self) -> String {
+        format!("{}\n", STANDARD.encode(self.key))
+    }
+
+    /// Returns the sealer with this key.
+    pub fn sealer(&self) -> Sealer {
+        Sealer::from_key(self.key)
+    }
+
+    /// Writes the file (0600, on disk when this returns). Fails if something exists at `path`.
+    pub fn install(&self, path: &Path) -> io::Result<()> {
+        write_new(path, &self.text())
+    }
+}
+
+impl PartialEq for KeyFile {
+    fn eq(&self, other: &KeyFile) -> bool {
+        constant_time::verify_slices_are_equal(&self.key, &other.key).is_ok()
+    }
+}
+
+impl Eq for KeyFile {}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeyFile(key hidden)")
+    }
+}
+
+impl Sealer {
+    /// Loads the key at `path`.
+    pub fn load(path: &Path) -> Result<Sealer, KeyFileError> {
+        Ok(KeyFile::load(path)?.sealer())
     }
 
     /// Loads the key at `path`; makes one (0600, on disk before this returns) when there is none.
@@ -60,22 +111,17 @@ fn parse(text: &str) -> Option<[u8; KEY_LEN]> {
     STANDARD.decode(text.trim_start_matches('\u{FEFF}').trim()).ok()?.try_into().ok()
 }
 
-/// Creates a key.
+/// Creates a key. Of two processes that try at once the first wins for both.
 fn create(path: &Path) -> io::Result<()> {
     let mut key = [0; KEY_LEN];
     rand::fill(&mut key).map_err(|_| io::Error::other("no randomness"))?;
-    write_new(path, &format!("{}\n", STANDARD.encode(key)))
+    match (KeyFile { key }).install(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
-/// Writes the key of one file to another, which stays as it is if it exists. On disk when this returns.
-pub fn install_key(from: &Path, to: &Path) -> io::Result<()> {
-    let mut text = String::new();
-    File::open(from)?.take(MAX_LEN).read_to_string(&mut text)?;
-    write_new(to, &text)
-}
-
-/// Writes a key under a name of its own, then links it to `path`: there is never half a key, and of two processes that try at
-/// once the first wins for both.
+/// Writes a key under a name of its own, then links it to `path`: there is never half a key, and none is replaced.
 fn write_new(path: &Path, key: &str) -> io::Result<()> {
     let directory = directory::of_file(path);
     directory::make_private_directory(directory)?;
@@ -91,10 +137,7 @@ fn write_new(path: &Path, key: &str) -> io::Result<()> {
     file.sync_all()?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
+    linked?;
     directory::sync(directory)
 }
 
@@ -105,9 +148,6 @@ fn warn_if_exposed(path: &Path, file: &File) {
         tracing::warn!(file = %path.display(), "the sealing key can be read by other users");
     }
 }
-
-/// Longest file that is read: 44 characters of base64, and room for white space.
-const MAX_LEN: u64 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -125,6 +165,23 @@ mod tests {
         fs::remove_file(&marked).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft stays behind");
+    }
+
+    #[test]
+    fn an_installed_key_is_the_same_and_replaces_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let key = KeyFile { key: [7; KEY_LEN] };
+        key.install(&path("key")).unwrap();
+        assert_eq!(KeyFile::load(&path("key")).unwrap(), key);
+        assert_eq!(KeyFile::parse(&key.text()), Some(key.clone()));
+        fs::write(path("other"), KeyFile { key: [8; KEY_LEN] }.text()).unwrap();
+        assert_ne!(KeyFile::load(&path("other")).unwrap(), key);
+        std::os::unix::fs::symlink("missing", path("dangling")).unwrap();
+        for taken in ["key", "other", "dangling"] {
+            assert_eq!(key.install(&path(taken)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3, "no draft stays behind");
     }
 
     #[test]

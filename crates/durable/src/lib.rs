@@ -35,7 +35,7 @@ pub use directory::{make_private_directory, sync as sync_directory};
 pub use epoch::{Continuity, Epoch};
 pub use file_check::{Depth, FileCheck};
 pub use file_snapshot::{FileSnapshot, begin_epoch_of_copy};
-pub use key_file::{KeyFileError, install_key};
+pub use key_file::{KeyFile, KeyFileError};
 /// The SQLite binding whose `Connection` the closures of [`Database`] receive.
 pub use rusqlite;
 pub use schema::{Migration, OpenError, Schema};

@@ -19,6 +19,7 @@ use server::{
 };
 
 use super::{
+    end_signals::EndSignals,
     location::Location,
     passphrase::PassphraseArgs,
     sealed::{Passphrase, SealedReader, SealedWriter},
@@ -105,7 +106,9 @@ fn create(
     };
     ensure!(!to.exists(), "{} exists, and is not overwritten", to.display());
     let passphrase = passphrase.require()?;
+    let signals = EndSignals::install().context("cannot install the handlers of signals")?;
     let staging = Staging::begin(&partial(to))?;
+    signals.remove(staging.path());
     let backup = Backup::begin(storage, !without_key)?;
     let mut progress = ByteProgress::start("MB copied, sealed and compared", 3 * backup.bytes()?);
     let staged = backup.stage(staging.path(), |bytes| progress.add(bytes))?;

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod demo;
 pub mod dev;
 pub mod device;
+mod end_signals;
 pub mod enrollment;
 mod explanation;
 pub mod fleet;

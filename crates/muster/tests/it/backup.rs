@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::{DirBuilderExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex},
@@ -303,8 +304,8 @@ async fn a_backup_without_the_key_needs_its_file() {
     stop(service).await;
 }
 
-/// Starts a command, and kills it this long after it began to write into a folder. Returns whether it had ended before.
-async fn kill_within(arguments: &[&str], folder: &Path, time: Duration) -> bool {
+/// Starts a command, and sends it a signal this long after it began to write into a folder. Returns its exit code.
+async fn end_within(arguments: &[&str], folder: &Path, time: Duration, signal: &str) -> Option<i32> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
     command.args(arguments).env(PASSPHRASE.0, PASSPHRASE.1).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = command.kill_on_drop(true).spawn().unwrap();
@@ -315,15 +316,39 @@ async fn kill_within(arguments: &[&str], folder: &Path, time: Duration) -> bool 
         tokio::time::sleep(time).await;
     };
     tokio::select! {
-        ended = process.wait() => {
-            assert!(ended.unwrap().success());
-            true
-        }
+        ended = process.wait() => ended.unwrap().code(),
         () = writes => {
-            process.kill().await.unwrap();
-            false
+            let pid = process.id().unwrap().to_string();
+            assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+            process.wait().await.unwrap().code()
         }
     }
+}
+
+/// The same with SIGKILL. Returns whether the command had succeeded before.
+async fn kill_within(arguments: &[&str], folder: &Path, time: Duration) -> bool {
+    let code = end_within(arguments, folder, time, "-KILL").await;
+    assert!(matches!(code, Some(0) | None), "{code:?}");
+    code == Some(0)
+}
+
+/// Returns the files below a folder that have this text.
+fn files_with(text: &str, folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(files_with(text, &path));
+        } else if fs::read(&path).unwrap().windows(text.len()).any(|window| window == text.as_bytes()) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Creates what a killed command leaves.
+fn leave_partial(folder: &Path) {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("hubs")).unwrap();
+    fs::write(folder.join("muster-partial.lock"), "").unwrap();
 }
 
 /// Whenever it is killed: under its name a backup is whole or missing, and the next attempt succeeds.
@@ -332,22 +357,84 @@ async fn a_killed_backup_leaves_no_half_file() {
     let (plant, service) = Plant::start().await;
     plant.enroll(0..1000).await;
     let config = plant.fixture.config();
+    let key = fs::read_to_string(plant.path("data/master.key")).unwrap();
     let mut ended = 0;
     for round in 0..12_u32 {
         let (backup, partial) =
             (plant.text(&format!("backup-{round}")), plant.path(&format!("backup-{round}.partial")));
         let command = ["backup", &backup, "--config", config.to_str().unwrap()];
         ended += u32::from(kill_within(&command, &partial, Duration::from_millis(80) * round).await);
+        assert_eq!(files_with(key.trim(), &partial), [] as [PathBuf; 0], "{round}");
         if Path::new(&backup).exists() {
             let checked = muster_with(&[PASSPHRASE], ["backup", "check", &backup]).await;
             assert_eq!(checked.code, 0, "{round}: {checked:?}");
         }
     }
     assert!(ended < 12, "no backup was killed in the middle");
-    fs::create_dir_all(plant.path("last.partial/hubs")).unwrap();
+    leave_partial(&plant.path("last.partial"));
     fs::write(plant.path("last.partial/sealed"), "half").unwrap();
     let ended = plant.backup("last").await;
     assert!(ended.code == 0 && !plant.path("last.partial").exists(), "{ended:?}");
+    stop(service).await;
+}
+
+/// Whenever a signal ends it: nothing is left beside the backup, and the key nowhere but in its file.
+#[tokio::test]
+async fn a_backup_that_a_signal_ends_leaves_nothing() {
+    let (plant, service) = Plant::start().await;
+    plant.enroll(0..1000).await;
+    let config = plant.fixture.config();
+    let key_file = plant.path("data/master.key");
+    let key = fs::read_to_string(&key_file).unwrap();
+    for (signal, number) in [("-INT", 2), ("-TERM", 15), ("-HUP", 1)] {
+        for time in [0, 100, 500].map(Duration::from_millis) {
+            let (backup, partial) = (plant.text("backup"), plant.path("backup.partial"));
+            let command = ["backup", &backup, "--config", config.to_str().unwrap()];
+            let code = end_within(&command, &partial, time, signal).await;
+            let is_ended = code == Some(128 + number) || (!time.is_zero() && code == Some(0));
+            assert!(is_ended, "{signal} after {time:?}: {code:?}");
+            assert!(!partial.exists(), "{signal} after {time:?}");
+            assert_eq!(files_with(key.trim(), plant.fixture.folder()), [key_file.as_path()]);
+            if code == Some(0) {
+                fs::remove_file(&backup).unwrap();
+            }
+        }
+    }
+    stop(service).await;
+}
+
+/// Nothing that others put where a command works is followed, adopted or changed.
+#[tokio::test]
+async fn a_foreign_folder_at_the_path_of_the_staging_folder_is_refused() {
+    let (plant, service) = Plant::start().await;
+    plant.enroll(0..3).await;
+    assert_eq!(plant.backup("backup").await.code, 0);
+    let victim = plant.path("victim");
+    fs::create_dir(&victim).unwrap();
+    fs::write(victim.join("muster.db"), "theirs").unwrap();
+    fs::create_dir(plant.path("restored")).unwrap();
+    let places = [plant.path("other.partial"), plant.path("restored/restore.partial")];
+    let puts: [fn(&Path, &Path); 2] = [
+        |victim, place| symlink(victim, place).unwrap(),
+        |_, place| {
+            fs::create_dir(place).unwrap();
+            fs::set_permissions(place, fs::Permissions::from_mode(0o777)).unwrap();
+        },
+    ];
+    for put in puts {
+        for place in &places {
+            put(&victim, place);
+        }
+        for refused in [plant.backup("other").await, plant.restore("backup", "restored").await] {
+            let expected = "exists and was not left by an interrupted command";
+            assert!(refused.code == 1 && refused.stderr.contains(expected), "{refused:?}");
+        }
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(victim.join("muster.db")).unwrap(), "theirs");
+        for place in &places {
+            fs::remove_file(place).or_else(|_| fs::remove_dir(place)).unwrap();
+        }
+    }
     stop(service).await;
 }
 
@@ -381,7 +468,7 @@ async fn a_killed_restore_leaves_no_folder_that_serves() {
     }
     assert!(killed > 0, "no restore was killed in the middle");
     // What is left of one is no obstacle, as long as nothing has its place.
-    fs::create_dir_all(plant.path("again/restore.partial/hubs")).unwrap();
+    leave_partial(&plant.path("again/restore.partial"));
     assert_eq!(plant.restore("backup", "again").await.code, 0);
     fs::create_dir_all(plant.path("mixed/restore.partial")).unwrap();
     fs::create_dir_all(plant.path("mixed/hubs")).unwrap();

@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Cursor, Read, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
-use durable::{FileSnapshot, Sealer};
+use durable::{FileSnapshot, KeyFile, Sealer};
 use model::Timestamp;
 use provisioning::ports::Clock;
 
@@ -31,14 +31,16 @@ pub struct Backup {
     store: FileSnapshot,
     hubs: Vec<(String, FileSnapshot)>,
     sealer: Sealer,
-    /// The file of the master key, if the backup gets it.
-    key_file: Option<PathBuf>,
+    /// The master key, if the backup gets it.
+    key: Option<KeyFile>,
 }
 
 /// Copies of the snapshots that were checked.
 #[derive(Debug)]
 pub struct StagedBackup {
     folder: PathBuf,
+    /// Never written to a file in clear: the medium of a backup is not where the operator keeps the key.
+    key: Option<KeyFile>,
     manifest: Manifest,
 }
 
@@ -54,8 +56,8 @@ impl Backup {
             let snapshot = embedded_hub::file_snapshot(&path, &sealer);
             hubs.push((name, snapshot.with_context(|| path.display().to_string())?));
         }
-        let key_file = with_key.then(|| storage.master_key_file.clone());
-        Ok(Backup { taken_at: SystemClock.now(), store, hubs, sealer, key_file })
+        let key = with_key.then(|| KeyFile::load(&storage.master_key_file)).transpose()?;
+        Ok(Backup { taken_at: SystemClock.now(), store, hubs, sealer, key })
     }
 
     /// Returns the bytes of all files.
@@ -67,7 +69,7 @@ impl Backup {
     /// Copies the snapshots into an empty folder, and checks the copies: structure, and that every record can be read. `step`
     /// is called with the bytes of each step.
     pub fn stage(self, folder: &Path, mut step: impl FnMut(u64)) -> anyhow::Result<StagedBackup> {
-        fs::create_dir(folder.join("hubs")).context("cannot create a folder")?;
+        durable::make_private_directory(&folder.join("hubs")).context("cannot create a folder")?;
         let mut names = vec![FileName::Store];
         self.store.copy(&FileName::Store.path(folder), &mut step).context("cannot copy the store")?;
         drop(self.store); // its write-ahead log may shrink again
@@ -78,14 +80,13 @@ impl Backup {
             names.push(name);
             hubs.push(hub);
         }
-        if let Some(key_file) = self.key_file {
-            let copied = fs::copy(&key_file, FileName::MasterKey.path(folder));
-            copied.with_context(|| format!("cannot copy {}", key_file.display()))?;
-            names.push(FileName::MasterKey);
-        }
-        let contents = Contents::read(folder, &hubs, &self.sealer)?;
-        let manifest = manifest(self.taken_at, contents, files(folder, names)?);
-        Ok(StagedBackup { folder: folder.to_owned(), manifest })
+        let sealer = self.key.as_ref().map_or(self.sealer, KeyFile::sealer);
+        let contents = Contents::read(folder, &hubs, &sealer)?;
+        let mut files = files(folder, names)?;
+        let key_bytes = self.key.as_ref().map(|key| key.text().len() as u64);
+        files.extend(key_bytes.map(|bytes| BackupFile { name: FileName::MasterKey, bytes }));
+        let manifest = manifest(self.taken_at, contents, files);
+        Ok(StagedBackup { folder: folder.to_owned(), key: self.key, manifest })
     }
 }
 
@@ -117,6 +118,13 @@ impl StagedBackup {
         &self.manifest
     }
 
+    fn content(&self, name: &FileName) -> io::Result<Box<dyn Read>> {
+        Ok(match (name, &self.key) {
+            (FileName::MasterKey, Some(key)) => Box::new(Cursor::new(key.text())),
+            _ => Box::new(File::open(name.path(&self.folder))?),
+        })
+    }
+
     /// Writes it, and calls `step` with the bytes of each step.
     pub fn write(&self, output: &mut impl Write, mut step: impl FnMut(u64)) -> anyhow::Result<()> {
         let manifest = serde_json::to_vec(&self.manifest)?;
@@ -126,9 +134,9 @@ impl StagedBackup {
         }
         for BackupFile { name, bytes } in &self.manifest.files {
             let mut left = *bytes;
-            let file = File::open(name.path(&self.folder))?;
+            let mut content = self.content(name)?;
             while left > 0 {
-                let copied = io::copy(&mut (&file).take(left.min(STEP_BYTES)), output)?;
+                let copied = io::copy(&mut content.by_ref().take(left.min(STEP_BYTES)), output)?;
                 anyhow::ensure!(copied > 0, "the copy of {name} became shorter");
                 left -= copied;
                 step(copied);
@@ -142,10 +150,10 @@ impl StagedBackup {
         let reader = BackupReader::open(written)?;
         anyhow::ensure!(*reader.manifest() == self.manifest, "the list of files was not written as it is");
         reader.read_files(|BackupFile { name, .. }, written| {
-            let copy = File::open(name.path(&self.folder))?;
+            let mut content = self.content(name)?;
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             loop {
-                (&copy).take(STEP_BYTES).read_to_end(&mut ours)?;
+                content.by_ref().take(STEP_BYTES).read_to_end(&mut ours)?;
                 written.take(STEP_BYTES).read_to_end(&mut theirs)?;
                 anyhow::ensure!(ours == theirs, "{name} was not written as it is");
                 if ours.is_empty() {

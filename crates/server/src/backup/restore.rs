@@ -6,15 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
-use durable::Sealer;
+use anyhow::{Context, bail, ensure};
+use durable::KeyFile;
 use store::EmbeddedStore;
 
 use crate::{
     backup::{
         manifest::{BackupFile, Contents, FileName, Manifest},
         reader::BackupReader,
-        staging::Staging,
+        staging::{self, Staging},
     },
     storage::PARTIAL_RESTORE,
 };
@@ -43,7 +43,8 @@ impl RestoreTarget {
         let was_interrupted = names.iter().any(|name| name == PARTIAL_RESTORE);
         names.retain(|name| name != PARTIAL_RESTORE);
         match (names.is_empty(), was_interrupted) {
-            (true, _) => Ok(()),
+            (true, true) => staging::reject_foreign(&self.data_dir.join(PARTIAL_RESTORE)),
+            (true, false) => Ok(()),
             (false, true) => bail!(
                 "{folder} has what an interrupted restore left: remove everything in it, then restore again"
             ),
@@ -78,46 +79,56 @@ impl RestoreTarget {
         backup: BackupReader<impl Read>,
         step: impl FnMut(u64),
     ) -> anyhow::Result<()> {
+        durable::make_private_directory(&self.data_dir)
+            .with_context(|| format!("cannot create {}", self.data_dir.display()))?;
         let staging = Staging::begin(&self.data_dir.join(PARTIAL_RESTORE))?;
         let folder = staging.path();
-        extract(backup, folder, step)?;
-        let key_file = self.key_of(manifest, folder)?;
-        let sealer = Sealer::load(&key_file)?;
-        let contents = Contents::read(folder, &manifest.hubs(), &sealer).context("the backup")?;
-        anyhow::ensure!(contents.are_of(manifest), "the files do not have what the backup lists");
+        let key = self.key_of(extract(backup, folder, step)?)?;
+        let contents = Contents::read(folder, &manifest.hubs(), &key.sealer()).context("the backup")?;
+        ensure!(contents.are_of(manifest), "the files do not have what the backup lists");
         durable::begin_epoch_of_copy(&FileName::Store.path(folder))?;
-        self.publish(folder, &key_file)
-            .with_context(|| format!("cannot write into {}", self.data_dir.display()))
+        self.publish(folder, &key).with_context(|| format!("cannot write into {}", self.data_dir.display()))
     }
 
-    /// Returns the file with the key of the backup: the one in it, or else the one that is there.
-    fn key_of(&self, manifest: &Manifest, folder: &Path) -> anyhow::Result<PathBuf> {
-        let (own, there) = (FileName::MasterKey.path(folder), &self.master_key_file);
-        if !manifest.has_key() {
-            anyhow::ensure!(
-                there.exists(),
+    /// Returns the key of the backup: its own, or else the one that is there.
+    fn key_of(&self, own: Option<KeyFile>) -> anyhow::Result<KeyFile> {
+        let path = &self.master_key_file;
+        let there = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            _ => Some(KeyFile::load(path)?),
+        };
+        match (own, there) {
+            (None, None) => bail!(
                 "the backup does not have the master key, and {} does not exist: copy the key there, or name its file by \
                  --master-key-file",
-                there.display()
-            );
-            return Ok(there.clone());
-        }
-        if there.exists() && fs::read_to_string(there)?.trim() != fs::read_to_string(&own)?.trim() {
-            bail!(
+                path.display()
+            ),
+            (Some(own), Some(there)) if own != there => bail!(
                 "{} exists and is not the master key of the backup: name another file by --master-key-file",
-                there.display()
-            );
+                path.display()
+            ),
+            (_, Some(key)) | (Some(key), None) => Ok(key),
         }
-        Ok(own)
     }
 
     /// Moves the checked files to their places. Until the store is there, which comes last, the service does not start.
-    fn publish(&self, folder: &Path, key_file: &Path) -> anyhow::Result<()> {
-        durable::install_key(key_file, &self.master_key_file)?;
+    fn publish(&self, folder: &Path, key: &KeyFile) -> anyhow::Result<()> {
+        self.install(key)?;
         fs::rename(folder.join("hubs"), self.data_dir.join("hubs"))?;
         durable::sync_directory(&self.data_dir)?;
         fs::rename(FileName::Store.path(folder), FileName::Store.path(&self.data_dir))?;
         durable::sync_directory(&self.data_dir)?;
+        Ok(())
+    }
+
+    /// Writes the file of the key, unless it is there.
+    fn install(&self, key: &KeyFile) -> anyhow::Result<()> {
+        match key.install(&self.master_key_file) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
+        let path = self.master_key_file.display();
+        ensure!(KeyFile::load(&self.master_key_file)? == *key, "{path} is not the master key of the backup");
         Ok(())
     }
 }
@@ -125,7 +136,7 @@ impl RestoreTarget {
 /// Fails if this program cannot read the tables of a backup.
 fn reject_newer(manifest: &Manifest) -> anyhow::Result<()> {
     let Manifest { program, schema_version, .. } = manifest;
-    anyhow::ensure!(
+    ensure!(
         *schema_version <= EmbeddedStore::SCHEMA_VERSION,
         "the backup was made by muster {program} and has schema version {schema_version}; this program knows versions up to \
          {}: restore it with that version or a newer one",
@@ -134,11 +145,22 @@ fn reject_newer(manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the files of a backup into a folder; they are on disk when this returns.
-fn extract(backup: BackupReader<impl Read>, folder: &Path, mut step: impl FnMut(u64)) -> anyhow::Result<()> {
-    fs::create_dir(folder.join("hubs"))?;
-    backup.read_files(|BackupFile { name, .. }, content| {
+/// Writes the files of a backup into a folder, where they are on disk when this returns, except for the key, which it returns.
+fn extract(
+    backup: BackupReader<impl Read>,
+    folder: &Path,
+    mut step: impl FnMut(u64),
+) -> anyhow::Result<Option<KeyFile>> {
+    let hubs = folder.join("hubs");
+    durable::make_private_directory(&hubs)?;
+    let mut key = None;
+    backup.read_files(|BackupFile { name, bytes }, content| {
         let context = || format!("cannot restore {name}");
+        if *name == FileName::MasterKey {
+            key = Some(read_key(content).with_context(context)?);
+            step(*bytes);
+            return Ok(());
+        }
         let mut file = create(&name.path(folder)).with_context(context)?;
         loop {
             let copied = io::copy(&mut content.take(1 << 20), &mut file).with_context(context)?;
@@ -148,7 +170,14 @@ fn extract(backup: BackupReader<impl Read>, folder: &Path, mut step: impl FnMut(
             step(copied);
         }
     })?;
-    Ok(durable::sync_directory(&folder.join("hubs"))?)
+    durable::sync_directory(&hubs)?;
+    Ok(key)
+}
+
+fn read_key(content: &mut dyn Read) -> anyhow::Result<KeyFile> {
+    let mut text = String::new();
+    content.take(KeyFile::MAX_BYTES).read_to_string(&mut text)?;
+    KeyFile::parse(&text).context("it is not a key: expected 32 bytes in base64")
 }
 
 fn create(path: &Path) -> io::Result<File> {
