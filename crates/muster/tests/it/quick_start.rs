@@ -53,6 +53,7 @@ async fn the_quick_start_provisions_a_device() {
         "wrongKey",
         "next: ",
         "registration.assign",
+        "is written and checked",
     ] {
         assert!(stdout.contains(shown), "{shown} is missing in {stdout}\n{stderr}");
     }
