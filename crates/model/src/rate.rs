@@ -7,6 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The time between two searches for keys that need not be tracked any more. Each goes through all keys.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A number of events in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
@@ -29,12 +32,14 @@ impl RateLimit {
 pub struct RateLimiter<K> {
     used_until: HashMap<K, Instant>,
     max_keys: usize,
+    /// When there may be keys again that need not be tracked; `None` at once.
+    next_sweep: Option<Instant>,
 }
 
 impl<K: Clone + Eq + Hash> RateLimiter<K> {
     /// Creates a limiter that tracks up to this number of keys. While there are more, those beyond are not limited.
     pub fn new(max_keys: usize) -> Self {
-        RateLimiter { used_until: HashMap::new(), max_keys }
+        RateLimiter { used_until: HashMap::new(), max_keys, next_sweep: None }
     }
 
     /// Counts an event that is within the limit. Otherwise counts nothing, and returns after which time one will be.
@@ -75,7 +80,8 @@ impl<K: Clone + Eq + Hash> RateLimiter<K> {
             *until = now + ahead;
             return true;
         }
-        if self.used_until.len() >= self.max_keys {
+        if self.used_until.len() >= self.max_keys && self.next_sweep.is_none_or(|next| now >= next) {
+            self.next_sweep = Some(now + SWEEP_INTERVAL);
             self.used_until.retain(|_, until| *until > now);
         }
         let is_tracked = self.used_until.len() < self.max_keys;

@@ -6,9 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::lock::Mutex as AsyncMutex;
 use model::{IdScope, Instance, Quota, Timestamp};
 
 use crate::{
@@ -30,47 +31,84 @@ const FULL_COUNT_AGE_SECS: i64 = 5;
 #[derive(Debug, Default)]
 pub(crate) struct RecordTally(Mutex<HashMap<IdScope, Counted>>);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Counted {
-    /// When it was counted, or when a count began; `None` if that failed.
+    /// When the last count began; `None` if it failed.
     at: Option<Timestamp>,
-    counts: RecordCounts,
+    /// The last count that ended, with the records that were created since; `None` before the first one.
+    counts: Option<RecordCounts>,
+    /// The records that were created since a count began.
+    created: RecordCounts,
+    /// Held by the caller that makes the first count. The others wait for it: without a count there is nothing to go on with.
+    first: Arc<AsyncMutex<()>>,
+}
+
+/// What a caller does that needs counts.
+#[derive(Debug)]
+enum Step {
+    /// Goes on with these.
+    Use(RecordCounts),
+    /// Counts anew.
+    Count,
+    /// Waits for the first count, or makes it.
+    Await(Arc<AsyncMutex<()>>),
 }
 
 impl RecordTally {
     /// Adds records that were created.
     pub(crate) fn add(&self, scope: &IdScope, created: RecordCounts) {
         if let Some(counted) = self.lock().get_mut(scope) {
-            counted.counts.individuals += created.individuals;
-            counted.counts.registrations += created.registrations;
+            counted.created = sum(counted.created, created);
+            counted.counts = counted.counts.map(|counts| sum(counts, created));
         }
     }
 
-    /// Returns the counts, unless they are of this age: then it is the caller that counts anew, and all others go on with these.
-    fn younger_than(&self, scope: &IdScope, seconds: i64, now: Timestamp) -> Option<RecordCounts> {
+    /// Returns what a caller does that needs counts below this age: of those beyond it one counts anew, and all others go on with the
+    /// old ones.
+    fn step(&self, scope: &IdScope, seconds: i64, now: Timestamp) -> Step {
         let mut all = self.lock();
         let counted = all.entry(scope.clone()).or_default();
+        let Some(counts) = counted.counts else { return Step::Await(Arc::clone(&counted.first)) };
         // The clock may have been set back.
         let is_young = |at: Timestamp| (now.unix_seconds() - at.unix_seconds()).abs() < seconds;
         if counted.at.is_some_and(is_young) {
-            return Some(counted.counts);
+            return Step::Use(counts);
         }
         counted.at = Some(now);
-        None
+        counted.created = RecordCounts::default();
+        Step::Count
     }
 
-    /// Sets the counts; `None` if counting failed.
+    /// Notes that the first count begins, unless it has ended.
+    fn begin_first(&self, scope: &IdScope, now: Timestamp) -> Option<RecordCounts> {
+        let mut all = self.lock();
+        let counted = all.entry(scope.clone()).or_default();
+        if counted.counts.is_none() {
+            (counted.at, counted.created) = (Some(now), RecordCounts::default());
+        }
+        counted.counts
+    }
+
+    /// Sets the counts; `None` if counting failed. What was created since the count began is added, since the count may lack it.
     fn set(&self, scope: &IdScope, counts: Option<RecordCounts>) {
         let mut all = self.lock();
         let counted = all.entry(scope.clone()).or_default();
         match counts {
-            Some(counts) => counted.counts = counts,
+            Some(counts) => counted.counts = Some(sum(counts, counted.created)),
             None => counted.at = None,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IdScope, Counted>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sum(one: RecordCounts, other: RecordCounts) -> RecordCounts {
+    RecordCounts {
+        individuals: one.individuals + other.individuals,
+        registrations: one.registrations + other.registrations,
+        cleanups: one.cleanups + other.cleanups,
     }
 }
 
@@ -125,9 +163,20 @@ impl Provisioning {
     }
 
     async fn counted(&self, scope: &IdScope, age: i64) -> Result<RecordCounts, Error> {
-        if let Some(counts) = self.record_tally.younger_than(scope, age, self.clock.now()) {
-            return Ok(counts);
+        match self.record_tally.step(scope, age, self.clock.now()) {
+            Step::Use(counts) => Ok(counts),
+            Step::Count => self.recount(scope).await,
+            Step::Await(first) => {
+                let _first = first.lock().await;
+                match self.record_tally.begin_first(scope, self.clock.now()) {
+                    Some(counts) => Ok(counts),
+                    None => self.recount(scope).await,
+                }
+            }
         }
+    }
+
+    async fn recount(&self, scope: &IdScope) -> Result<RecordCounts, Error> {
         let counts = self.store.counts(scope, MAX_COUNTED_RECORDS).await;
         self.record_tally.set(scope, counts.as_ref().ok().copied());
         Ok(counts?)
@@ -155,22 +204,51 @@ mod tests {
         RecordCounts { individuals, registrations, cleanups: 0 }
     }
 
+    fn used(step: Step) -> Option<RecordCounts> {
+        match step {
+            Step::Use(counts) => Some(counts),
+            Step::Count | Step::Await(_) => None,
+        }
+    }
+
     #[test]
     fn one_caller_counts_and_the_others_go_on_with_the_last_count() {
         let (tally, scope) = (RecordTally::default(), IdScope::parse("0ne1").unwrap());
         let at = |seconds: i64| Timestamp::from_unix_seconds(1_000_000 + seconds);
+        let step = |seconds: i64| used(tally.step(&scope, 60, at(seconds)));
         tally.add(&scope, counts(9, 9));
-        assert_eq!(tally.younger_than(&scope, 60, at(0)), None);
-        assert_eq!(tally.younger_than(&scope, 60, at(0)), Some(counts(0, 0)), "it is being counted");
-        tally.set(&scope, Some(counts(5, 7)));
+        assert_eq!(tally.begin_first(&scope, at(0)), None);
+        tally.add(&scope, counts(0, 2));
+        tally.set(&scope, Some(counts(5, 5)));
+        assert_eq!(tally.begin_first(&scope, at(0)), Some(counts(5, 7)), "with what was created meanwhile");
         tally.add(&scope, counts(1, 0));
-        assert_eq!(tally.younger_than(&scope, 60, at(59)), Some(counts(6, 7)));
-        assert_eq!(tally.younger_than(&scope, 60, at(60)), None);
-        assert_eq!(tally.younger_than(&scope, 60, at(61)), Some(counts(6, 7)));
+        assert_eq!(step(59), Some(counts(6, 7)));
+        assert_eq!(step(60), None);
+        assert_eq!(step(61), Some(counts(6, 7)));
         tally.set(&scope, None);
-        assert_eq!(tally.younger_than(&scope, 60, at(62)), None, "a failed count is repeated");
+        assert_eq!(step(62), None, "a failed count is repeated");
         tally.set(&scope, Some(counts(1, 1)));
-        assert_eq!(tally.younger_than(&scope, 60, at(-3600)), None, "the clock was set back");
-        assert_eq!(tally.younger_than(&IdScope::parse("0ne2").unwrap(), 60, at(62)), None);
+        assert_eq!(step(-3600), None, "the clock was set back");
+    }
+
+    /// Without a count no caller goes on with an assumed one: each waits, also if the one that counts hangs up.
+    #[tokio::test]
+    async fn all_callers_wait_for_the_first_count() {
+        let (tally, scope) = (RecordTally::default(), IdScope::parse("0ne1").unwrap());
+        let at = Timestamp::from_unix_seconds(1_000_000);
+        let first = match tally.step(&scope, 60, at) {
+            Step::Await(first) => first,
+            step => unreachable!("{step:?}"),
+        };
+        let counting = first.lock().await;
+        assert_eq!(tally.begin_first(&scope, at), None);
+        let other = match tally.step(&scope, 60, at) {
+            Step::Await(other) => other,
+            step => unreachable!("{step:?}"),
+        };
+        assert!(other.try_lock().is_none(), "it waits");
+        drop(counting);
+        let _counting = other.try_lock().unwrap();
+        assert_eq!(tally.begin_first(&scope, at), None, "the other one counts");
     }
 }
