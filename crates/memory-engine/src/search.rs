@@ -41,11 +41,10 @@ impl SearchTables {
         let records = self.0.get(&instance).into_iter().flat_map(|table| &table.records);
         let mut found = Vec::new();
         for ((_, id), terms) in records.filter(|((kind, _), _)| *kind == range.kind) {
-            let within: BTreeSet<_> = terms.iter().filter(|term| range.terms.contains(term)).collect();
-            let positions =
-                within.into_iter().map(|term| TermPosition { term: term.clone(), id: id.clone() });
-            let after = positions.filter(|position| *position > range.start());
-            found.extend(after.map(|position| FoundTerm { position, terms: terms.clone() }));
+            let position = |term: &SearchTerm| TermPosition { term: term.clone(), id: id.clone() };
+            let positions: BTreeSet<_> = terms.iter().map(position).collect();
+            let within = positions.into_iter().filter(|position| range.contains(position));
+            found.extend(within.map(|position| FoundTerm { position, terms: terms.clone() }));
         }
         found.sort_by(|one, other| one.position.cmp(&other.position));
         found.truncate(limit);

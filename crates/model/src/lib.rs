@@ -124,7 +124,7 @@ pub use registration_ids::{PatternError, RegistrationIds};
 pub use resource::{Deletion, InstanceDraft, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey};
 pub use revocation_list::{ListId, RevocationList};
 pub use search::{
-    BuildPosition, Condition, DeviceIdPrefix, EnrollmentSearch, IdPrefix, MAX_TERM_BYTES, Period,
+    BuildPosition, Condition, DeviceIdPrefix, EnrollmentSearch, IdPrefix, MAX_TAGS, MAX_TERM_BYTES, Period,
     RegistrationSearch, Search, SearchProgress, SearchTerm, Searchable, SearchedKind, TagCondition,
 };
 pub use time::{Day, TimeError, Timestamp};

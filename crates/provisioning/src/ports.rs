@@ -44,7 +44,9 @@ pub use page::{Page, PageRequest, StoreError};
 pub use registrations::Registrations;
 pub use revocation_lists::RevocationListSource;
 pub use runs::{AssignmentRuns, RunStatus};
-pub use search_table::{FoundTerm, SearchRecord, SearchTable, SearchUpdate, TermPosition, TermRange};
+pub use search_table::{
+    FoundTerm, SearchRecord, SearchState, SearchTable, SearchUpdate, TermPosition, TermRange,
+};
 pub use topology::{HubTopology, Unknown};
 pub use usage::Usage;
 pub use webhook::{AllocationWebhook, WebhookCall, WebhookOutcome};

@@ -74,7 +74,8 @@ pub trait Engine: Leases + 'static {
     /// Writes a portion of the search table if the progress is the expected one. Returns whether it was.
     async fn update_search(&self, instance: i64, rows: SearchRows) -> Result<bool, StoreError>;
 
-    /// Deletes a portion of the search table, and the progress with the last one. Returns whether more is left.
+    /// Writes that the search table is being cleared in place of its progress, deletes a portion of it, and the progress once
+    /// nothing else is left. Returns whether more is.
     async fn clear_search(&self, instance: i64) -> Result<bool, StoreError>;
 
     /// Counts the terms within a range, up to a bound.

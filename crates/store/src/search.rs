@@ -1,8 +1,10 @@
 //! The search table on this store. Its rows are in clear, and hold what is asked of them alone.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use model::{Actor, IdScope, Job, SearchProgress, SearchTerm};
-use provisioning::ports::{FoundTerm, SearchTable, SearchUpdate, StoreError, TermRange};
+use provisioning::ports::{FoundTerm, SearchState, SearchTable, SearchUpdate, StoreError, TermRange};
 
 use crate::{
     SealedStore, broken,
@@ -11,10 +13,15 @@ use crate::{
 
 #[async_trait]
 impl<E: Engine> SearchTable for SealedStore<E> {
-    async fn search_progress(&self, scope: &IdScope) -> Result<Option<SearchProgress>, StoreError> {
-        let Some(instance) = self.instance_table().await?.readable_number(scope)? else { return Ok(None) };
+    async fn search_state(&self, scope: &IdScope) -> Result<SearchState, StoreError> {
+        let Some(instance) = self.instance_table().await?.readable_number(scope)? else {
+            return Ok(SearchState::Absent);
+        };
         let stored = self.engine.search_progress(instance).await?;
-        stored.map(|text| serde_json::from_str(&text).map_err(broken)).transpose()
+        Ok(stored.map_or(SearchState::Absent, |text| match serde_json::from_str(&text) {
+            Ok(progress) => SearchState::Kept(progress),
+            Err(_) => SearchState::Remnant,
+        }))
     }
 
     async fn update_search(
@@ -64,6 +71,9 @@ impl<E: Engine> SearchTable for SealedStore<E> {
     }
 }
 
+/// What stands in place of the progress of a table that is being cleared.
+pub(crate) const CLEARING: &str = "clearing";
+
 fn text(progress: &SearchProgress) -> Result<String, StoreError> {
     serde_json::to_string(progress).map_err(broken)
 }
@@ -87,9 +97,10 @@ pub(crate) struct Difference<'a> {
 
 impl<'a> Difference<'a> {
     pub(crate) fn between(old: &'a [SearchTerm], new: &'a [SearchTerm]) -> Difference<'a> {
-        let without = |these: &'a [SearchTerm], those: &[SearchTerm]| {
+        let (olds, news): (HashSet<_>, HashSet<_>) = (old.iter().collect(), new.iter().collect());
+        let without = |these: &'a [SearchTerm], those: &HashSet<&SearchTerm>| {
             these.iter().filter(|term| !those.contains(term)).collect()
         };
-        Difference { added: without(new, old), removed: without(old, new) }
+        Difference { added: without(new, &olds), removed: without(old, &news) }
     }
 }

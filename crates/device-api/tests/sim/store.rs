@@ -16,7 +16,7 @@ use provisioning::{
         AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DeviceRecords, Devices,
         Enrollments, FoundTerm, HubDeviceRecords, Instances, KnownDamage, Lease, LeaseName, Leases, LogError,
         LogPage, LogQuery, LogRetention, Outcome, Page, PageRequest, RecordCounts, Registrations, RunnerId,
-        SearchTable, SearchUpdate, Store, StoreError, TermRange, Usage,
+        SearchState, SearchTable, SearchUpdate, Store, StoreError, TermRange, Usage,
     },
 };
 use tokio::time::Instant;
@@ -130,8 +130,8 @@ impl Instances for SimulatedStore {
 
 #[async_trait]
 impl SearchTable for SimulatedStore {
-    async fn search_progress(&self, scope: &IdScope) -> Result<Option<SearchProgress>, StoreError> {
-        self.reach(|| finish(self.handle.search_progress(scope))).await
+    async fn search_state(&self, scope: &IdScope) -> Result<SearchState, StoreError> {
+        self.reach(|| finish(self.handle.search_state(scope))).await
     }
 
     async fn update_search(

@@ -15,7 +15,7 @@ use crate::{
 pub use condition::Condition;
 pub use prefix::{DeviceIdPrefix, IdPrefix};
 pub use progress::{BuildPosition, SearchProgress, SearchedKind};
-pub use term::{MAX_TERM_BYTES, SearchTerm, TagCondition};
+pub use term::{MAX_TAGS, MAX_TERM_BYTES, SearchTerm, TagCondition};
 
 /// A record that can be searched for.
 pub trait Searchable {

@@ -11,6 +11,9 @@ const PREFIX_BYTES: usize = 128;
 pub struct IdPrefix(String);
 
 impl IdPrefix {
+    /// Sorts after all IDs: none has such a letter.
+    pub const AFTER_ALL: &str = "\u{7f}";
+
     /// Parses a prefix of IDs; `None` if no ID begins so.
     pub fn parse(text: &str) -> Option<IdPrefix> {
         let is_of_ids = |letter: char| letter.is_ascii_alphanumeric() || "-._:".contains(letter);
@@ -33,9 +36,13 @@ impl IdPrefix {
         let (last, rest) = self.0.as_bytes().split_last().unwrap_or((&b'-', b""));
         let mut before = String::from_utf8_lossy(rest).into_owned();
         before.push(char::from(last - 1));
-        // No ID has such a letter.
-        before.push('\u{7f}');
+        before.push_str(IdPrefix::AFTER_ALL);
         before
+    }
+
+    /// Returns a text that sorts after all IDs with the prefix, and before all after them.
+    pub fn just_after(&self) -> String {
+        format!("{}{}", self.0, IdPrefix::AFTER_ALL)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     fmt::{self, Display},
 };
 
@@ -16,6 +17,9 @@ use crate::{
 
 /// The longest term, in bytes. Longer tags of initial twins, and those with control characters, cannot be found.
 pub const MAX_TERM_BYTES: usize = 256;
+
+/// The most tags of an initial twin that a record is found by, in the order of the twin: 16 KiB of terms.
+pub const MAX_TAGS: usize = 64;
 
 pub(super) const CREATED: &str = "created";
 pub(super) const UPDATED: &str = "updated";
@@ -185,30 +189,32 @@ fn settings(settings: &EnrollmentSettings) -> Vec<SearchTerm> {
     terms.extend(settings.named_hubs().map(SearchTerm::hub));
     let tags = settings.initial_twin.as_ref().and_then(|twin| twin.tags.as_ref());
     if let Some(tags) = tags {
-        add_tags_of(tags, &mut terms);
+        terms.extend(tags_of(tags));
     }
     terms
 }
 
-/// Adds the terms of the tags of an initial twin. Writing the twin has bounded their depth.
-pub(super) fn add_tags_of(tags: &TwinCollection, terms: &mut Vec<SearchTerm>) {
-    add_tags(TAG, tags.as_map(), terms);
+/// Returns the terms of the first tags of an initial twin. Writing the twin has bounded their depth.
+pub(super) fn tags_of(tags: &TwinCollection) -> BTreeSet<SearchTerm> {
+    let mut terms = BTreeSet::new();
+    add_tags(TAG, tags.as_map(), &mut terms);
+    terms
 }
 
 fn times(record: &Record) -> [SearchTerm; 2] {
     [SearchTerm::of_time(CREATED, record.created), SearchTerm::of_time(UPDATED, record.last_updated)]
 }
 
-fn add_tags(path: &str, tags: &Map<String, Value>, terms: &mut Vec<SearchTerm>) {
+fn add_tags(path: &str, tags: &Map<String, Value>, terms: &mut BTreeSet<SearchTerm>) {
     for (key, value) in tags {
         add_tag(&format!("{path}{key}"), value, terms);
     }
 }
 
-fn add_tag(path: &str, value: &Value, terms: &mut Vec<SearchTerm>) {
+fn add_tag(path: &str, value: &Value, terms: &mut BTreeSet<SearchTerm>) {
     // Whatever is below a path that is too long, or in a text that is, cannot be found: it is not even written.
     let text = value.as_str().unwrap_or_default();
-    if path.len() + "=".len() + text.len() > MAX_TERM_BYTES {
+    if terms.len() >= MAX_TAGS || path.len() + "=".len() + text.len() > MAX_TERM_BYTES {
         return;
     }
     let term = match value {
@@ -219,6 +225,6 @@ fn add_tag(path: &str, value: &Value, terms: &mut Vec<SearchTerm>) {
         Value::Bool(_) | Value::Number(_) => SearchTerm::new(path, value),
     };
     if term.is_findable() {
-        terms.push(term);
+        terms.insert(term);
     }
 }

@@ -7,15 +7,17 @@ use super::*;
 use crate::TwinCollection;
 
 proptest! {
-    /// Of two IDs, the one with the prefix follows the begin of the listing; one that sorts before the prefix does not.
     #[test]
-    fn a_listing_begins_with_the_first_id_that_has_the_prefix(
+    fn the_ids_with_a_prefix_are_those_between_its_bounds(
         prefix in "[a-z0-9._:-]{1,4}", rest in "[a-z0-9._:-]{0,3}", other in "[a-z0-9._:-]{1,6}",
     ) {
         let before = IdPrefix::parse(&prefix).unwrap().just_before();
         let longer = format!("{prefix}{rest}");
         prop_assert!(before < longer);
         prop_assert_eq!(other > before, other >= prefix);
+        let after = IdPrefix::parse(&prefix).unwrap().just_after();
+        prop_assert!(longer < after);
+        prop_assert_eq!(other > before && other < after, other.starts_with(&prefix));
     }
 
     #[test]
@@ -57,8 +59,7 @@ fn a_tag_is_found_by_its_path_and_value() {
         "site": "North", "none": null, "location": {"building": 43, "floors": [1, 2, {"wing": true}]}, "long": long,
     });
     let Value::Object(tags) = tags else { unreachable!() };
-    let mut terms = Vec::new();
-    term::add_tags_of(&TwinCollection::from(tags), &mut terms);
+    let terms: Vec<_> = term::tags_of(&TwinCollection::from(tags)).into_iter().collect();
     for (tag, is_found) in [
         ("site=North", true),
         ("site=north", false),
@@ -74,5 +75,18 @@ fn a_tag_is_found_by_its_path_and_value() {
     }
     for wrong in ["", "site", "=1", "a..b=1", &format!("long={long}")] {
         assert_eq!(TagCondition::parse(wrong), None, "{wrong}");
+    }
+}
+
+/// However many tags a twin has: each once, and of those at most 64.
+#[test]
+fn the_terms_of_tags_are_bounded() {
+    let (many, same) = ((0..4000).collect::<Vec<_>>(), vec![0; 4000]);
+    let long = "x".repeat(240);
+    for (elements, expected) in [(many, MAX_TAGS), (same, 1)] {
+        let Value::Object(tags) = json!({ long.clone(): elements }) else { unreachable!() };
+        let terms = term::tags_of(&TwinCollection::from(tags));
+        assert_eq!(terms.len(), expected);
+        assert!(terms.iter().map(|term| term.as_str().len()).sum::<usize>() <= 16 * 1024);
     }
 }

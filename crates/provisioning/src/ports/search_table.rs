@@ -3,15 +3,15 @@
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
-use model::{IdScope, SearchProgress, SearchTerm, SearchedKind};
+use model::{IdPrefix, IdScope, SearchProgress, SearchTerm, SearchedKind};
 
 use super::StoreError;
 
 /// Reads and writes the search table. It is not written by [`Commits`](super::Commits), and has no entries in the change log.
 #[async_trait]
 pub trait SearchTable: Send + Sync {
-    /// Returns how far the table of an instance follows the change log; `None` if there is no table.
-    async fn search_progress(&self, scope: &IdScope) -> Result<Option<SearchProgress>, StoreError>;
+    /// Returns what there is of the table of an instance.
+    async fn search_state(&self, scope: &IdScope) -> Result<SearchState, StoreError>;
 
     /// Writes a portion, if the progress is still the expected one. Returns whether it was.
     async fn update_search(
@@ -21,7 +21,7 @@ pub trait SearchTable: Send + Sync {
         update: SearchUpdate,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes the progress, and some thousands of the terms. Returns whether more are left.
+    /// Makes the table of an instance a [`SearchState::Remnant`], and deletes some thousands of its rows. Returns whether more are left.
     async fn clear_search(&self, scope: &IdScope) -> Result<bool, StoreError>;
 
     /// Counts the terms within a range, up to a bound.
@@ -39,6 +39,27 @@ pub trait SearchTable: Send + Sync {
         range: &TermRange,
         at_most: usize,
     ) -> Result<Vec<FoundTerm>, StoreError>;
+}
+
+/// What there is of the search table of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchState {
+    /// Nothing.
+    Absent,
+    /// Rows that are of no use and are still to be cleared: a clear has begun, or the progress cannot be read.
+    Remnant,
+    /// A table that follows the change log, or that is built.
+    Kept(SearchProgress),
+}
+
+impl SearchState {
+    /// Returns how far the table follows the change log; `None` if there is none.
+    pub fn progress(self) -> Option<SearchProgress> {
+        match self {
+            SearchState::Kept(progress) => Some(progress),
+            SearchState::Absent | SearchState::Remnant => None,
+        }
+    }
 }
 
 /// A portion that is written to the search table.
@@ -61,15 +82,15 @@ pub struct SearchRecord {
     pub terms: Vec<SearchTerm>,
 }
 
-/// Terms of records of a kind, within a range.
+/// The terms of records of a kind between two positions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TermRange {
     /// The kind.
     pub kind: SearchedKind,
-    /// The range.
-    pub terms: RangeInclusive<SearchTerm>,
-    /// After this one, if it is within the range.
-    pub after: Option<TermPosition>,
+    /// After this position.
+    pub after: TermPosition,
+    /// Until this position, inclusive.
+    pub until: TermPosition,
 }
 
 /// The position of a term of a record: by term, then by ID.
@@ -91,9 +112,31 @@ pub struct FoundTerm {
 }
 
 impl TermRange {
-    /// Returns the position that the range is read after.
-    pub fn start(&self) -> TermPosition {
-        let first = || TermPosition { term: self.terms.start().clone(), id: String::new() };
-        self.after.clone().unwrap_or_else(first).max(first())
+    /// Returns the range of these terms. If it is a single one, whose records are in the order of their IDs, the range ends with the
+    /// prefix of these; otherwise other IDs are among them.
+    pub fn new(
+        kind: SearchedKind,
+        terms: &RangeInclusive<SearchTerm>,
+        prefix: Option<&IdPrefix>,
+    ) -> TermRange {
+        let (first, last) = (terms.start().clone(), terms.end().clone());
+        let prefix = prefix.filter(|_| first == last);
+        let after = prefix.map(IdPrefix::just_before).unwrap_or_default();
+        let until = prefix.map_or(IdPrefix::AFTER_ALL.to_owned(), IdPrefix::just_after);
+        TermRange {
+            kind,
+            after: TermPosition { term: first, id: after },
+            until: TermPosition { term: last, id: until },
+        }
+    }
+
+    /// Returns what of the range comes after a position; `None` if nothing can.
+    pub fn rest(self, after: TermPosition) -> Option<TermRange> {
+        (after < self.until).then(|| TermRange { after: after.max(self.after), ..self })
+    }
+
+    /// Returns whether a position is within the range.
+    pub fn contains(&self, position: &TermPosition) -> bool {
+        self.after < *position && *position <= self.until
     }
 }

@@ -102,7 +102,7 @@ impl Provisioning {
             self.store.commit(scope, commit).await?;
             return Ok(Portion::More);
         }
-        if self.store.search_progress(scope).await?.is_some() && self.store.clear_search(scope).await? {
+        if self.store.clear_search(scope).await? {
             return Ok(Portion::More);
         }
         self.store.forget(scope).await?;

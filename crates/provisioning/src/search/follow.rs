@@ -11,7 +11,9 @@ use model::{
 use super::SearchSettings;
 use crate::{
     Error, Provisioning,
-    ports::{LogError, LogFilter, LogQuery, Page, PageRequest, SearchRecord, SearchUpdate, StoreError},
+    ports::{
+        LogError, LogFilter, LogQuery, Page, PageRequest, SearchRecord, SearchState, SearchUpdate, StoreError,
+    },
     resource::Portion,
 };
 
@@ -25,17 +27,16 @@ impl Provisioning {
     /// Brings the search table of an instance one portion closer to the change log, or removes it where it is off. A table of
     /// which the log has lost the position is built anew.
     pub async fn follow_changes(&self, scope: &IdScope) -> Result<Portion, Error> {
-        match (self.search, self.store.search_progress(scope).await?) {
-            (None, None) => Ok(Portion::Done),
-            (Some(settings), None) => self.begin_table(scope, settings).await,
-            (None, Some(_)) => self.clear_table(scope).await,
-            (Some(settings), Some(progress)) if settings.with_tags != progress.has_tags => {
-                self.clear_table(scope).await
+        match (self.search, self.store.search_state(scope).await?) {
+            (None, SearchState::Absent) => Ok(Portion::Done),
+            (Some(settings), SearchState::Absent) => self.begin_table(scope, settings).await,
+            (Some(settings), SearchState::Kept(progress)) if settings.admits(&progress) => {
+                match progress.building.clone() {
+                    Some(at) => self.build(scope, &progress, at).await,
+                    None => self.apply_changes(scope, &progress).await,
+                }
             }
-            (Some(_), Some(progress)) => match progress.building.clone() {
-                Some(at) => self.build(scope, &progress, at).await,
-                None => self.apply_changes(scope, &progress).await,
-            },
+            (_, SearchState::Kept(_) | SearchState::Remnant) => self.clear_table(scope).await,
         }
     }
 
@@ -169,5 +170,7 @@ fn records<T: Searchable>(
 
 fn stored_terms(mut terms: Vec<SearchTerm>, has_tags: bool) -> Vec<SearchTerm> {
     terms.retain(|term| has_tags || !term.is_tag());
+    terms.sort_unstable();
+    terms.dedup();
     terms
 }

@@ -89,7 +89,7 @@ impl Provisioning {
         if !table.is_complete() {
             return if table.is_continued() { Err(table::gone()) } else { Ok(None) };
         }
-        let keys = self.find_keys(scope, &table, (table::COUNTED, table::COUNTED)).await?;
+        let keys = table.find_keys(&*self.store, scope, (table::COUNTED, table::COUNTED)).await?;
         let method = SearchMethod::Table(table.lag);
         Ok(Some(SearchCount { count: keys.found.len(), next: keys.next, method }))
     }
@@ -116,7 +116,7 @@ impl Provisioning {
                 method: SearchMethod::without_table(is_by_index),
             });
         };
-        let keys = self.find_keys(scope, &table, (request.limit, table::EXAMINED)).await?;
+        let keys = table.find_keys(&*self.store, scope, (request.limit, table::EXAMINED)).await?;
         let ids: Vec<E::Id> = keys.found.iter().filter_map(|key| E::parse_key(key)).collect();
         let mut page = Page { next: keys.next, ..Page::default() };
         for loaded in join_all(ids.iter().map(|id| E::load(store, scope, id))).await {
@@ -151,7 +151,7 @@ impl Provisioning {
                 method: SearchMethod::without_table(is_by_index),
             });
         };
-        let keys = self.find_keys(scope, &table, (request.limit, table::EXAMINED)).await?;
+        let keys = table.find_keys(&*self.store, scope, (request.limit, table::EXAMINED)).await?;
         let ids: Vec<_> = keys.found.iter().filter_map(|key| RegistrationId::parse(key).ok()).collect();
         let mut page = Page { next: keys.next, ..Page::default() };
         for loaded in join_all(ids.iter().map(|id| self.store.registration(scope, id))).await {

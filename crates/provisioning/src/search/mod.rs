@@ -11,6 +11,8 @@ mod table;
 
 use std::time::Duration;
 
+use model::SearchProgress;
+
 use crate::{Provisioning, ports::Page};
 
 /// What the search table has.
@@ -18,6 +20,13 @@ use crate::{Provisioning, ports::Page};
 pub struct SearchSettings {
     /// Whether the tags of initial twins are in it, where they stand in clear.
     pub with_tags: bool,
+}
+
+impl SearchSettings {
+    /// Returns whether a table is of these settings.
+    fn admits(self, progress: &SearchProgress) -> bool {
+        self.with_tags == progress.has_tags
+    }
 }
 
 /// How records were found.

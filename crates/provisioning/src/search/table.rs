@@ -1,12 +1,14 @@
 //! Searches by the search table.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use model::{Condition, IdScope, Search, SearchProgress, SearchTerm, Searchable, SearchedKind};
 
 use crate::{
     Error, Provisioning,
-    ports::{FoundTerm, LogError, LogQuery, Page, PageRequest, StoreError, TermPosition, TermRange},
+    ports::{
+        FoundTerm, LogError, LogQuery, Page, PageRequest, SearchTable, StoreError, TermPosition, TermRange,
+    },
 };
 
 /// The terms that one request examines at most, unless only one condition is asked for: each costs a read of the terms of its
@@ -77,54 +79,10 @@ impl Provisioning {
         Ok(Some(TableSearch { kind, search, conditions, after, lag }))
     }
 
-    /// Returns the records of a page of a search, up to a limit, and examines this many terms at most.
-    pub(super) async fn find_keys(
-        &self,
-        scope: &IdScope,
-        table: &TableSearch<'_>,
-        (limit, examined): (usize, usize),
-    ) -> Result<Keys, Error> {
-        let driver = self.driver(scope, table).await?;
-        let is_simple = table.conditions.len() == 1 && table.search.prefix.is_none();
-        let left = if is_simple { limit.min(examined) } else { examined };
-        let mut page = KeyPage { table, limit, left, last: None, found: Vec::new() };
-        for range in driver.ranges() {
-            let Some(range) = table.rest_of(range) else { continue };
-            let found = self.store.terms(scope, &range, page.left).await?;
-            if page.is_ended_by(&range, found) {
-                return Ok(Keys { found: page.found, next: page.last.as_ref().map(position_text) });
-            }
-        }
-        Ok(Keys { found: page.found, next: None })
-    }
-
-    /// Returns the condition whose terms are gone through: the one that fewest records meet, or that the page continues with.
-    async fn driver<'a>(&self, scope: &IdScope, table: &TableSearch<'a>) -> Result<&'a Condition, Error> {
-        if let Some(after) = &table.after {
-            let driver = table.conditions.iter().find(|condition| condition.admits(&after.term));
-            return driver
-                .copied()
-                .ok_or_else(|| Error::Invalid("the continuation is of another search".to_owned()));
-        }
-        let mut best = (usize::MAX, table.conditions.first());
-        for condition in table.conditions.iter().filter(|_| table.conditions.len() > 1) {
-            let mut count = 0;
-            for range in condition.ranges() {
-                let range = TermRange { kind: table.kind, terms: range.clone(), after: None };
-                count += self.store.count_terms(scope, &range, COMPARED).await?;
-            }
-            if count < best.0 {
-                best = (count, Some(condition));
-            }
-        }
-        best.1.copied().ok_or_else(|| Error::Broken("a search of the table without a condition".to_owned()))
-    }
-
     async fn usable_progress(&self, scope: &IdScope) -> Result<Option<SearchProgress>, Error> {
-        if self.search.is_none() {
-            return Ok(None);
-        }
-        Ok(self.store.search_progress(scope).await?.filter(|progress| progress.building.is_none()))
+        let Some(settings) = self.search else { return Ok(None) };
+        let progress = self.store.search_state(scope).await?.progress();
+        Ok(progress.filter(|progress| progress.building.is_none() && settings.admits(progress)))
     }
 
     /// Returns the age of the oldest change after the progress; `None` if the log does not reach back so far.
@@ -152,18 +110,56 @@ impl TableSearch<'_> {
         self.after.is_some()
     }
 
-    /// Returns what is left of a range; `None` if the page begins after it.
-    fn rest_of(&self, range: &RangeInclusive<SearchTerm>) -> Option<TermRange> {
-        let is_before = |after: &TermPosition| after.term > *range.end();
-        if self.after.as_ref().is_some_and(is_before) {
-            return None;
+    /// Returns the records of a page, up to a limit, and examines this many terms at most.
+    pub(super) async fn find_keys(
+        &self,
+        store: &dyn SearchTable,
+        scope: &IdScope,
+        (limit, examined): (usize, usize),
+    ) -> Result<Keys, Error> {
+        let driver = self.driver(store, scope).await?;
+        let is_simple = self.conditions.len() == 1 && self.search.prefix.is_none();
+        let left = if is_simple { limit.min(examined) } else { examined };
+        let mut page = KeyPage { table: self, limit, left, last: None, found: Vec::new() };
+        for range in self.ranges(driver) {
+            let found = store.terms(scope, &range, page.left).await?;
+            if page.is_ended_by(found) {
+                return Ok(Keys { found: page.found, next: page.last.as_ref().map(position_text) });
+            }
         }
-        // Within one term, records are in the order of their IDs.
-        let prefix = self.search.prefix.as_ref().filter(|_| range.start() == range.end());
-        let first =
-            prefix.map(|prefix| TermPosition { term: range.start().clone(), id: prefix.just_before() });
-        let after = self.after.clone().max(first);
-        Some(TermRange { kind: self.kind, terms: range.clone(), after })
+        Ok(Keys { found: page.found, next: None })
+    }
+
+    /// Returns the condition whose terms are gone through: the one that fewest records meet, or that the page continues with.
+    async fn driver(&self, store: &dyn SearchTable, scope: &IdScope) -> Result<&Condition, Error> {
+        if let Some(after) = &self.after {
+            let driver = self.conditions.iter().find(|condition| condition.admits(&after.term));
+            return driver
+                .copied()
+                .ok_or_else(|| Error::Invalid("the continuation is of another search".to_owned()));
+        }
+        let mut best = (usize::MAX, self.conditions.first());
+        for condition in self.conditions.iter().filter(|_| self.conditions.len() > 1) {
+            let mut count = 0;
+            for range in self.ranges(condition) {
+                count += store.count_terms(scope, &range, COMPARED).await?;
+            }
+            if count < best.0 {
+                best = (count, Some(condition));
+            }
+        }
+        best.1.copied().ok_or_else(|| Error::Broken("a search of the table without a condition".to_owned()))
+    }
+
+    /// Returns what is left of the ranges of a condition.
+    fn ranges(&self, condition: &Condition) -> impl Iterator<Item = TermRange> {
+        condition.ranges().iter().filter_map(|terms| {
+            let range = TermRange::new(self.kind, terms, self.search.prefix.as_ref());
+            match &self.after {
+                Some(after) => range.rest(after.clone()),
+                None => Some(range),
+            }
+        })
     }
 }
 
@@ -171,16 +167,15 @@ impl TableSearch<'_> {
 struct KeyPage<'a> {
     table: &'a TableSearch<'a>,
     limit: usize,
-    /// How many terms may still be examined.
+    /// How many terms may still be examined: at least one, until the page ends.
     left: usize,
     last: Option<TermPosition>,
     found: Vec<String>,
 }
 
 impl KeyPage<'_> {
-    /// Adds the records among these terms that meet the search. Returns whether the page ends here, and not the range.
-    fn is_ended_by(&mut self, range: &TermRange, terms: Vec<FoundTerm>) -> bool {
-        let is_cut = terms.len() >= self.left;
+    /// Adds the records among these terms that meet the search. Returns whether the page ends here, before the range may have.
+    fn is_ended_by(&mut self, terms: Vec<FoundTerm>) -> bool {
         for FoundTerm { position, terms } in terms {
             let prefix = self.table.search.prefix.as_ref();
             let has_prefix = prefix.is_none_or(|prefix| prefix.is_prefix_of(&position.id));
@@ -193,14 +188,7 @@ impl KeyPage<'_> {
                 return true;
             }
         }
-        is_cut && !self.is_beyond_prefix(range)
-    }
-
-    /// Returns whether no ID that follows within the range has the prefix.
-    fn is_beyond_prefix(&self, range: &TermRange) -> bool {
-        let (Some(prefix), Some(last)) = (&self.table.search.prefix, &self.last) else { return false };
-        let is_one_term = range.terms.start() == range.terms.end();
-        is_one_term && !prefix.is_prefix_of(&last.id) && last.id.as_str() > prefix.as_str()
+        self.left == 0
     }
 }
 
@@ -232,3 +220,6 @@ fn parse_position(text: &str) -> Option<TermPosition> {
     let (term, id) = text.split_once('\n')?;
     Some(TermPosition { term: SearchTerm::from_text(term.to_owned()), id: id.to_owned() })
 }
+
+#[cfg(test)]
+mod tests;

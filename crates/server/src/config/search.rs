@@ -4,19 +4,13 @@ use provisioning::search::SearchSettings;
 use serde::Deserialize;
 
 /// The search tables.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchConfig {
-    /// Whether searches use a table that follows the change log. Without it, records are examined one after another.
+    /// Whether searches use a table that follows the change log and stands in clear. Without it, records are examined one after another.
     pub table: bool,
     /// Whether the table has the tags of initial twins, in clear.
     pub tags: bool,
-}
-
-impl Default for SearchConfig {
-    fn default() -> Self {
-        SearchConfig { table: true, tags: false }
-    }
 }
 
 impl SearchConfig {

@@ -68,6 +68,15 @@ fn existing_devices_are_adopted_by_default() {
     assert_eq!(rule(&refuse), ExistingDevices::Refuse);
 }
 
+/// The table stands in clear.
+#[test]
+fn there_is_no_search_table_by_default() {
+    let settings = |text: &str| Config::parse(text).unwrap().search.settings();
+    assert_eq!(settings(EXAMPLE), None);
+    let with_table = EXAMPLE.replace("# table = false", "table = true");
+    assert_eq!(settings(&with_table).map(|it| it.with_tags), Some(false));
+}
+
 #[test]
 fn a_byte_order_mark_before_the_file_is_ignored() {
     assert_eq!(Config::parse(&format!("\u{FEFF}{EXAMPLE}")).unwrap().instances.len(), 1);

@@ -3,7 +3,7 @@
 use http::Method;
 use model::{Job, LeaseToken};
 use provisioning::{
-    ports::{LeaseName, RunnerId},
+    ports::{LeaseName, RunnerId, SearchState},
     resource::Portion,
 };
 use serde_json::{Value, json};
@@ -149,8 +149,8 @@ async fn a_deletion_goes_on_where_a_crash_ended_it_and_leaves_nothing() {
     assert_eq!(counts, provisioning::ports::RecordCounts::default());
     let progress = world.provisioning.deletion_progress(&id_scope("one")).await.unwrap();
     assert_eq!(progress, provisioning::resource::DeletionProgress::default());
-    assert_eq!(world.store.search_progress(&id_scope("one")).await.unwrap(), None);
-    assert!(world.store.search_progress(&id_scope("two")).await.unwrap().is_some());
+    assert_eq!(world.store.search_state(&id_scope("one")).await.unwrap(), SearchState::Absent);
+    assert!(world.store.search_state(&id_scope("two")).await.unwrap().progress().is_some());
     assert_eq!(world.snapshot("two").await, before);
 
     // Once more later, for what was under way.

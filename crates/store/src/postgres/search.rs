@@ -10,7 +10,7 @@ use super::queries::Queries;
 use crate::{
     broken,
     engine::SearchRows,
-    search::{Difference, joined, split},
+    search::{CLEARING, Difference, joined, split},
 };
 
 /// Rows of each table that are deleted at once.
@@ -109,16 +109,13 @@ impl Changes {
     }
 }
 
-/// Deletes a portion, and the progress with the last of them. Returns whether more are left.
+/// Deletes a portion, and the progress, which says so meanwhile, once nothing else is left. Returns whether more is.
 pub(super) async fn clear(queries: &Queries, instance: i32) -> Result<bool, StoreError> {
+    queries.query(PUT_CLEARING, &[&instance, &CLEARING]).await?;
     for delete in [CLEAR_TERMS, CLEAR_RECORDS] {
-        let cleared = queries.query(delete, &[&instance, &CLEARED_AT_ONCE]).await?.len();
-        if i64::try_from(cleared).is_ok_and(|cleared| cleared >= CLEARED_AT_ONCE) {
-            return Ok(true);
-        }
+        queries.query(delete, &[&instance, &CLEARED_AT_ONCE, &CLEARING]).await?;
     }
-    queries.query("DELETE FROM search_progress WHERE instance = $1", &[&instance]).await?;
-    Ok(false)
+    Ok(queries.query_opt(CLEAR_PROGRESS, &[&instance, &CLEARING]).await?.is_none())
 }
 
 /// Counts terms within a range, up to a bound.
@@ -128,9 +125,11 @@ pub(super) async fn count(
     range: &TermRange,
     at_most: usize,
 ) -> Result<usize, StoreError> {
-    let (first, last) = (range.terms.start().as_str(), range.terms.end().as_str());
-    let row =
-        queries.query_opt(COUNT, &[&instance, &range.kind.code(), &first, &last, &(at_most as i64)]).await?;
+    let TermRange { kind, after, until } = range;
+    let (first, last) = (after.term.as_str(), until.term.as_str());
+    let row = queries
+        .query_opt(COUNT, &[&instance, &kind.code(), &first, &after.id, &last, &until.id, &(at_most as i64)])
+        .await?;
     let count: i64 = row.map_or(Ok(0), |row| row.try_get(0)).map_err(broken)?;
     usize::try_from(count).map_err(broken)
 }
@@ -142,10 +141,10 @@ pub(super) async fn terms(
     range: &TermRange,
     at_most: usize,
 ) -> Result<Vec<FoundTerm>, StoreError> {
-    let TermPosition { term, id } = range.start();
-    let last = range.terms.end().as_str();
+    let TermRange { kind, after, until } = range;
+    let (first, last) = (after.term.as_str(), until.term.as_str());
     let rows = queries
-        .query(TERMS, &[&instance, &range.kind.code(), &term.as_str(), &id, &last, &(at_most as i64)])
+        .query(TERMS, &[&instance, &kind.code(), &first, &after.id, &last, &until.id, &(at_most as i64)])
         .await?;
     rows.iter().map(found).collect::<Result<_, Error>>().map_err(broken)
 }
@@ -188,20 +187,33 @@ const UPDATE: &str = "
     )
     SELECT count(*) FROM moved";
 
+const PUT_CLEARING: &str = "
+    INSERT INTO search_progress (instance, progress) VALUES ($1, $2)
+    ON CONFLICT (instance) DO UPDATE SET progress = excluded.progress";
+
+/// Only while the table is cleared: another process may have begun the next one meanwhile.
 const CLEAR_TERMS: &str = "
     DELETE FROM search_terms WHERE (instance, kind, term, id) IN (
-        SELECT instance, kind, term, id FROM search_terms WHERE instance = $1 LIMIT $2) RETURNING 1";
+        SELECT instance, kind, term, id FROM search_terms WHERE instance = $1 LIMIT $2)
+        AND EXISTS (SELECT 1 FROM search_progress WHERE instance = $1 AND progress = $3)";
 
 const CLEAR_RECORDS: &str = "
     DELETE FROM search_records WHERE (instance, kind, id) IN (
-        SELECT instance, kind, id FROM search_records WHERE instance = $1 LIMIT $2) RETURNING 1";
+        SELECT instance, kind, id FROM search_records WHERE instance = $1 LIMIT $2)
+        AND EXISTS (SELECT 1 FROM search_progress WHERE instance = $1 AND progress = $3)";
+
+const CLEAR_PROGRESS: &str = "
+    DELETE FROM search_progress WHERE instance = $1 AND progress = $2
+        AND NOT EXISTS (SELECT 1 FROM search_terms WHERE instance = $1)
+        AND NOT EXISTS (SELECT 1 FROM search_records WHERE instance = $1) RETURNING 1";
 
 const COUNT: &str = "
     SELECT count(*) FROM (
-        SELECT 1 FROM search_terms WHERE instance = $1 AND kind = $2 AND term >= $3 AND term <= $4 LIMIT $5) AS t";
+        SELECT 1 FROM search_terms WHERE instance = $1 AND kind = $2 
+            AND (term, id) > ($3, $4) AND (term, id) <= ($5, $6) LIMIT $7) AS t";
 
 const TERMS: &str = "
     SELECT t.term, t.id, r.terms FROM search_terms t
     JOIN search_records r ON r.instance = t.instance AND r.kind = t.kind AND r.id = t.id
-    WHERE t.instance = $1 AND t.kind = $2 AND (t.term, t.id) > ($3, $4) AND t.term <= $5
-    ORDER BY t.term, t.id LIMIT $6";
+    WHERE t.instance = $1 AND t.kind = $2 AND (t.term, t.id) > ($3, $4) AND (t.term, t.id) <= ($5, $6)
+    ORDER BY t.term, t.id LIMIT $7";

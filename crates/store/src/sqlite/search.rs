@@ -6,7 +6,7 @@ use provisioning::ports::{FoundTerm, SearchRecord, TermPosition, TermRange};
 
 use crate::{
     engine::SearchRows,
-    search::{Difference, joined, split},
+    search::{CLEARING, Difference, joined, split},
 };
 
 /// Rows of each table that are deleted at once: some milliseconds of the writer's time.
@@ -50,8 +50,9 @@ fn put(connection: &Connection, instance: i64, record: &SearchRecord) -> rusqlit
     Ok(())
 }
 
-/// Deletes a portion, and the progress with the last of them. Returns whether more are left.
+/// Deletes a portion, and the progress, which says so meanwhile, with the last of them. Returns whether more are left.
 pub(super) fn clear(connection: &Connection, instance: i64) -> rusqlite::Result<bool> {
+    connection.prepare_cached(PUT_PROGRESS)?.execute((instance, CLEARING))?;
     for delete in [CLEAR_TERMS, CLEAR_RECORDS] {
         let cleared = connection.prepare_cached(delete)?.execute((instance, CLEARED_AT_ONCE))?;
         if i64::try_from(cleared).is_ok_and(|cleared| cleared >= CLEARED_AT_ONCE) {
@@ -69,8 +70,9 @@ pub(super) fn count(
     range: &TermRange,
     at_most: usize,
 ) -> rusqlite::Result<usize> {
-    let terms = (range.terms.start().as_str(), range.terms.end().as_str());
-    let values = (instance, range.kind.code(), terms.0, terms.1, at_most as i64);
+    let TermRange { kind, after, until } = range;
+    let (after, until) = ((after.term.as_str(), &after.id), (until.term.as_str(), &until.id));
+    let values = (instance, kind.code(), after.0, after.1, until.0, until.1, at_most as i64);
     let count: i64 = connection.prepare_cached(COUNT)?.query_row(values, |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or_default())
 }
@@ -82,9 +84,9 @@ pub(super) fn terms(
     range: &TermRange,
     at_most: usize,
 ) -> rusqlite::Result<Vec<FoundTerm>> {
-    let TermPosition { term, id } = range.start();
-    let last = range.terms.end().as_str();
-    let values = (instance, range.kind.code(), term.as_str(), id, last, at_most as i64);
+    let TermRange { kind, after, until } = range;
+    let (after, until) = ((after.term.as_str(), &after.id), (until.term.as_str(), &until.id));
+    let values = (instance, kind.code(), after.0, after.1, until.0, until.1, at_most as i64);
     connection.prepare_cached(TERMS)?.query_map(values, found)?.collect()
 }
 
@@ -120,11 +122,12 @@ const CLEAR_RECORDS: &str = "
 
 const COUNT: &str = "
     SELECT count(*) FROM (
-        SELECT 1 FROM search_terms WHERE instance = ?1 AND kind = ?2 AND term BETWEEN ?3 AND ?4 LIMIT ?5)";
+        SELECT 1 FROM search_terms
+        WHERE instance = ?1 AND kind = ?2 AND (term, id) > (?3, ?4) AND (term, id) <= (?5, ?6) LIMIT ?7)";
 
 /// `CROSS JOIN`: the terms come first.
 const TERMS: &str = "
     SELECT t.term, t.id, r.terms FROM search_terms t CROSS JOIN search_records r
-    WHERE t.instance = ?1 AND t.kind = ?2 AND (t.term, t.id) > (?3, ?4) AND t.term <= ?5
+    WHERE t.instance = ?1 AND t.kind = ?2 AND (t.term, t.id) > (?3, ?4) AND (t.term, t.id) <= (?5, ?6)
         AND r.instance = ?1 AND r.kind = ?2 AND r.id = t.id
-    ORDER BY t.term, t.id LIMIT ?6";
+    ORDER BY t.term, t.id LIMIT ?7";

@@ -147,6 +147,8 @@ const CASES: &[(&str, Case)] = &[
     ("the log is filtered", |w| Box::pin(change_log::filters(w))),
     ("a position that is not kept any more is refused", |w| Box::pin(change_log::trimmed(w))),
     ("of two writers of a search table one writes", |w| Box::pin(search::one_writer(w))),
+    ("nothing uses a search table whose clear was interrupted", |w| Box::pin(search::interrupted_clear(w))),
+    ("nothing uses a search table of other settings", |w| Box::pin(search::other_settings(w))),
     ("the search table finds what examining all records finds", |w| {
         Box::pin(search::finds_what_scans_find(w))
     }),

@@ -10,7 +10,8 @@ use model::{
 use provisioning::{
     Ports, Provisioning,
     ports::{
-        Change, LogRetention, PageRequest, SearchRecord, SearchUpdate, TermPosition, TermRange, Unknown,
+        Change, LogRetention, PageRequest, SearchRecord, SearchState, SearchUpdate, TermPosition, TermRange,
+        Unknown,
     },
     resource::Portion,
     search::{SearchMethod, SearchSettings},
@@ -247,23 +248,58 @@ pub(super) async fn finds_what_scans_find(world: World) {
         assert!(by_table > 4 * SEARCHES, "{by_table} searches used the table");
     }
     // Tags stand in the table only on request, and nothing does once it is off.
-    let tags = TermRange {
-        kind: SearchedKind::Enrollment,
-        terms: SearchTerm::from_text("tag.".to_owned())..=SearchTerm::from_text("tag/".to_owned()),
-        after: None,
-    };
+    let text = |text: &str| SearchTerm::from_text(text.to_owned());
+    let tags = TermRange::new(SearchedKind::Enrollment, &(text("tag.")..=text("tag/")), None);
     let count = async || world.store.count_terms(&world.scope, &tags, 100).await.unwrap();
     assert!(count().await > 0);
     Searching::new(&world, false).catch_up().await;
     assert_eq!(count().await, 0);
     let off = provisioning(&world, None);
     while off.follow_changes(&world.scope).await.unwrap() == Portion::More {}
-    assert_eq!(world.store.search_progress(&world.scope).await.unwrap(), None);
+    assert_eq!(world.store.search_state(&world.scope).await.unwrap(), SearchState::Absent);
+}
+
+/// A clear that ends after its first portion leaves nothing that a search uses, or that is followed: the table is cleared to
+/// the end and built anew, also under the settings of before.
+pub(super) async fn interrupted_clear(world: World) {
+    let mut dice = Dice(11);
+    let searching = Searching::new(&world, false);
+    searching.change_some(&mut dice).await;
+    searching.catch_up().await;
+    assert!(searching.compare(&mut dice).await > SEARCHES);
+    // More than is cleared at once, after the terms of the records.
+    let progress = world.store.search_state(&world.scope).await.unwrap().progress().unwrap();
+    let terms: Vec<_> = (0..100).map(|at| format!("zz={at}")).collect();
+    let terms: Vec<_> = terms.iter().map(String::as_str).collect();
+    let records = (0..60).map(|at| record(&format!("none-{at}"), &terms)).collect();
+    let update = SearchUpdate { next: progress.clone(), records };
+    assert!(world.store.update_search(&world.scope, Some(&progress), update).await.unwrap());
+    let with_tags = provisioning(&world, Some(SearchSettings { with_tags: true }));
+    assert_eq!(with_tags.follow_changes(&world.scope).await.unwrap(), Portion::More);
+    assert_eq!(world.store.search_state(&world.scope).await.unwrap().progress(), None);
+    assert_eq!(searching.compare(&mut dice).await, 0, "searches use what is left");
+    let stale = SearchUpdate { next: progress.clone(), records: Vec::new() };
+    assert!(!world.store.update_search(&world.scope, Some(&progress), stale).await.unwrap());
+    searching.catch_up().await;
+    assert!(searching.compare(&mut dice).await > SEARCHES);
+    let none = SearchTerm::from_text("zz=".to_owned())..=SearchTerm::from_text("zz>".to_owned());
+    let none = TermRange::new(SearchedKind::Registration, &none, None);
+    assert_eq!(world.store.count_terms(&world.scope, &none, 1).await.unwrap(), 0);
+}
+
+/// Tables are not used under other settings than those that they are of.
+pub(super) async fn other_settings(world: World) {
+    let mut dice = Dice(13);
+    let searching = Searching::new(&world, false);
+    searching.change_some(&mut dice).await;
+    searching.catch_up().await;
+    assert!(searching.compare(&mut dice).await > SEARCHES);
+    assert_eq!(Searching::new(&world, true).compare(&mut dice).await, 0);
 }
 
 fn everything(kind: SearchedKind) -> TermRange {
     let text = |text: &str| SearchTerm::from_text(text.to_owned());
-    TermRange { kind, terms: text("a")..=text("z"), after: None }
+    TermRange::new(kind, &(text("a")..=text("z")), None)
 }
 
 fn record(id: &str, terms: &[&str]) -> SearchRecord {
@@ -312,10 +348,16 @@ pub(super) async fn one_writer(world: World) {
     assert_eq!(found(&world, &world.scope, &all, 2).await, expected[..2]);
     assert_eq!(world.store.count_terms(&world.scope, &all, 100).await.unwrap(), 5);
     assert_eq!(world.store.count_terms(&world.scope, &all, 3).await.unwrap(), 3);
-    let after = Some(TermPosition { term: SearchTerm::from_text("hub=y".to_owned()), id: "a".to_owned() });
-    assert_eq!(found(&world, &world.scope, &TermRange { after, ..all.clone() }, 100).await, expected[2..]);
+    let after = TermPosition { term: SearchTerm::from_text("hub=y".to_owned()), id: "a".to_owned() };
+    let rest = all.clone().rest(after).unwrap();
+    assert_eq!(found(&world, &world.scope, &rest, 100).await, expected[2..]);
+    assert_eq!(world.store.count_terms(&world.scope, &rest, 100).await.unwrap(), 3);
     let one = SearchTerm::from_text("hub=y".to_owned());
-    let only = TermRange { terms: one.clone()..=one, ..all.clone() };
+    let prefix = IdPrefix::parse("b").unwrap();
+    let begun = TermRange::new(SearchedKind::Registration, &(one.clone()..=one.clone()), Some(&prefix));
+    assert_eq!(found(&world, &world.scope, &begun, 100).await, expected[2..3]);
+    assert_eq!(world.store.count_terms(&world.scope, &begun, 100).await.unwrap(), 1);
+    let only = TermRange::new(SearchedKind::Registration, &(one.clone()..=one), None);
     let listed = world.store.terms(&world.scope, &only, 100).await.unwrap();
     assert_eq!(listed.iter().map(|it| it.position.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!(listed[0].terms, record("a", &["hub=y", "status=on"]).terms);
@@ -325,7 +367,7 @@ pub(super) async fn one_writer(world: World) {
     assert_eq!(world.store.count_terms(&world.scope, &all, 100).await.unwrap(), 3);
     while world.store.clear_search(&world.scope).await.unwrap() {}
     assert_eq!(found(&world, &world.scope, &all, 100).await, []);
-    assert_eq!(world.store.search_progress(&world.scope).await.unwrap(), None);
+    assert_eq!(world.store.search_state(&world.scope).await.unwrap(), SearchState::Absent);
     assert_eq!(found(&world, &other, &all, 100).await, pairs(&[("hub=other", "a")]));
-    assert_eq!(world.store.search_progress(&other).await.unwrap(), Some(progress(1)));
+    assert_eq!(world.store.search_state(&other).await.unwrap(), SearchState::Kept(progress(1)));
 }
