@@ -204,6 +204,8 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
+        latency_table: Default::default(),
+        keep_attempts: None,
         resource: model::ResourceFacts::default(),
         managed: model::ManagedBy::Operators,
         deletion: None,

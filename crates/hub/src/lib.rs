@@ -13,4 +13,4 @@ pub use connectors::Connectors;
 pub use embedded::EmbeddedConnector;
 pub use rest::{RestConnector, RestLink};
 pub use revocation_lists::RevocationListClient;
-pub use topology::{GeoIp, GeoIpError, HubProber, HubProberPorts, KnownTopology, LatencyTable, TableError};
+pub use topology::{GeoIp, GeoIpError, HubProber, HubProberPorts, KnownTopology};

@@ -176,8 +176,10 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
-        self.content().attempts.retain(|it| it.number >= attempt_number(before));
+    async fn trim_attempts(&self, before: Timestamp, own: Vec<(i64, Timestamp)>) -> Result<(), StoreError> {
+        let own: BTreeMap<i64, Timestamp> = own.into_iter().collect();
+        let before = |instance| attempt_number(*own.get(&instance).unwrap_or(&before));
+        self.content().attempts.retain(|it| it.number >= before(it.instance));
         Ok(())
     }
 

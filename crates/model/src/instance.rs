@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use certpath::CrlMaxAge;
 
 use crate::{
-    AllocationPolicy, CleanupHold, Configured, Deletion, HostName, HubName, IdScope, IpFilter, LinkedHub,
-    ManagedBy, PolicyName, PublicNetworkAccess, Quotas, ResourceFacts, ResourceName, SymmetricKey,
+    AllocationPolicy, CleanupHold, Configured, Deletion, HostName, HubName, IdScope, IpFilter, KeepDays,
+    LatencyTable, LinkedHub, ManagedBy, PolicyName, PublicNetworkAccess, Quotas, ResourceFacts, ResourceName,
+    SymmetricKey,
 };
 
 /// One provisioning service instance with its settings.
@@ -52,6 +53,12 @@ pub struct Instance {
     /// Which addresses may call its endpoints.
     #[serde(default, skip_serializing_if = "IpFilter::is_empty")]
     pub ip_filter: IpFilter,
+    /// Latencies to its hubs, which precede those of the service.
+    #[serde(default, skip_serializing_if = "LatencyTable::is_empty")]
+    pub latency_table: LatencyTable,
+    /// How long refused attempts are kept; `None` for as long as the service keeps those of other instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_attempts: Option<KeepDays>,
     /// What it is as a resource.
     #[serde(default, skip_serializing_if = "ResourceFacts::is_default")]
     pub resource: ResourceFacts,

@@ -35,6 +35,11 @@ impl Latency {
         Latency(millis.saturating_mul(1000))
     }
 
+    /// Makes a latency of milliseconds with a fraction; `None` unless it is 0 to 60,000.
+    pub fn try_from_millis(millis: f64) -> Option<Self> {
+        (0.0..=60_000.0).contains(&millis).then(|| Latency((millis * 1000.0).round() as u32))
+    }
+
     /// Returns microseconds.
     pub const fn micros(self) -> u32 {
         self.0
@@ -65,7 +70,7 @@ pub struct LatencyReport {
 }
 
 /// A row of an operator's table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyRow {
     /// The devices that it is for.
     pub source: LatencySource,

@@ -31,6 +31,7 @@ mod ip_filter;
 mod key;
 mod key_use;
 mod latency;
+mod latency_table;
 mod lease;
 mod link;
 mod peer_text;
@@ -41,6 +42,7 @@ mod refusal_reason;
 mod registration;
 mod registration_ids;
 mod resource;
+mod retention;
 mod revocation_list;
 mod search;
 mod time;
@@ -109,6 +111,7 @@ pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};
 pub use latency::{
     HubProbe, LastProbe, Latency, LatencyEstimate, LatencyReport, LatencyRow, LatencySource, SeenFrom,
 };
+pub use latency_table::{LatenciesByHub, LatencyTable, TableError};
 pub use lease::LeaseToken;
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, LinkDraft, LinkedHub};
 pub use peer_text::PeerText;
@@ -121,7 +124,10 @@ pub use registration::{
     Status, StatusKind, Substatus, TpmHandover,
 };
 pub use registration_ids::{PatternError, RegistrationIds};
-pub use resource::{Deletion, InstanceDraft, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey};
+pub use resource::{
+    Deletion, InstanceDraft, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey, WebhookKeyDraft,
+};
+pub use retention::{KeepDays, KeepDaysError};
 pub use revocation_list::{ListId, RevocationList};
 pub use search::{
     BuildPosition, Condition, DeviceIdPrefix, EnrollmentSearch, IdPrefix, MAX_TAGS, MAX_TERM_BYTES, Period,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use certpath::CrlMaxAge;
+
 use crate::{
-    AllocationPolicy, ExistingDevices, HostName, Instance, IpFilter, LinkDraft, PolicyName,
-    PublicNetworkAccess, Quotas, RegistrationOwnership, Rights, SymmetricKey, Timestamp,
+    AllocationPolicy, ExistingDevices, HostName, Instance, IpFilter, KeepDays, LatencyTable, LinkDraft,
+    PolicyName, PublicNetworkAccess, Quotas, RegistrationOwnership, Rights, SymmetricKey, Timestamp,
 };
 
 /// The facts of an instance that it has as a resource. They have no effect on devices.
@@ -130,6 +132,23 @@ pub struct InstanceDraft {
     pub public_network_access: Option<PublicNetworkAccess>,
     /// The rules of its IP filter, all of them.
     pub ip_filter: Option<IpFilter>,
+    /// When a revocation list without `nextUpdate` becomes stale.
+    pub crl_max_age: Option<CrlMaxAge>,
+    /// The key that signs requests to webhooks.
+    pub webhook_key: Option<WebhookKeyDraft>,
+    /// Latencies to its hubs, all rows.
+    pub latency_table: Option<LatencyTable>,
+    /// How long refused attempts are kept; the inner `None` for as long as the service keeps those of other instances.
+    pub keep_attempts: Option<Option<KeepDays>>,
+}
+
+/// The key that signs requests to webhooks, as an operator writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookKeyDraft {
+    /// This key.
+    Given(SymmetricKey),
+    /// The key that the service derives for the instance.
+    Derived,
 }
 
 /// An access policy as an operator writes it. An absent key keeps its value, or is generated.

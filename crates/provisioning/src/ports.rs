@@ -29,7 +29,7 @@ mod webhook;
 use async_trait::async_trait;
 use model::Timestamp;
 
-pub use attempts::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, AttemptQuery, Attempts};
+pub use attempts::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, AttemptQuery, AttemptRetention, Attempts};
 pub use cleanups::Cleanups;
 pub use commits::{Change, Commit, Commits, Expect, Guard, Guarded, Outcome};
 pub use devices::{DeviceRecords, Devices, Found, HubDeviceRecords, Owner};

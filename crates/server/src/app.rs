@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
 use device_api::{DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
@@ -18,7 +19,7 @@ use provisioning::{
     search::SearchSettings,
 };
 use runner::{JobPorts, Retention, Runner, RunnerLimits};
-use service_api::{BearerTokens, Management, ServiceApi};
+use service_api::{OperatorAccess, ServiceApi};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
@@ -58,8 +59,6 @@ pub struct Plan {
     pub latency: LatencySources,
     /// The settings of webhook calls.
     pub webhook: WebhookSettings,
-    /// The verifier of bearer tokens, if a provider is configured.
-    pub bearer: Option<Arc<BearerTokens>>,
     /// The timing of replies to devices.
     pub timing: Timing,
     /// The limits of connections.
@@ -72,8 +71,8 @@ pub struct Plan {
     pub runner: RunnerLimits,
     /// Where calls of operators are recorded.
     pub audit: Arc<AuditTrail>,
-    /// The management API.
-    pub management: Management,
+    /// Who may call beside the keys of instances.
+    pub access: OperatorAccess,
 }
 
 /// Bound listeners. They are bound first, so that a port in use is reported before a database is opened.
@@ -139,16 +138,15 @@ impl App {
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
         let (opened, sealer) = plan.store.open().await?;
         let (file_problems, epochs) = examine(&plan.store, &opened).await?;
-        let store = store_location::reconcile_instances(&opened, plan.instances, &plan.management).await?;
+        let store =
+            store_location::reconcile_instances(&opened, plan.instances, &plan.access.management).await?;
         let hubs = match plan.store.files() {
             Some(files) => open_hubs(files, &sealer, plan.hubs)?,
             None => Vec::new(),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
-        let embedded = hubs.iter().map(|(hub, _)| hub.clone());
-        let connectors = Connectors::new(embedded, Arc::clone(&clock), Arc::clone(&entropy));
-        let connectors: Arc<dyn Hubs> = Arc::new(connectors);
+        let connectors = connectors(&hubs, &clock, &entropy);
         let prober = HubProberPorts {
             store: Arc::clone(&store),
             hubs: Arc::clone(&connectors),
@@ -158,7 +156,9 @@ impl App {
         let certificates = Arc::new(plan.certificates);
         let webhook = Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock)));
         let (watch, provisioning) = domain(prober, plan.latency, Arc::clone(&webhook), plan.search);
+        let access = Arc::new(ArcSwap::from_pointee(plan.access));
         let reloader = Reloader {
+            access: Arc::clone(&access),
             store: opened,
             certificates: Arc::clone(&certificates),
             webhook,
@@ -175,8 +175,7 @@ impl App {
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
         let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy)
             .with_audit(plan.audit.clone())
-            .managed_by(plan.management)
-            .with_bearer_tokens(plan.bearer);
+            .with_access(Arc::clone(&access));
         let router = web::router(&device_api, &service_api, runner.assignments().clone());
         let limiter = ConnectionLimiter::new(capped(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
@@ -311,6 +310,11 @@ async fn keep_leases(runner: Arc<Runner>, ended: CancellationToken) {
     runner.keep_leases(ended).await;
 }
 
+fn connectors(hubs: &[(Hub, Sockets)], clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> Arc<dyn Hubs> {
+    let embedded = hubs.iter().map(|(hub, _)| hub.clone());
+    Arc::new(Connectors::new(embedded, Arc::clone(clock), Arc::clone(entropy)))
+}
+
 /// Builds the domain, and the watch over the hubs that it uses.
 fn domain(
     ports: HubProberPorts,
@@ -385,7 +389,6 @@ impl Plan {
             hubs: hubs.collect::<anyhow::Result<_>>()?,
             latency: config.latency.sources()?,
             webhook: config.webhook.settings()?,
-            bearer: config.oidc.tokens()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
             search: config.search.settings(),
@@ -395,7 +398,10 @@ impl Plan {
             },
             runner: config.runner.limits(),
             audit: Arc::new(config.audit.open()?),
-            management: config.management.management()?,
+            access: OperatorAccess {
+                management: config.management.management()?,
+                bearer: config.oidc.tokens()?,
+            },
         })
     }
 

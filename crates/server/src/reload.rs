@@ -1,11 +1,13 @@
-//! Applies a changed configuration to a running service: certificates, access policies, webhook and latency settings. All
-//! other settings need a restart.
+//! Applies a changed configuration to a running service: certificates, access policies, the management API, the provider of
+//! bearer tokens, webhook and latency settings. All other settings need a restart.
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hub::{KnownTopology, webhook::WebhookClient};
 use model::Instance;
 use provisioning::ports::{Clock, InstanceWriter, Instances};
+use service_api::OperatorAccess;
 use store::EmbeddedStore;
 
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
 /// The parts of a running service that can be changed.
 #[derive(Clone)]
 pub struct Reloader {
+    pub(crate) access: Arc<ArcSwap<OperatorAccess>>,
     pub(crate) store: OpenedStore,
     pub(crate) certificates: Arc<ServerCertificates>,
     pub(crate) webhook: Arc<WebhookClient>,
@@ -28,15 +31,18 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Applies a configuration. Reads everything that it names first, so that a mistake changes nothing.
-    pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
+    /// Applies a configuration. Reads everything that it names first, so that a mistake changes nothing. `previous` is the
+    /// one that was applied last.
+    pub async fn reload(&self, config: &Config, previous: &Config) -> anyhow::Result<()> {
         config.check_addresses()?;
         let planned = instances(config)?;
         let LatencySources { table, geoip, .. } = config.latency.sources()?;
         let webhook = config.webhook.settings()?;
+        let access = self.access_of(config, previous)?;
         self.certificates.read_from(&config.tls_identities)?;
         self.topology.configure(table, geoip);
         self.webhook.configure(webhook);
+        self.access.store(Arc::new(access));
         match &self.store {
             OpenedStore::Embedded(store) => {
                 for instance in planned {
@@ -52,6 +58,18 @@ impl Reloader {
             }
         }
         Ok(())
+    }
+}
+
+impl Reloader {
+    /// Returns who may call. The verifier of bearer tokens stays unless its settings changed: it has the keys of a provider
+    /// that may be down.
+    fn access_of(&self, config: &Config, previous: &Config) -> anyhow::Result<OperatorAccess> {
+        let bearer = match config.oidc == previous.oidc {
+            true => self.access.load().bearer.clone(),
+            false => config.oidc.tokens()?,
+        };
+        Ok(OperatorAccess { management: config.management.management()?, bearer })
     }
 }
 

@@ -20,7 +20,7 @@ use provisioning::resource::HostRules;
 use wire::sas;
 
 use crate::{
-    ServiceApi,
+    BearerTokens, ServiceApi,
     error::Failure,
     route::{Route, is_management_path},
 };
@@ -125,7 +125,16 @@ impl Management {
     }
 }
 
-impl ServiceApi {
+/// Who may call beside the keys of instances. A reload replaces it; a request is judged by what it found at its begin.
+#[derive(Default)]
+pub struct OperatorAccess {
+    /// The management API.
+    pub management: Management,
+    /// The verifier of bearer tokens; `None` if no provider is configured: only access policies count then.
+    pub bearer: Option<Arc<BearerTokens>>,
+}
+
+impl OperatorAccess {
     /// Whether the management API is at every host that is of no instance: it has no host name, and credentials of its own.
     fn is_managed_at_any_host(&self) -> bool {
         let has_credentials = !self.management.policies.is_empty() || self.bearer.is_some();
@@ -165,12 +174,12 @@ impl<S> Granted<S> {
 /// Finds what the host name of a request selects.
 pub(crate) async fn called_host(api: &ServiceApi, head: &Parts) -> Result<CalledHost, Failure> {
     let host = host(head)?;
-    if api.management.host.as_ref() == Some(&host) {
+    if api.access.management.host.as_ref() == Some(&host) {
         return Ok(CalledHost::Management(host));
     }
     match api.provisioning.instance_by_host(&host).await? {
         Some(instance) => Ok(CalledHost::Instance(instance)),
-        None if api.is_managed_at_any_host() && is_management_path(head.uri.path()) => {
+        None if api.access.is_managed_at_any_host() && is_management_path(head.uri.path()) => {
             Ok(CalledHost::Management(host))
         }
         None => Err(Failure::Host(format!("no service instance has the host name {host}"))),
@@ -274,7 +283,7 @@ pub(crate) async fn authenticate(
     let credential = head.headers.get(header::AUTHORIZATION).ok_or("no authorization header");
     let text = credential.and_then(|it| it.to_str().map_err(|_| "the authorization header is not ASCII"));
     let text = text.map_err(|reason| Failure::Unauthorized(reason.to_owned()))?;
-    let (name, grants) = match (&api.bearer, bearer_token(text)) {
+    let (name, grants) = match (&api.access.bearer, bearer_token(text)) {
         (Some(tokens), Some(token)) => {
             let verified = tokens.verify(token, api.clock.now()).await?;
             (verified.identity.clone(), verified.grants.clone())
@@ -322,6 +331,6 @@ fn policy_of<'a>(
     {
         return Ok((policy, GrantScope::Instance(instance.id_scope.clone())));
     }
-    let policy = claim.policy(&api.management.policies).map_err(|refusal| refusal.to_string())?;
+    let policy = claim.policy(&api.access.management.policies).map_err(|refusal| refusal.to_string())?;
     Ok((policy, GrantScope::All))
 }

@@ -31,6 +31,7 @@ mod usage;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use http::Request;
 use model::IdScope;
@@ -49,7 +50,7 @@ use crate::{
     tally::Tally,
 };
 
-pub use access::{GrantScope, Management};
+pub use access::{GrantScope, Management, OperatorAccess};
 pub use audit::{AUDIT, AuditEntry, AuditFailure, AuditOutcome, AuditSink};
 pub use bearer::{
     BearerSettings, BearerTokens, ClaimPointer, ClaimPointerError, KeySource, RoleRow, RoleTable,
@@ -71,11 +72,11 @@ pub struct ServiceApi {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     audit: Arc<dyn AuditSink>,
-    management: Arc<Management>,
-    /// `None` if no provider is configured: only access policies count then.
-    bearer: Option<Arc<BearerTokens>>,
     tally: Arc<Tally>,
     operations: Arc<OperationLimiter>,
+    access: Arc<OperatorAccess>,
+    /// Where the next request finds its `access`.
+    current_access: Arc<ArcSwap<OperatorAccess>>,
 }
 
 impl ServiceApi {
@@ -87,17 +88,17 @@ impl ServiceApi {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        let (audit, management) = (Arc::new(NoSink), Arc::default());
+        let (access, audit) = (Arc::<OperatorAccess>::default(), Arc::new(NoSink));
         ServiceApi {
             provisioning,
             runs,
             clock,
             entropy,
             audit,
-            management,
-            bearer: None,
             tally: Arc::default(),
             operations: Arc::default(),
+            current_access: Arc::new(ArcSwap::new(Arc::clone(&access))),
+            access,
         }
     }
 
@@ -106,16 +107,14 @@ impl ServiceApi {
         ServiceApi { audit, ..self }
     }
 
-    /// Sets the host name and the access policies of the management API.
+    /// Judges each request by what this has at its begin.
     #[must_use]
-    pub fn managed_by(self, management: Management) -> Self {
-        ServiceApi { management: Arc::new(management), ..self }
+    pub fn with_access(self, current_access: Arc<ArcSwap<OperatorAccess>>) -> Self {
+        ServiceApi { current_access, ..self }
     }
 
-    /// Accepts bearer tokens, too, if a provider of them is configured.
-    #[must_use]
-    pub fn with_bearer_tokens(self, bearer: Option<Arc<BearerTokens>>) -> Self {
-        ServiceApi { bearer, ..self }
+    fn with_current_access(self) -> Self {
+        ServiceApi { access: self.current_access.load_full(), ..self }
     }
 
     /// Returns how many calls since the start were beyond the operations per minute of the instance.
@@ -138,6 +137,7 @@ pub fn router(api: ServiceApi) -> Router {
 /// Answers a request. A route that is audited runs in a task of its own: hyper drops the handler of a client that hangs up, and
 /// what it committed until then would have no line in the audit trail.
 async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Response {
+    let api = api.with_current_access();
     let target = route::parse(request.method(), request.uri().path());
     let is_audited = target.as_ref().is_ok_and(|target| target.route.is_audited());
     let response = respond(api, request, target);

@@ -223,6 +223,9 @@ fn permitted(
         }
         None => operator.has_everywhere(KEYS),
     };
+    if draft.webhook_key.is_some() && !may_set_keys {
+        return Err(Failure::Forbidden(operator.name.clone()));
+    }
     let changes = |drafts: &Vec<_>| stored.is_none_or(|stored| changes_policies(stored, drafts));
     match draft.access_policies.as_ref() {
         Some(_) if may_set_keys => Ok(draft),
@@ -271,7 +274,7 @@ fn point_to_operation(
 
 #[cfg(test)]
 mod tests {
-    use model::{Actor, Identity, PolicyDraft, PolicyName, Right, Rights};
+    use model::{Actor, Identity, PolicyDraft, PolicyName, Right, Rights, WebhookKeyDraft};
     use testkit::sample;
 
     use super::*;
@@ -327,6 +330,9 @@ mod tests {
                 let everywhere = on == GrantScope::All;
                 assert_eq!(create(None), everywhere && rights.contains(&write), "{rights:?}");
                 assert_eq!(create(Some(other.clone())), everywhere && may_set_keys, "{rights:?}");
+                let webhook_key = Some(WebhookKeyDraft::Derived);
+                let signing = InstanceDraft { webhook_key, ..InstanceDraft::default() };
+                assert_eq!(permitted(&operator, Some(&stored), signing).is_ok(), may_set_keys, "{rights:?}");
             }
         }
     }

@@ -144,7 +144,7 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
         let seconds = failure.retry_after_secs().unwrap_or(RETRY_AFTER_SECS.into());
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    let challenge = failure.challenge().filter(|_| api.bearer.is_some());
+    let challenge = failure.challenge().filter(|_| api.access.bearer.is_some());
     if let Some(Ok(challenge)) = challenge.map(HeaderValue::try_from) {
         headers.insert(header::WWW_AUTHENTICATE, challenge);
     }

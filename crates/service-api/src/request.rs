@@ -81,7 +81,7 @@ impl Call {
 impl Call<CalledHost> {
     /// Returns the settings of the management API.
     pub(crate) fn management(&self) -> &Management {
-        &self.api.management
+        &self.api.access.management
     }
 
     /// Finds a resource on which the caller has any right.
@@ -94,7 +94,7 @@ impl Call<CalledHost> {
         let own = self.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = own.or_else(|| self.head.uri.host()).unwrap_or_default();
         let port = host.rsplit_once(':').map_or("", |(_, port)| port);
-        let host = match &self.api.management.host {
+        let host = match &self.api.access.management.host {
             Some(management) if port.is_empty() => management.to_string(),
             Some(management) => format!("{management}:{port}"),
             None => host.to_owned(),

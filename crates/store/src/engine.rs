@@ -59,8 +59,8 @@ pub trait Engine: Leases + 'static {
     /// Adds refused attempts, and deletes those beyond the bounds of the port, oldest first.
     async fn keep_attempts(&self, instance: i64, attempts: Vec<AttemptRow>) -> Result<(), StoreError>;
 
-    /// Deletes the attempts of all instances that were written before this time.
-    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError>;
+    /// Deletes the attempts that were written before this time; of the instances in the list instead, before their own time.
+    async fn trim_attempts(&self, before: Timestamp, own: Vec<(i64, Timestamp)>) -> Result<(), StoreError>;
 
     /// Deletes the attempts and the counted operations of an instance.
     async fn forget(&self, instance: i64) -> Result<(), StoreError>;

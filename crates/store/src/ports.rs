@@ -11,10 +11,10 @@ use provisioning::{
     RecordKind,
     configuration::Snapshot,
     ports::{
-        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DamagedRecord, DeviceRecords,
-        Devices, Enrollments, HubDeviceRecords, Instances, KnownDamage, Lease, LeaseName, Leases, LogError,
-        LogPage, LogQuery, LogRetention, Outcome, Owner, Page, PageRequest, RecordCounts, Registrations,
-        RunnerId, StoreError, Usage,
+        AttemptQuery, AttemptRetention, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage,
+        DamagedRecord, DeviceRecords, Devices, Enrollments, HubDeviceRecords, Instances, KnownDamage, Lease,
+        LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner, Page, PageRequest,
+        RecordCounts, Registrations, RunnerId, StoreError, Usage,
     },
 };
 
@@ -244,8 +244,11 @@ impl<E: Engine> Attempts for SealedStore<E> {
         Ok(page)
     }
 
-    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
-        self.engine.trim_attempts(before).await
+    async fn trim_attempts(&self, retention: AttemptRetention) -> Result<(), StoreError> {
+        let table = self.instance_table().await?;
+        let number = |(scope, before)| Ok(table.readable_number(&scope)?.map(|number| (number, before)));
+        let own = retention.of_instances.into_iter().filter_map(|it| number(it).transpose());
+        self.engine.trim_attempts(retention.before, own.collect::<Result<_, StoreError>>()?).await
     }
 }
 

@@ -53,6 +53,8 @@ pub fn instance(scope: &str) -> Instance {
         quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
+        latency_table: Default::default(),
+        keep_attempts: None,
         resource: ResourceFacts::default(),
         managed: ManagedBy::File,
         deletion: None,

@@ -13,10 +13,11 @@ use model::{
 use provisioning::{
     configuration::Snapshot,
     ports::{
-        AttemptQuery, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage, DeviceRecords, Devices,
-        Enrollments, FoundTerm, HubDeviceRecords, Instances, KnownDamage, Lease, LeaseName, Leases, LogError,
-        LogPage, LogQuery, LogRetention, Outcome, Page, PageRequest, RecordCounts, Registrations, RunnerId,
-        SearchState, SearchTable, SearchUpdate, Store, StoreError, TermRange, Usage,
+        AttemptQuery, AttemptRetention, Attempts, ChangeLog, Cleanups, Commit, Commits, Damage,
+        DeviceRecords, Devices, Enrollments, FoundTerm, HubDeviceRecords, Instances, KnownDamage, Lease,
+        LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Page, PageRequest,
+        RecordCounts, Registrations, RunnerId, SearchState, SearchTable, SearchUpdate, Store, StoreError,
+        TermRange, Usage,
     },
 };
 use tokio::time::Instant;
@@ -313,8 +314,8 @@ impl Attempts for SimulatedStore {
         self.reach(|| finish(self.handle.attempts(scope, query))).await
     }
 
-    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
-        self.reach(|| finish(self.handle.trim_attempts(before))).await
+    async fn trim_attempts(&self, retention: AttemptRetention) -> Result<(), StoreError> {
+        self.reach(|| finish(self.handle.trim_attempts(retention))).await
     }
 }
 

@@ -1,17 +1,17 @@
 //! The hub topology: latencies from an operator's table, a GeoIP database and this node's probes, and the health of hubs.
 //!
-//! A device's latencies come from one source, the first of these that has any: the table's row for the smallest network that
-//! contains the device's address, the table's row for the region of the address by GeoIP, and this node's probes.
+//! A device's latencies come from one source, the first of these that has any: the row of the instance's table for the smallest
+//! network that contains the device's address, its row for the region of the address by GeoIP, both of the service's table, and
+//! this node's probes.
 
 mod estimate;
 mod geoip;
 mod prober;
-mod table;
 
 use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use model::{Instance, LatencyReport, LinkedHub};
+use model::{Instance, LatencyReport, LatencyTable, LinkedHub};
 use provisioning::{
     allocate::{Latencies, Unavailability},
     ports::{HubTopology, Hubs},
@@ -19,7 +19,6 @@ use provisioning::{
 
 pub use geoip::{GeoIp, GeoIpError};
 pub use prober::{HubProber, HubProberPorts};
-pub use table::{LatencyTable, TableError};
 
 /// The hub topology as this node knows it.
 pub struct KnownTopology {
@@ -58,13 +57,19 @@ impl KnownTopology {
 }
 
 impl Sources {
-    fn of_address(&self, address: IpAddr) -> Option<Latencies> {
-        self.table.of_address(address).or_else(|| self.of_region(address))
+    /// Returns the latencies from an address by the table of the instance, or else by that of the service.
+    fn of_address(&self, instance: &Instance, address: IpAddr) -> Option<Latencies> {
+        let tables = [&instance.latency_table, &self.table];
+        tables.into_iter().find_map(|table| self.by_table(table, address))
     }
 
-    fn of_region(&self, address: IpAddr) -> Option<Latencies> {
-        let regions = self.geoip.as_ref()?.regions(address);
-        regions.iter().find_map(|region| self.table.of_region(region))
+    fn by_table(&self, table: &LatencyTable, address: IpAddr) -> Option<Latencies> {
+        let by_region = || {
+            let regions = self.geoip.as_ref()?.regions(address);
+            regions.iter().find_map(|region| table.of_region(region))
+        };
+        let (source, row) = table.of_address(address).or_else(by_region)?;
+        Some(Latencies::from(source, row))
     }
 }
 
@@ -73,7 +78,7 @@ impl HubTopology for KnownTopology {
         // An IPv4 address that arrived at an IPv6 socket is an IPv4 address.
         let by_table = device
             .map(|address| address.to_canonical())
-            .and_then(|address| self.sources.load().of_address(address));
+            .and_then(|address| self.sources.load().of_address(instance, address));
         by_table.unwrap_or_else(|| self.prober.latencies(instance))
     }
 
@@ -90,7 +95,7 @@ impl HubTopology for KnownTopology {
 
     fn report(&self, instance: &Instance) -> LatencyReport {
         LatencyReport {
-            rows: self.sources.load().table.rows(),
+            rows: [instance.latency_table.rows(), self.sources.load().table.rows()].concat(),
             probes: self.prober.probes(instance),
             seen: None,
         }

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use durable::Sealer;
-use hub::{Connectors, GeoIp, HubProber, HubProberPorts, KnownTopology, LatencyTable};
+use hub::{Connectors, GeoIp, HubProber, HubProberPorts, KnownTopology};
 use model::{
     Carried, DeviceId, DeviceSpec, HubAccess, HubEndpoint, HubName, InitialTwin, Instance, Latency,
-    LatencySource, LinkedHub, TwinSpec,
+    LatencySource, LatencyTable, LinkedHub, TwinSpec,
 };
 use provisioning::{
     allocate::Unavailability,
@@ -248,4 +248,20 @@ async fn the_table_takes_precedence_over_geoip_and_geoip_over_probes() {
     assert_eq!(from("203.0.113.9"), (LatencySource::Region("DE".into()), Latency::from_millis(2)));
     assert_eq!(from("198.51.100.7").0, LatencySource::Probes, "its region has no row");
     assert_eq!(from("192.0.2.1").0, LatencySource::Probes);
+
+    // Both kinds of rows of the instance precede those of the service.
+    let networks = [("203.0.113.200".parse().unwrap(), row(3))];
+    let latency_table = LatencyTable::new(networks, [("DE".to_owned(), row(4))]).unwrap();
+    let own = Instance { latency_table, ..node.instance.clone() };
+    let from = |address: &str| {
+        known.latencies(&own, Some(address.parse().unwrap())).to(&name(HOST)).map(Latency::millis)
+    };
+    assert_eq!((from("203.0.113.200"), from("203.0.113.201")), (Some(3.0), Some(4.0)));
+    assert_eq!(from("203.0.113.9"), Some(4.0));
+    let sources: Vec<_> = known.report(&own).rows.into_iter().map(|row| row.source).collect();
+    assert_eq!(
+        sources[..2],
+        [LatencySource::Table("203.0.113.200/32".into()), LatencySource::Region("DE".into())]
+    );
+    assert_eq!(sources.len(), 4);
 }

@@ -1,7 +1,9 @@
 //! `muster instance`.
 
 use std::{
+    fs,
     io::{self, BufRead, IsTerminal},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -115,6 +117,22 @@ struct Settings {
     /// Remove all rules of the IP filter.
     #[arg(long, conflicts_with = "ip_filter_rules")]
     no_ip_filter_rules: bool,
+    /// The age in days at which a revocation list without nextUpdate becomes stale: 1 to 3650.
+    #[arg(long, value_name = "DAYS")]
+    crl_max_age_days: Option<u32>,
+    /// The age in days at which refused attempts are deleted: 1 to 3650; 0 for that of the service.
+    #[arg(long, value_name = "DAYS")]
+    keep_attempts_days: Option<u32>,
+    /// A file with the latencies from networks and regions to the hubs, which precede those of the service: JSON rows as in
+    /// the table of `muster hub latency --json`. Replaces all rows.
+    #[arg(long, value_name = "FILE")]
+    latency_table: Option<PathBuf>,
+    /// A file with the key that signs requests to webhooks, base64 of 16 to 64 bytes; `muster webhook new-key` prints one.
+    #[arg(long, value_name = "FILE", conflicts_with = "derive_webhook_key")]
+    webhook_key_file: Option<PathBuf>,
+    /// Sign requests to webhooks by the key that the service derives for the instance.
+    #[arg(long)]
+    derive_webhook_key: bool,
 }
 
 /// Create an instance. Its ID scope and its first access policy are generated.
@@ -208,7 +226,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     if client.find_instance(&path).await?.is_some() {
         bail!("the instance {} exists already; muster instance update changes it", path.name);
     }
-    let created = client.put_instance(&path, &args.settings.body(), None).await?;
+    let created = client.put_instance(&path, &args.settings.body()?, None).await?;
     print(&created, args.format)
 }
 
@@ -243,7 +261,7 @@ async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     let (mut client, path) = (args.resource.service.management_client()?, args.resource.path());
     let stored = client.instance(&path).await?;
     let etag = stored.get("etag").and_then(Value::as_str).context("the reply has no etag")?;
-    let updated = client.put_instance(&path, &args.settings.body(), Some(etag)).await;
+    let updated = client.put_instance(&path, &args.settings.body()?, Some(etag)).await;
     print(
         &updated.with_context(|| format!("the instance {} was not changed", path.name))?,
         args.output.format,
@@ -344,7 +362,7 @@ fn ip_filter_rule(text: &str) -> Result<Value, String> {
 
 impl Settings {
     /// Makes the body of a request: members that are left out keep their values.
-    fn body(&self) -> Value {
+    fn body(&self) -> anyhow::Result<Value> {
         let mut ours = Map::new();
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -358,6 +376,10 @@ impl Settings {
         put("existingDevices", self.existing_devices.clone().map(Value::from));
         put("maxRegistrationsPerMinute", self.max_registrations_per_minute.map(Value::from));
         put("quotas", self.quotas.clone());
+        put("crlMaxAgeDays", self.crl_max_age_days.map(Value::from));
+        put("keepAttemptsDays", self.keep_attempts_days.map(Value::from));
+        put("latencyTable", self.latency_table.as_deref().map(rows_of).transpose()?);
+        put("webhookKey", self.webhook_key()?.map(Value::from));
         let mut body = json!({"sku": {"name": "S1"}, "properties": {"muster": ours}});
         if let Some(policy) = &self.allocation_policy {
             body["properties"]["allocationPolicy"] = json!(policy);
@@ -375,8 +397,25 @@ impl Settings {
             let tags = self.tags.iter().map(|(name, value)| (name.clone(), json!(value)));
             body["tags"] = Value::Object(tags.collect());
         }
-        body
+        Ok(body)
     }
+
+    fn webhook_key(&self) -> anyhow::Result<Option<String>> {
+        let read = |path: &PathBuf| {
+            let key = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(key.trim().to_owned())
+        };
+        match self.derive_webhook_key {
+            true => Ok(Some("derived".to_owned())),
+            false => self.webhook_key_file.as_ref().map(read).transpose(),
+        }
+    }
+}
+
+/// Reads the rows of a latency table.
+fn rows_of(path: &Path) -> anyhow::Result<Value> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 fn print(instance: &Value, format: Format) -> anyhow::Result<ExitCode> {
@@ -401,6 +440,10 @@ fn print(instance: &Value, format: Format) -> anyhow::Result<ExitCode> {
         ("quotas", "/properties/muster/quotas"),
         ("public network access", "/properties/publicNetworkAccess"),
         ("IP filter rules", "/properties/ipFilterRules"),
+        ("revocation lists are stale after days", "/properties/muster/crlMaxAgeDays"),
+        ("attempts are kept for days", "/properties/muster/keepAttemptsDays"),
+        ("latency table", "/properties/muster/latencyTable"),
+        ("webhook key", "/properties/muster/webhookKey"),
         ("managed by", "/properties/muster/managed"),
     ] {
         table.add_row([label.to_owned(), text(instance, pointer)]);

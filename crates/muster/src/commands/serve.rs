@@ -15,8 +15,8 @@ use crate::output;
 
 /// Run the service with a configuration file.
 ///
-/// SIGTERM stops it cleanly. SIGHUP reloads certificates, access policies, the log filter, and webhook and latency settings. The
-/// instances of a PostgreSQL database, and with them their access policies, change with `muster store apply`.
+/// SIGTERM stops it cleanly. SIGHUP reloads certificates, access policies, the management API, the provider of bearer tokens, the
+/// log filter, and webhook and latency settings. The instances of a PostgreSQL database, and with them their access policies, change with `muster store apply`.
 ///
 /// Exit status: 0 after a clean stop, 1 if it could not start or failed, 2 for wrong usage.
 #[derive(Args)]
@@ -84,12 +84,15 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 /// Reloads the configuration at each SIGHUP, and logs the sections that need a restart.
 async fn reload(mut hangups: Hangups, args: ServeArgs, reloader: Reloader, filter: LogFilter) {
     let Ok(running) = configuration(&args) else { return };
+    let mut applied = running.clone();
     while hangups.next().await {
         let outcome = async {
             let config = configuration(&args)?;
-            reloader.reload(&config).await?;
+            reloader.reload(&config, &applied).await?;
             filter.replace(&config.log.filter)?;
-            anyhow::Ok(config.sections_needing_restart(&running))
+            let waiting = config.sections_needing_restart(&running);
+            applied = config;
+            anyhow::Ok(waiting)
         };
         match outcome.await {
             Ok(waiting) if waiting.is_empty() => tracing::info!("configuration reloaded"),

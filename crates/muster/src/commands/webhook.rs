@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use aws_lc_rs::rand;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -19,6 +21,13 @@ pub struct WebhookArgs {
 #[derive(Subcommand)]
 enum WebhookCommand {
     Key(KeyArgs),
+    /// Print a new key, for `muster instance update --webhook-key-file`, and change nothing.
+    ///
+    /// To replace the key without an interruption: let the webhook accept the new key beside the old one, set the new one at the
+    /// instance, and then let the webhook accept the new one only.
+    #[command(after_help = "Example:
+  muster webhook new-key > webhook.key")]
+    NewKey,
 }
 
 /// Print the key by which a webhook verifies requests of this service instance.
@@ -38,7 +47,15 @@ struct KeyArgs {
 
 /// Runs the command.
 pub async fn run(args: WebhookArgs) -> anyhow::Result<ExitCode> {
-    let WebhookCommand::Key(args) = args.command;
+    let args = match args.command {
+        WebhookCommand::Key(args) => args,
+        WebhookCommand::NewKey => {
+            let mut key = [0; 32];
+            rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
+            output::line(STANDARD.encode(key))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let reply = args.service.client()?.webhook_key().await?;
     if args.json {
         output::json(&reply)?;

@@ -54,6 +54,54 @@ async fn an_instance_lives_from_its_creation_to_its_deletion() {
     world.stop().await;
 }
 
+/// The emulator plans its instance anew with each start: what operators changed stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_survive_a_restart() {
+    let world = World::start().await;
+    let table = world.write("table.json", r#"[{"network": "10.20.0.0/16", "hubs": {"a.hub": 2.5}}]"#);
+    let key = muster(["webhook", "new-key"]).await.stdout;
+    let key_file = world.write("webhook.key", &key);
+    let settings = [
+        ["--tag", "line=3"],
+        ["--location", "hall-2"],
+        ["--host", "dps.example"],
+        ["--allocation-policy", "static"],
+        ["--failover", "true"],
+        ["--require-verified-ca", "false"],
+        ["--registrations", "first-come"],
+        ["--existing-devices", "refuse"],
+        ["--max-registrations-per-minute", "600"],
+        ["--crl-max-age-days", "7"],
+        ["--keep-attempts-days", "90"],
+        ["--latency-table", &table],
+        ["--webhook-key-file", &key_file],
+    ];
+    let arguments =
+        [&["dev", "--json", "--host", "localhost", "--host", "127.0.0.1"][..], &settings.concat()];
+    let updated = world.muster(&["instance", "update"], &arguments.concat()).await;
+    assert_eq!(updated.code, 0, "{updated:?}");
+    let logged = world.muster(&["log"], &["--kind", "instance", "--json"]).await.stdout;
+    let entry: serde_json::Value = serde_json::from_str(logged.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&entry["operation"], &entry["actor"]["address"]),
+        (&json!("instance.update"), &json!("127.0.0.1"))
+    );
+    let before = updated.json();
+    let ours = &before["properties"]["muster"];
+    assert_eq!((&ours["crlMaxAgeDays"], &ours["latencyTable"][0]["hubs"]["a.hub"]), (&json!(7), &json!(2.5)));
+
+    let world = world.restarted().await;
+    let shown = world.muster(&["instance", "show"], &["dev", "--json"]).await.json();
+    let of = |instance: &serde_json::Value| {
+        let settings =
+            [&instance["location"], &instance["tags"], &instance["properties"]["allocationPolicy"]];
+        json!([settings, instance["properties"]["muster"]])
+    };
+    assert_eq!(of(&shown), of(&before));
+    assert_eq!(world.muster(&["webhook", "key"], &[]).await.stdout, key);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_is_created_rotated_and_removed_while_the_service_runs() {
     let world = World::start().await;

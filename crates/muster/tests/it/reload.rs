@@ -7,6 +7,7 @@ use std::{
 };
 
 use ::fleet::{ServiceClient, Transport, Trust};
+use model::ResourceFacts;
 use net::tls::{self, Identity};
 use serde_json::json;
 use tokio::{
@@ -19,6 +20,10 @@ use wire::sas::ConnectionString;
 use crate::serve::{KEY, ServeFixture, certificates, device, enrollment};
 
 const NEW_KEY: &str = "YmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmI=";
+
+const MANAGEMENT_KEY: &str = "Y2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2M=";
+
+const OTHER_MANAGEMENT_KEY: &str = "ZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGQ=";
 
 async fn hang_up(service: &Child) {
     let pid = service.id().unwrap().to_string();
@@ -58,6 +63,24 @@ async fn sighup_reloads_certificates_and_access_policies() {
     until("the new key and certificate apply", async || works(NEW_KEY, &new_ca).await).await;
     assert!(!works(KEY, &new_ca).await, "the old key is rejected");
     assert!(!works(NEW_KEY, &old_ca).await, "the old certificate is no longer sent");
+
+    // The management API gets a policy, and later another key. One of the same name in an instance is another one.
+    let manages = async |key: &str| {
+        let listed = operator(&fixture, key, &new_ca).instances(&ResourceFacts::default().subscription).await;
+        listed.is_ok_and(|listed| listed["value"].as_array().unwrap().len() == 2)
+    };
+    let policy = |key: &str| {
+        format!(
+            "[[management.access_policy]]\nname = \"owner\"\nprimary_key = {key:?}\nsecondary_key = {key:?}\n"
+        )
+    };
+    fixture.append(&policy(MANAGEMENT_KEY));
+    hang_up(&service).await;
+    until("the management API has a key", async || manages(MANAGEMENT_KEY).await).await;
+    fixture.amend(&policy(MANAGEMENT_KEY), &policy(OTHER_MANAGEMENT_KEY));
+    hang_up(&service).await;
+    until("the key is replaced", async || manages(OTHER_MANAGEMENT_KEY).await).await;
+    assert!(!manages(MANAGEMENT_KEY).await);
 
     // An invalid configuration changes nothing and does not stop the service.
     fixture.amend(&keys(NEW_KEY, NEW_KEY), &keys(KEY, "no key"));

@@ -45,6 +45,8 @@ pub(crate) fn instance(scope: &str) -> Instance {
         quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
+        latency_table: Default::default(),
+        keep_attempts: None,
         resource: model::ResourceFacts::default(),
         managed: model::ManagedBy::Operators,
         deletion: None,

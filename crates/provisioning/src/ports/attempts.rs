@@ -21,6 +21,15 @@ pub struct AttemptQuery {
     pub page: PageRequest,
 }
 
+/// Which refused attempts need not be kept any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRetention {
+    /// Those that were written before this time.
+    pub before: Timestamp,
+    /// Of these instances instead, those that were written before their own time.
+    pub of_instances: Vec<(IdScope, Timestamp)>,
+}
+
 /// Refused attempts, the newest of each registration ID.
 #[async_trait]
 pub trait Attempts: Send + Sync {
@@ -30,6 +39,6 @@ pub trait Attempts: Send + Sync {
     /// Returns the attempts that are kept, newest first.
     async fn attempts(&self, scope: &IdScope, query: AttemptQuery) -> Result<Page<Attempt>, StoreError>;
 
-    /// Deletes the attempts of all instances that were written before this time.
-    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError>;
+    /// Deletes attempts that need not be kept any more.
+    async fn trim_attempts(&self, retention: AttemptRetention) -> Result<(), StoreError>;
 }

@@ -18,7 +18,7 @@ use rustls_pki_types::CertificateDer;
 use crate::{
     Error, Provisioning,
     attest::{self, AttestationTrace, Evidence, Proof, Refusal, tpm::RegistrationRef},
-    ports::{ATTEMPTS_OF_ONE, AttemptQuery, DeviceRecords, Page, PageRequest},
+    ports::{ATTEMPTS_OF_ONE, AttemptQuery, AttemptRetention, DeviceRecords, Page, PageRequest},
     register::challenge::challenge_or_refuse,
 };
 
@@ -261,10 +261,15 @@ impl Provisioning {
         Ok(page)
     }
 
-    /// Deletes the attempts of all instances that are older than this number of days.
+    /// Deletes the attempts that are older than this number of days, or than that of their instance if it has its own.
     pub async fn trim_attempts(&self, days: u32) -> Result<(), Error> {
-        let before = self.clock.now().plus_seconds(-86_400 * i64::from(days));
-        Ok(self.store.trim_attempts(before).await?)
+        let now = self.clock.now();
+        let before = |days: u32| now.plus_seconds(-86_400 * i64::from(days));
+        let own = |it: &Arc<Instance>| {
+            it.keep_attempts.map(|days| (it.id_scope.clone(), before(u16::from(days).into())))
+        };
+        let of_instances = self.store.snapshot().await?.instances().iter().filter_map(own).collect();
+        Ok(self.store.trim_attempts(AttemptRetention { before: before(days), of_instances }).await?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use model::{
     AccessPolicy, AllocationPolicy, Configured, HostName, HubEndpoint, IdScope, IfMatch, Instance,
     InstanceDraft, LinkDraft, LinkedHub, ManagedBy, PolicyName, ResourceFacts, ResourceKey, ResourceName,
-    Rights,
+    Rights, WebhookKeyDraft,
 };
 
 use super::policies;
@@ -65,6 +65,8 @@ pub(super) fn created(
         quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
+        latency_table: Default::default(),
+        keep_attempts: None,
         resource,
         managed: ManagedBy::Operators,
         deletion: None,
@@ -115,6 +117,14 @@ pub(super) fn updated(
     replace(&mut next.quotas, &draft.quotas);
     replace(&mut next.public_network_access, &draft.public_network_access);
     replace(&mut next.ip_filter, &draft.ip_filter);
+    replace(&mut next.crl_max_age, &draft.crl_max_age);
+    replace(&mut next.latency_table, &draft.latency_table);
+    replace(&mut next.keep_attempts, &draft.keep_attempts);
+    match &draft.webhook_key {
+        Some(WebhookKeyDraft::Given(key)) => next.webhook_key = Some(key.clone()),
+        Some(WebhookKeyDraft::Derived) => next.webhook_key = None,
+        None => {}
+    }
     if let Some(most) = draft.max_registrations_per_minute {
         next.max_registrations_per_minute = NonZeroU32::new(most);
     }

@@ -6,14 +6,18 @@ use anyhow::Context;
 use certpath::CrlMaxAge;
 use model::{
     AccessPolicy, AllocationPolicy, Configured, ExistingDevices, HostName, IdScope, Instance, IpFilter,
-    LinkedHub, ManagedBy, PolicyName, PublicNetworkAccess, Quotas, RegistrationOwnership, ResourceFacts,
-    Rights, SymmetricKey, resource_name,
+    KeepDays, LinkedHub, ManagedBy, PolicyName, PublicNetworkAccess, Quotas, RegistrationOwnership,
+    ResourceFacts, Rights, SymmetricKey, resource_name,
 };
 use serde::Deserialize;
 
 use crate::{configured::with_digests, web::is_reserved};
 
-use super::{EmbeddedHubConfig, LinkedHubConfig, Secret, check::distinct};
+use super::{
+    EmbeddedHubConfig, LinkedHubConfig, Secret,
+    check::distinct,
+    latency::{self, NetworkRow, RegionRow},
+};
 
 /// One service instance.
 #[derive(Debug, Clone, Deserialize)]
@@ -54,6 +58,15 @@ pub struct InstanceConfig {
     /// The IP filter: which addresses may call the endpoints.
     #[serde(default, rename = "ip_filter_rule")]
     pub ip_filter: IpFilter,
+    /// The age in days at which refused attempts are deleted: 1 to 3650; that of `[attempts]` when absent.
+    #[serde(rename = "keep_attempts_days")]
+    pub keep_attempts: Option<KeepDays>,
+    /// Latencies from networks to the hubs of the instance, which precede those of `[latency]`.
+    #[serde(default, rename = "latency_network")]
+    pub latency_networks: Vec<NetworkRow>,
+    /// Latencies from regions.
+    #[serde(default, rename = "latency_region")]
+    pub latency_regions: Vec<RegionRow>,
     /// The key that signs requests to webhooks, base64 of 16 to 64 bytes; derived for the instance when absent.
     pub webhook_key: Option<Secret>,
     /// The subscription that clients of the Resource Manager API name.
@@ -161,6 +174,9 @@ impl InstanceConfig {
             quotas: self.quotas.clone(),
             public_network_access: self.public_network_access,
             ip_filter: self.ip_filter.clone(),
+            latency_table: latency::table(&self.latency_networks, &self.latency_regions)
+                .with_context(|| format!("instance {:?}, latencies", self.name))?,
+            keep_attempts: self.keep_attempts,
             resource: self.resource(),
             managed: self.managed,
             deletion: None,

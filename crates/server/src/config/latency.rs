@@ -3,9 +3,9 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use hub::{GeoIp, LatencyTable};
+use hub::GeoIp;
 use ipnetwork::IpNetwork;
-use model::{HubName, Latency};
+use model::{HubName, Latency, LatencyTable};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::listen::within;
@@ -68,9 +68,7 @@ pub struct LatencySources {
 impl LatencyConfig {
     /// Opens the database. Fails for rows of regions without a database, because they would never apply.
     pub fn sources(&self) -> anyhow::Result<LatencySources> {
-        let networks = self.networks.iter().map(|row| (row.network, row.hubs.clone()));
-        let regions = self.regions.iter().map(|row| (row.region.clone(), row.hubs.clone()));
-        let table = LatencyTable::new(networks, regions).context("[latency]")?;
+        let table = table(&self.networks, &self.regions).context("[latency]")?;
         if self.geoip.is_none() && !self.regions.is_empty() {
             anyhow::bail!("[[latency.region]] needs a GeoIP database: set `geoip` in [latency] to its file");
         }
@@ -80,14 +78,20 @@ impl LatencyConfig {
     }
 }
 
+/// Makes a table of these rows.
+pub(super) fn table(networks: &[NetworkRow], regions: &[RegionRow]) -> anyhow::Result<LatencyTable> {
+    let networks = networks.iter().map(|row| (row.network, row.hubs.clone()));
+    let regions = regions.iter().map(|row| (row.region.clone(), row.hubs.clone()));
+    Ok(LatencyTable::new(networks, regions)?)
+}
+
 /// Parses milliseconds with a fraction, up to a minute.
 fn latencies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<HubName, Latency>, D::Error> {
     let millis = HashMap::<HubName, f64>::deserialize(deserializer)?;
     let latency = |(hub, millis): (HubName, f64)| {
-        if !(0.0..=60_000.0).contains(&millis) {
-            return Err(D::Error::custom(format!("the latency of {hub} must be 0 to 60000 milliseconds")));
-        }
-        Ok((hub, Latency::from_micros((millis * 1000.0).round() as u32)))
+        let latency = Latency::try_from_millis(millis);
+        let refuse = || D::Error::custom(format!("the latency of {hub} must be 0 to 60000 milliseconds"));
+        latency.ok_or_else(refuse).map(|latency| (hub.clone(), latency))
     };
     millis.into_iter().map(latency).collect()
 }

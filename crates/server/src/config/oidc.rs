@@ -12,7 +12,7 @@ use crate::identity_provider::{KeyFile, PublishedKeys};
 use super::webhook::client_tls;
 
 /// The OpenID provider whose access tokens operators may use.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OidcConfig {
     /// The issuer, to the letter; without it no bearer token is accepted.
@@ -31,7 +31,7 @@ pub struct OidcConfig {
 }
 
 /// A role of the subjects with a value in their claim.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleConfig {
     /// The value.

@@ -25,7 +25,7 @@ impl Config {
     /// Returns the settings that a reload does not apply.
     fn restart_only(&self) -> toml::Table {
         let mut settings = self.text.0.clone();
-        for reloaded in ["tls", "webhook"] {
+        for reloaded in ["tls", "webhook", "management", "oidc"] {
             settings.remove(reloaded);
         }
         if let Some(toml::Value::Table(log)) = settings.get_mut("log") {

@@ -154,6 +154,8 @@ fn sections_that_need_a_restart_are_named() {
         ("retry_after_secs = 3", "retry_after_secs = 4", &["device"][..]),
         ("https = \"10.0.0.10:443\"", "https = \"10.0.0.10:8443\"", &["listen"]),
         ("weight = 1", "weight = 7", &["instance"]),
+        ("# domain = \"dps.example\"", "domain = \"other.example\"", &[]),
+        ("# roles_claim", "audiences = [\"other\"]\n# roles_claim", &[]),
         ("rights = \"", "rights = \"ServiceConfig, ", &[]),
     ] {
         assert!(EXAMPLE.contains(right), "{right}");

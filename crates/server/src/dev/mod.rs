@@ -22,7 +22,7 @@ use model::{
 use net::{CancellationToken, Limits};
 use provisioning::ports::{Change, Clock, Commit, Expect};
 use runner::{Retention, RunnerLimits};
-use service_api::Management;
+use service_api::{Management, OperatorAccess};
 use tokio::task::JoinHandle;
 
 pub use info::{DevHub, DevInfo, DevPorts, SampleGroup};
@@ -109,7 +109,6 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
         latency: LatencyConfig::default().sources()?,
         webhook: webhook_settings(&certificates.ca_file)?,
-        bearer: None,
         timing: Timing::default(),
         search: SearchConfig::default().settings(),
         retention: Retention {
@@ -118,10 +117,13 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         },
         runner: RunnerLimits::default(),
         audit: Arc::new(AuditConfig::default().open()?),
-        management: Management {
-            host: None,
-            domain: Some("localhost".to_owned()),
-            policies: state.management_policy()?.into_iter().collect(),
+        access: OperatorAccess {
+            management: Management {
+                host: None,
+                domain: Some("localhost".to_owned()),
+                policies: state.management_policy()?.into_iter().collect(),
+            },
+            bearer: None,
         },
         limits: Limits::default(),
     })
@@ -182,6 +184,8 @@ fn instance(
         quotas: Default::default(),
         public_network_access: Default::default(),
         ip_filter: Default::default(),
+        latency_table: Default::default(),
+        keep_attempts: None,
         resource: model::ResourceFacts::default(),
         managed: model::ManagedBy::Operators,
         deletion: None,

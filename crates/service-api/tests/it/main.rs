@@ -26,6 +26,7 @@ mod registrations;
 mod revocation;
 mod schema;
 mod search;
+mod settings;
 mod transport;
 mod usage;
 mod warnings;

@@ -1,12 +1,15 @@
 //! The management API: instances as resources.
 
-use http::Method;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
 use model::{Job, LeaseToken};
 use provisioning::{
     ports::{LeaseName, RunnerId, SearchState},
     resource::Portion,
 };
 use serde_json::{Value, json};
+use service_api::OperatorAccess;
 use testkit::sample;
 
 use crate::{
@@ -371,6 +374,26 @@ async fn the_management_api_without_a_host_name_cannot_lock_itself_out() {
     elsewhere.signed(&world.management_token("other.example")).send().await.refused(401_002);
     let tenant = at(Method::GET, &resource("new", ""), "any.example");
     tenant.signed(&world.token("one", OWNER)).send().await.refused(401_002);
+}
+
+/// A reload replaces the management API and the provider of bearer tokens for the next request.
+#[tokio::test]
+async fn who_may_call_is_replaced_while_the_service_runs() {
+    let world = World::new().await;
+    let list = "/subscriptions/s/providers/Microsoft.Devices/provisioningServices";
+    let by_key = || world.manage(Method::GET, list, &json!({})).send();
+    let token = world.bearer(&world.claims("anna", &["all owner"]));
+    let by_token = || world.manage(Method::GET, list, &json!({})).signed(&token).send();
+    assert_eq!((by_key().await.status, by_token().await.status), (StatusCode::OK, StatusCode::OK));
+    let before = world.access.load_full();
+    let mut management = before.management.clone();
+    management.policies[0].primary_key = sample::key(1);
+    world.access.store(Arc::new(OperatorAccess { management, bearer: before.bearer.clone() }));
+    by_key().await.refused(401_002);
+    assert_eq!(by_token().await.status, StatusCode::OK);
+    world.access.store(Arc::new(OperatorAccess { management: before.management.clone(), bearer: None }));
+    assert_eq!(by_key().await.status, StatusCode::OK);
+    by_token().await.refused(401_002);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::{Router, body::Body, extract::ConnectInfo};
 use durable::Sealer;
@@ -26,7 +27,7 @@ use runner::Runner;
 use serde_json::{Value, json};
 use service_api::{
     AuditEntry, AuditOutcome, AuditSink, BearerSettings, BearerTokens, ClaimPointer, GrantScope, KeySource,
-    Management, RoleRow, RoleTable, ServiceApi, router,
+    Management, OperatorAccess, RoleRow, RoleTable, ServiceApi, router,
 };
 use store::{EmbeddedStore, PostgresStore, postgres::Settings};
 use testkit::{
@@ -53,6 +54,7 @@ pub struct World {
     pub api: ServiceApi,
     issuer: Arc<TokenIssuer>,
     pub calls: Arc<RecordedCalls>,
+    pub access: Arc<ArcSwap<OperatorAccess>>,
     router: Router,
     folder: tempfile::TempDir,
 }
@@ -175,11 +177,13 @@ impl World {
         let runs = Arc::new(runner.assignments().clone());
         let issuer = Arc::new(TokenIssuer::new("key-1"));
         let service = ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy);
-        let service = service.managed_by(management).with_bearer_tokens(Some(bearer_tokens(&issuer)));
+        let bearer = Some(bearer_tokens(&issuer));
+        let access = Arc::new(ArcSwap::from_pointee(OperatorAccess { management, bearer }));
+        let service = service.with_access(Arc::clone(&access));
         let calls = Arc::<RecordedCalls>::default();
         let api = service.with_audit(calls.clone());
         let router = router(api.clone());
-        World { store, clock, hubs, provisioning, api, issuer, calls, router, folder }
+        World { store, clock, hubs, provisioning, api, issuer, calls, access, router, folder }
     }
 
     /// Executes SQL on the file of the open store, which is the embedded one.

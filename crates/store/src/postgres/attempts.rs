@@ -18,6 +18,12 @@ pub(super) async fn keep(queries: &Queries, instance: i32, rows: &[AttemptRow]) 
     Ok(())
 }
 
+/// Deletes attempts with lower numbers; of the instances in the list instead, those below their own numbers.
+pub(super) async fn trim(queries: &Queries, below: i64, own: Vec<(i32, i64)>) -> Result<(), StoreError> {
+    let (instances, numbers): (Vec<i32>, Vec<i64>) = own.into_iter().unzip();
+    queries.query(TRIM, &[&below, &instances, &numbers]).await.map(drop)
+}
+
 /// Deletes the attempts and the counted operations of an instance. May be repeated.
 pub(super) async fn forget(queries: &Queries, instance: i32) -> Result<(), StoreError> {
     queries.query("DELETE FROM attempts WHERE instance = $1", &[&instance]).await?;
@@ -30,6 +36,12 @@ const INSERT: &str = "
     SELECT $1::int4, c.id, (extract(epoch FROM now()) * 1000000)::bigint + c.ord, c.known, c.document
     FROM unnest($2::text[], $3::bool[], $4::bytea[]) WITH ORDINALITY AS c(id, known, document, ord)
     ON CONFLICT DO NOTHING";
+
+const TRIM: &str = "
+    DELETE FROM attempts a USING (
+        SELECT i.number AS instance, coalesce(o.below, $1::bigint) AS below
+        FROM instances i LEFT JOIN unnest($2::int4[], $3::bigint[]) AS o(instance, below) ON o.instance = i.number) AS c
+    WHERE a.instance = c.instance AND a.number < c.below";
 
 const DELETE_OF_ONE: &str = "
     DELETE FROM attempts a USING (SELECT DISTINCT unnest($2::text[]) AS id) AS c

@@ -103,9 +103,9 @@ impl Engine for Postgres {
         attempts::keep(&self.queries, number(instance), &rows).await
     }
 
-    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
-        let sql = "DELETE FROM attempts WHERE number < $1";
-        self.queries.query(sql, &[&attempt_number(before)]).await.map(drop)
+    async fn trim_attempts(&self, before: Timestamp, own: Vec<(i64, Timestamp)>) -> Result<(), StoreError> {
+        let own: Vec<(i32, i64)> = own.into_iter().map(|(it, at)| (number(it), attempt_number(at))).collect();
+        attempts::trim(&self.queries, attempt_number(before), own).await
     }
 
     async fn forget(&self, instance: i64) -> Result<(), StoreError> {

@@ -18,9 +18,20 @@ const DELETE_OF_ONE: &str = "DELETE FROM attempts WHERE instance = ?1 AND id = ?
 const DELETE_OF_A_KIND: &str = "DELETE FROM attempts WHERE instance = ?1 AND known = ?2 AND number <=
     (SELECT number FROM attempts WHERE instance = ?1 AND known = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
 
-/// Deletes attempts with lower numbers.
-pub(super) fn trim(connection: &Connection, below: i64) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM attempts WHERE number < ?1")?.execute([below]).map(drop)
+const DELETE_OF_OTHERS: &str =
+    "DELETE FROM attempts WHERE number < ?1 AND instance NOT IN (SELECT value FROM json_each(?2))";
+
+/// Deletes attempts with lower numbers; of the instances in the list instead, those below their own numbers.
+pub(super) fn trim(connection: &Connection, below: i64, own: &[(i64, i64)]) -> rusqlite::Result<()> {
+    let others = serde_json::to_string(&own.iter().map(|(instance, _)| instance).collect::<Vec<_>>());
+    let others = others.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    connection.prepare_cached(DELETE_OF_OTHERS)?.execute((below, others))?;
+    for of_instance in own {
+        connection
+            .prepare_cached("DELETE FROM attempts WHERE instance = ?1 AND number < ?2")?
+            .execute(*of_instance)?;
+    }
+    Ok(())
 }
 
 /// Adds attempts, and deletes those beyond the bounds.

@@ -168,8 +168,9 @@ impl Engine for Sqlite {
         self.write(move |connection| attempts::keep(connection, instance, &rows)).await
     }
 
-    async fn trim_attempts(&self, before: Timestamp) -> Result<(), StoreError> {
-        self.write(move |connection| attempts::trim(connection, attempt_number(before))).await
+    async fn trim_attempts(&self, before: Timestamp, own: Vec<(i64, Timestamp)>) -> Result<(), StoreError> {
+        let own: Vec<_> = own.into_iter().map(|(instance, at)| (instance, attempt_number(at))).collect();
+        self.write(move |connection| attempts::trim(connection, attempt_number(before), &own)).await
     }
 
     async fn forget(&self, instance: i64) -> Result<(), StoreError> {

@@ -11,9 +11,10 @@ use model::{
     Admission, AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold,
     CrlAddresses, Decision, DecisionEnd, DecisionOutcome, DecisionResult, Deletion, EnrollmentGroup,
     EnrollmentRef, EnrollmentSettings, ExistingDevices, FailedTry, Failure, FailureReason, Generation,
-    HoldReason, HttpUrl, Instance, KeySlot, KeyUse, LastAttestation, ListId, ManagedBy, PolicyOf,
-    PublicNetworkAccess, RefusalReason, RegistrationIds, RegistrationOwnership, Residue, ResourceFacts,
-    RevocationList, Status, Timestamp, TpmHandover, WebhookReply,
+    HoldReason, HttpUrl, HubName, Instance, KeepDays, KeySlot, KeyUse, LastAttestation, Latency,
+    LatencyTable, ListId, ManagedBy, PolicyOf, PublicNetworkAccess, RefusalReason, RegistrationIds,
+    RegistrationOwnership, Residue, ResourceFacts, RevocationList, Status, Timestamp, TpmHandover,
+    WebhookReply,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -31,6 +32,12 @@ fn instances_are_stored_as_ever() {
     check("instance_refusing_existing_devices", &Instance { existing_devices, ..instance.clone() });
     let crl_max_age = CrlMaxAge::try_from(7).unwrap();
     check("instance_with_crl_max_age", &Instance { crl_max_age, ..instance.clone() });
+    let keep_attempts = KeepDays::try_from(90).ok();
+    check("instance_with_kept_attempts", &Instance { keep_attempts, ..instance.clone() });
+    let latency = |hub: &str| [(HubName::parse(hub).unwrap(), Latency::from_micros(2500))].into();
+    let networks = [("10.20.0.0/16".parse().unwrap(), latency("a.hub"))];
+    let latency_table = LatencyTable::new(networks, [("DE".to_owned(), latency("b.hub"))]).unwrap();
+    check("instance_with_latency_table", &Instance { latency_table, ..instance.clone() });
     let limited = Instance { max_registrations_per_minute: NonZeroU32::new(600), ..instance.clone() };
     check("instance_with_registration_rate", &limited);
     let rules = json!([

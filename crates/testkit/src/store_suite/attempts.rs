@@ -1,7 +1,9 @@
 //! Refused attempts to register.
 
-use model::{Admission, Attempt, Explanation, RefusalReason, Timestamp};
-use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, AttemptQuery, Page, PageRequest};
+use model::{Admission, Attempt, Explanation, IdScope, RefusalReason, Timestamp};
+use provisioning::ports::{
+    ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, AttemptQuery, AttemptRetention, Page, PageRequest,
+};
 
 use super::world::World;
 use crate::sample;
@@ -107,8 +109,16 @@ pub(super) async fn pages(world: World) {
 pub(super) async fn trimmed(world: World) {
     keep(&world, vec![attempt("dev", 1)]).await;
     let [past, future] = [1_500_000_000, 10_000_000_000].map(Timestamp::from_unix_seconds);
-    world.store.trim_attempts(past).await.unwrap();
-    assert_eq!(times(&world, "dev").await, [1]);
-    world.store.trim_attempts(future).await.unwrap();
-    assert_eq!(times(&world, "dev").await, [0; 0]);
+    let trim = async |before, of_instances: &[(&str, Timestamp)]| {
+        let own = |(scope, before): &(&str, Timestamp)| (IdScope::parse(*scope).unwrap(), *before);
+        let of_instances = of_instances.iter().map(own).collect();
+        world.store.trim_attempts(AttemptRetention { before, of_instances }).await.unwrap();
+        times(&world, "dev").await
+    };
+    assert_eq!(trim(past, &[]).await, [1]);
+    assert_eq!(trim(future, &[("ONE", past)]).await, [1], "the instance keeps them for longer");
+    assert_eq!(trim(past, &[("two", future), ("none", future)]).await, [1]);
+    assert_eq!(trim(past, &[("one", future)]).await, [0; 0]);
+    keep(&world, vec![attempt("dev", 1)]).await;
+    assert_eq!(trim(future, &[]).await, [0; 0]);
 }

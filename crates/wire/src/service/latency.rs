@@ -1,15 +1,17 @@
 //! Latencies between devices and hubs, an addition of Muster.
 
+use std::fmt;
+
 use model::{HubName, HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
 use serde_json::{Map, Value};
 
-use super::members::Object;
+use super::members::{BodyError, Members, Object};
 
 /// Writes `{"probes": […], "table": […], "seenFrom": {…}?}`. Latencies are in milliseconds, with fractions.
 pub fn latency_json(report: &LatencyReport) -> Value {
     let mut json = Object::default();
     json.put("probes", report.probes.iter().map(probe_json).collect::<Vec<_>>())
-        .put("table", report.rows.iter().map(row_json).collect::<Vec<_>>())
+        .put("table", latency_rows_json(&report.rows))
         .put_some("seenFrom", report.seen.as_ref().map(seen_json));
     json.into_value()
 }
@@ -25,6 +27,32 @@ fn probe_json(probe: &HubProbe) -> Value {
         .put_some("probedDateTimeUtc", last.map(|last| last.at.to_string()))
         .put_some("deviceCount", probe.devices);
     json.into_value()
+}
+
+/// Writes the rows of a table: `[{"network": "10.0.0.0/8", "hubs": {"a.hub": 2.5}}, {"region": "DE", …}]`.
+pub(super) fn latency_rows_json(rows: &[LatencyRow]) -> Value {
+    rows.iter().map(row_json).collect()
+}
+
+/// Parses the rows of a table, if there is one.
+pub(super) fn latency_rows(members: &Members<'_>) -> Result<Option<Vec<LatencyRow>>, BodyError> {
+    let Some(items) = members.items("latencyTable")? else { return Ok(None) };
+    items.into_iter().map(|item| row(&item?)).collect::<Result<_, _>>().map(Some)
+}
+
+fn row(item: &Members<'_>) -> Result<LatencyRow, BodyError> {
+    let text = |name| item.parsed(name, |text| Ok::<_, fmt::Error>(text.to_owned()));
+    let network = text("network")?.map(LatencySource::Table);
+    let source = item.required("network", network.or(text("region")?.map(LatencySource::Region)))?;
+    let hubs = item.required("hubs", item.value("hubs").and_then(Value::as_object))?;
+    let hub = |(hub, millis): (&String, &Value)| {
+        let hub = HubName::parse(hub).map_err(|error| item.refuse("hubs", error))?;
+        let latency = millis.as_f64().and_then(Latency::try_from_millis);
+        let latency =
+            latency.ok_or_else(|| item.refuse("hubs", format!("{hub} must have 0 to 60000 milliseconds")))?;
+        Ok((hub, latency))
+    };
+    Ok(LatencyRow { source, hubs: hubs.iter().map(hub).collect::<Result<_, _>>()? })
 }
 
 fn row_json(row: &LatencyRow) -> Value {

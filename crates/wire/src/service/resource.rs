@@ -1,17 +1,19 @@
 //! Instances as resources of Azure's Resource Manager API: `ProvisioningServiceDescription`. Settings that Azure does not have
 //! are in `properties.muster`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
+use certpath::CrlMaxAge;
 use model::{
     AccessDraft, AccessPolicy, AllocationPolicy, ExistingDevices, HostName, HubEndpoint, HubName, Instance,
-    InstanceDraft, LinkDraft, LinkedHub, ManagedBy, PolicyDraft, PolicyName, RegistrationOwnership, Rights,
-    SymmetricKey,
+    InstanceDraft, KeepDays, LatencyTable, LinkDraft, LinkedHub, ManagedBy, PolicyDraft, PolicyName,
+    RegistrationOwnership, Rights, SymmetricKey, WebhookKeyDraft,
 };
 use serde_json::{Value, json};
 
 use super::{
     ip_filter::{ip_filter_json, parse_ip_filter, parse_public_access, public_access_word},
+    latency::{latency_rows, latency_rows_json},
     link::{
         HTTPS, ca_certificates, connection_string, masked_connection_string, parse_hub_connection,
         parse_link_members, put_settings,
@@ -28,6 +30,12 @@ const MAX_TEXT: usize = 512;
 
 /// The policy in the connection string of an embedded hub, which has no key: clients send back connection strings only.
 const EMBEDDED: &str = "embedded";
+
+/// What replies show in place of a webhook key that an operator or the configuration set.
+const MASK: &str = "****";
+
+/// The webhook key that the service derives for the instance.
+const DERIVED: &str = "derived";
 
 const POLICIES: [(&str, AllocationPolicy); 3] = [
     ("Hashed", AllocationPolicy::Hashed),
@@ -68,7 +76,12 @@ pub fn parse_instance(body: &[u8]) -> Result<InstanceDraft, BodyError> {
     let Some(ours) = ours else { return Ok(draft) };
     let most = ours.integer("maxRegistrationsPerMinute")?.map(u32::try_from).transpose();
     let most = most.map_err(|_| ours.refuse("maxRegistrationsPerMinute", "is too large"))?;
+    let latency_table = latency_rows(&ours)?.map(LatencyTable::try_from).transpose();
     Ok(InstanceDraft {
+        crl_max_age: days(&ours, "crlMaxAgeDays", CrlMaxAge::try_from)?,
+        webhook_key: webhook_key(&ours)?,
+        latency_table: latency_table.map_err(|error| ours.refuse("latencyTable", error))?,
+        keep_attempts: keep_attempts(&ours)?,
         service_hosts: ours.list("serviceHosts", HostName::parse)?,
         failover: ours.flag("failover")?,
         require_verified_ca: ours.flag("requireVerifiedCa")?,
@@ -78,6 +91,33 @@ pub fn parse_instance(body: &[u8]) -> Result<InstanceDraft, BodyError> {
         quotas: parse_quotas(&ours)?,
         ..draft
     })
+}
+
+fn days<T, E: fmt::Display>(
+    members: &Members<'_>,
+    name: &str,
+    parse: impl Fn(u16) -> Result<T, E>,
+) -> Result<Option<T>, BodyError> {
+    let Some(days) = members.integer(name)? else { return Ok(None) };
+    parse(u16::try_from(days).unwrap_or(u16::MAX)).map(Some).map_err(|error| members.refuse(name, error))
+}
+
+/// Parses the age of refused attempts; 0 for that of the service.
+fn keep_attempts(ours: &Members<'_>) -> Result<Option<Option<KeepDays>>, BodyError> {
+    days(ours, "keepAttemptsDays", |days| match days {
+        0 => Ok(None),
+        _ => KeepDays::try_from(days).map(Some),
+    })
+}
+
+/// Parses the key that signs requests to webhooks. The mask of replies keeps the stored key.
+fn webhook_key(ours: &Members<'_>) -> Result<Option<WebhookKeyDraft>, BodyError> {
+    let key = ours.parsed("webhookKey", |text| match text {
+        MASK => Ok(None),
+        DERIVED => Ok(Some(WebhookKeyDraft::Derived)),
+        _ => SymmetricKey::parse(text).map(WebhookKeyDraft::Given).map(Some),
+    })?;
+    Ok(key.flatten())
 }
 
 /// Refuses settings of Azure that would have no effect, other than the values that replies show.
@@ -222,6 +262,10 @@ fn ours_json(instance: &Instance) -> Value {
         .put("requireVerifiedCa", instance.require_verified_ca)
         .put_some("registrations", ownership)
         .put_some("existingDevices", existing)
+        .put("crlMaxAgeDays", u16::from(instance.crl_max_age))
+        .put("webhookKey", if instance.webhook_key.is_some() { MASK } else { DERIVED })
+        .put("latencyTable", latency_rows_json(&instance.latency_table.rows()))
+        .put("keepAttemptsDays", instance.keep_attempts.map_or(0, u16::from))
         .put("maxRegistrationsPerMinute", instance.max_registrations_per_minute.map_or(0, |most| most.get()))
         .put("quotas", quotas_json(&instance.quotas))
         .put("managed", if instance.managed == ManagedBy::File { "file" } else { "operators" });
@@ -283,6 +327,8 @@ mod tests {
         let stored = json!({
             "id_scope": "0ne00000001", "name": "plant", "service_hosts": ["plant.test"], "allocation_policy": "geoLatency",
             "access_policies": [policy], "require_verified_ca": true, "operation_key": key(3),
+            "webhook_key": key(5), "crl_max_age": 7, "keep_attempts": 9,
+            "latency_table": [{"source": {"region": "DE"}, "hubs": [["hub-1.test", 1500]]}],
             "linked_hubs": [hub("hub-1.test", json!("embedded")), hub("hub-2.test", access)],
             "quotas": {"preset": "azure", "enrollments": 7}, "public_network_access": "disabled", "ip_filter": [
                 {"name": "plant", "action": "accept", "ip_mask": "10.0.0.7", "target": "deviceApi"},
@@ -302,11 +348,14 @@ mod tests {
         let instance = instance();
         let shown = instance_json(&instance, "/id", "etag");
         let text = shown.to_string();
-        for key in [1, 2, 3, 4].map(key) {
+        for key in [1, 2, 3, 4, 5].map(key) {
             assert!(!text.contains(&key), "{text}");
         }
         let draft = parse(&shown).unwrap();
         assert_eq!(draft.service_hosts.as_ref(), Some(&instance.service_hosts));
+        assert_eq!((draft.webhook_key, draft.crl_max_age), (None, Some(instance.crl_max_age)));
+        assert_eq!(draft.latency_table.as_ref(), Some(&instance.latency_table));
+        assert_eq!(draft.keep_attempts, Some(instance.keep_attempts));
         let hubs = draft.linked_hubs.unwrap();
         assert_eq!(hubs[0].access, None, "an embedded hub stays one");
         let access = hubs[1].access.as_ref().unwrap();
@@ -385,6 +434,18 @@ mod tests {
                 "quotas: the number of registrations per minute",
             ),
             (with(json!({"muster": {"serviceHosts": ["a b"]}})), "properties.muster.serviceHosts[0]"),
+            (with(json!({"muster": {"crlMaxAgeDays": 0}})), "properties.muster.crlMaxAgeDays: "),
+            (with(json!({"muster": {"keepAttemptsDays": 70000}})), "properties.muster.keepAttemptsDays: "),
+            (with(json!({"muster": {"webhookKey": "short"}})), "properties.muster.webhookKey: "),
+            (with(json!({"muster": {"latencyTable": [{}]}})), "properties.muster.latencyTable[0].network"),
+            (
+                with(json!({"muster": {"latencyTable": [{"network": "10.0.0.0/40", "hubs": {}}]}})),
+                "properties.muster.latencyTable: a row must be for a network",
+            ),
+            (
+                with(json!({"muster": {"latencyTable": [{"region": "DE", "hubs": {"a.hub": -1}}]}})),
+                "properties.muster.latencyTable[0].hubs: ",
+            ),
         ] {
             let error = parse(&body).unwrap_err();
             assert!(error.contains(expected), "{body}: {error}");

@@ -93,6 +93,10 @@ fn properties() -> Value {
 
 fn ours() -> Value {
     let most = "Registrations that are begun in a minute; 0 for the number of the quotas' preset.";
+    let crl = "The age at which a revocation list without nextUpdate becomes stale.";
+    let webhook = "The key that signs requests to webhooks: base64 of 16 to 64 bytes, or derived for the one that the service \
+                   derives. In replies, **** in place of a key, which keeps the stored key.";
+    let keep = "The age at which refused attempts are deleted; 0 for that of the service.";
     object(
         &[],
         json!({
@@ -103,9 +107,24 @@ fn ours() -> Value {
             "existingDevices": words(["adopt", "refuse"]),
             "maxRegistrationsPerMinute": described(count(), most),
             "quotas": reference("Quotas"),
+            "crlMaxAgeDays": described(json!({"type": "integer", "minimum": 1, "maximum": 3650}), crl),
+            "webhookKey": described(text(), webhook),
+            "latencyTable": described(array(latency_row()), "All rows of the table, which precedes that of the service."),
+            "keepAttemptsDays": described(json!({"type": "integer", "minimum": 0, "maximum": 3650}), keep),
             "managed": read_only(words(["file", "operators"])),
         }),
     )
+}
+
+fn latency_row() -> Value {
+    let hubs = json!({"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 60_000}});
+    let members = json!({
+        "source": read_only(words(["network", "region"])),
+        "network": described(text(), "A network, such as 10.20.0.0/16, or one address."),
+        "region": described(text(), "A region of the GeoIP database, such as EU, DE or DE-BY."),
+        "hubs": described(hubs, "Milliseconds by hub."),
+    });
+    object(&["hubs"], members)
 }
 
 fn hub() -> Value {

@@ -1,24 +1,30 @@
 //! An operator's table of latencies from networks and regions to hubs.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnetwork::IpNetwork;
-use model::{HubName, Latency, LatencyRow, LatencySource};
-use provisioning::allocate::Latencies;
+use serde::{Deserialize, Serialize};
+
+use crate::{HubName, Latency, LatencyRow, LatencySource};
 
 /// How many rows a table may have, since each is compared with the address of a device.
-const MAX_ROWS: usize = 4096;
+pub const MAX_ROWS: usize = 4096;
 
 /// The latencies to hubs.
-type Row = Arc<HashMap<HubName, Latency>>;
+pub type LatenciesByHub = Arc<HashMap<HubName, Latency>>;
 
 /// A table of latencies; empty by default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<LatencyRow>", into = "Vec<LatencyRow>")]
 pub struct LatencyTable {
     /// The smallest networks first.
-    networks: Vec<(IpNetwork, Row)>,
+    networks: Vec<(IpNetwork, LatenciesByHub)>,
     /// By name in upper case.
-    regions: HashMap<String, Row>,
+    regions: BTreeMap<String, LatenciesByHub>,
 }
 
 /// Why rows cannot be used as a table.
@@ -30,6 +36,9 @@ pub enum TableError {
     /// There are too many rows.
     #[error("more than {MAX_ROWS} rows")]
     TooMany,
+    /// A row is neither for a network nor for a region.
+    #[error("a row must be for a network, such as 10.20.0.0/16, or for a region")]
+    NoNetwork,
 }
 
 impl LatencyTable {
@@ -55,36 +64,64 @@ impl LatencyTable {
         if table.networks.len() + table.regions.len() > MAX_ROWS {
             return Err(TableError::TooMany);
         }
-        table.networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix()));
+        // By address as well, so that the order of the rows does not matter.
+        table.networks.sort_by_key(|(network, _)| (std::cmp::Reverse(network.prefix()), network.network()));
         Ok(table)
     }
 
+    /// Whether it has no row.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.regions.is_empty()
+    }
+
     /// Returns the latencies from the smallest network that contains this address.
-    pub(super) fn of_address(&self, address: IpAddr) -> Option<Latencies> {
+    pub fn of_address(&self, address: IpAddr) -> Option<(LatencySource, LatenciesByHub)> {
         let (network, row) = self.networks.iter().find(|(network, _)| network.contains(address))?;
-        Some(Latencies::from(LatencySource::Table(network.to_string()), Arc::clone(row)))
+        Some((LatencySource::Table(network.to_string()), Arc::clone(row)))
     }
 
     /// Returns the latencies from this region.
-    pub(super) fn of_region(&self, region: &str) -> Option<Latencies> {
+    pub fn of_region(&self, region: &str) -> Option<(LatencySource, LatenciesByHub)> {
         let region = region.to_ascii_uppercase();
         let row = Arc::clone(self.regions.get(&region)?);
-        Some(Latencies::from(LatencySource::Region(region), row))
+        Some((LatencySource::Region(region), row))
     }
 
     /// Returns all rows: networks in the order of their precedence, then regions by name.
-    pub(super) fn rows(&self) -> Vec<LatencyRow> {
+    pub fn rows(&self) -> Vec<LatencyRow> {
         let networks = self.networks.iter();
         let networks = networks.map(|(network, row)| shown(LatencySource::Table(network.to_string()), row));
-        let mut regions: Vec<_> = self.regions.iter().collect();
-        regions.sort_by_key(|(region, _)| *region);
-        let regions =
-            regions.into_iter().map(|(region, row)| shown(LatencySource::Region(region.clone()), row));
+        let regions = self.regions.iter();
+        let regions = regions.map(|(region, row)| shown(LatencySource::Region(region.clone()), row));
         networks.chain(regions).collect()
     }
 }
 
-fn shown(source: LatencySource, row: &Row) -> LatencyRow {
+impl TryFrom<Vec<LatencyRow>> for LatencyTable {
+    type Error = TableError;
+    fn try_from(rows: Vec<LatencyRow>) -> Result<Self, TableError> {
+        let (mut networks, mut regions) = (Vec::new(), Vec::new());
+        for LatencyRow { source, hubs } in rows {
+            let hubs: HashMap<HubName, Latency> = hubs.into_iter().collect();
+            match source {
+                LatencySource::Table(network) => {
+                    networks.push((network.parse().map_err(|_| TableError::NoNetwork)?, hubs));
+                }
+                LatencySource::Region(region) => regions.push((region, hubs)),
+                LatencySource::Probes => return Err(TableError::NoNetwork),
+            }
+        }
+        LatencyTable::new(networks, regions)
+    }
+}
+
+impl From<LatencyTable> for Vec<LatencyRow> {
+    fn from(table: LatencyTable) -> Vec<LatencyRow> {
+        table.rows()
+    }
+}
+
+fn shown(source: LatencySource, row: &LatenciesByHub) -> LatencyRow {
     let mut hubs: Vec<_> = row.iter().map(|(hub, latency)| (hub.clone(), *latency)).collect();
     hubs.sort();
     LatencyRow { source, hubs }
@@ -112,7 +149,7 @@ mod tests {
         let table = table(&networks, &[]).unwrap();
         let check = |address: &str, expected: Option<u32>| {
             let found = table.of_address(address.parse().unwrap());
-            let found = found.and_then(|it| it.to(&HubName::parse("a.hub").unwrap()));
+            let found = found.map(|(_, row)| row[&HubName::parse("a.hub").unwrap()]);
             assert_eq!(found, expected.map(Latency::from_millis), "{address}");
         };
         check("192.0.2.1", Some(1));
@@ -133,5 +170,15 @@ mod tests {
         let twice = table(&[("10.0.0.0/8", 1), ("10.9.0.0/8", 1)], &[]).unwrap_err();
         assert_eq!(twice, TableError::Twice("10.0.0.0/8".into()));
         assert!(table(&[], &[("DE", 1), ("de", 1)]).is_err());
+    }
+    #[test]
+    fn a_table_is_stored_by_its_rows() {
+        let built = table(&[("10.0.0.0/8", 1), ("10.1.0.0/16", 2)], &[("DE", 3)]).unwrap();
+        let stored = serde_json::to_value(&built).unwrap();
+        assert_eq!(serde_json::from_value::<LatencyTable>(stored).unwrap(), built);
+        for wrong in [LatencySource::Table("10.0.0.0/33".into()), LatencySource::Probes] {
+            let rows = vec![LatencyRow { source: wrong, hubs: vec![] }];
+            assert_eq!(LatencyTable::try_from(rows), Err(TableError::NoNetwork));
+        }
     }
 }
