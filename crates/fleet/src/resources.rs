@@ -6,7 +6,10 @@ use http::Method;
 use serde_json::{Value, json};
 use wire::sas::encode_component;
 
-use crate::operator::{OperatorError, Request, ServiceClient};
+use crate::{
+    failure::Refusal,
+    operator::{OperatorError, Request, ServiceClient},
+};
 
 /// The address of an instance as a resource.
 #[derive(Debug, Clone)]
@@ -44,9 +47,20 @@ impl ServiceClient {
         self.operator().send(Request::new(Method::GET, &path.to_string())).await
     }
 
-    /// Reads an instance; `None` if there is none.
-    pub async fn find_instance(&mut self, path: &ResourcePath) -> Result<Option<Value>, OperatorError> {
-        self.operator().find(&path.to_string()).await
+    /// Creates an instance; `None` if there is one of this name.
+    pub async fn create_instance(
+        &mut self,
+        path: &ResourcePath,
+        instance: &Value,
+    ) -> Result<Option<Value>, OperatorError> {
+        let path = path.to_string();
+        let headers = &[("if-none-match", "*")];
+        let request = Request { headers, body: Some(instance), ..Request::new(Method::PUT, &path) };
+        match self.operator().send(request).await {
+            Ok(created) => Ok(Some(created)),
+            Err(OperatorError::Refused(Refusal { status: 412, .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Creates an instance, or changes the one whose etag is `if_match`.
@@ -61,7 +75,7 @@ impl ServiceClient {
         self.operator().send(request).await
     }
 
-    /// Reads what a deletion of an instance would delete.
+    /// Reads what a deletion of an instance would delete, or has not deleted yet.
     pub async fn preview_deletion(&mut self, path: &ResourcePath) -> Result<Value, OperatorError> {
         self.operator().send(Request::new(Method::GET, &format!("{path}/deletion"))).await
     }

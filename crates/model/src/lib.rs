@@ -125,7 +125,7 @@ pub use registration::{
 };
 pub use registration_ids::{PatternError, RegistrationIds};
 pub use resource::{
-    Deletion, InstanceDraft, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey, WebhookKeyDraft,
+    Deletion, InstanceDraft, LabelError, ManagedBy, PolicyDraft, ResourceFacts, ResourceKey, WebhookKeyDraft,
 };
 pub use retention::{KeepDays, KeepDaysError};
 pub use revocation_list::{ListId, RevocationList};

@@ -11,6 +11,9 @@ use crate::{
     PolicyName, PublicNetworkAccess, Quotas, RegistrationOwnership, Rights, SymmetricKey, Timestamp,
 };
 
+/// The longest name of a subscription or resource group, in characters.
+const MAX_LABEL: usize = 90;
+
 /// The facts of an instance that it has as a resource. They have no effect on devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,7 +59,30 @@ pub struct ResourceKey {
     pub name: String,
 }
 
+/// The name of a subscription or resource group cannot be given to a new resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the name of a {0} has 1 to {MAX_LABEL} letters, digits, underscores, hyphens, periods and parentheses, and no period at the end"
+)]
+pub struct LabelError(&'static str);
+
 impl ResourceKey {
+    /// Fails unless subscription and resource group can be those of a new resource (Azure's rules for resource groups).
+    pub fn check_labels(&self) -> Result<(), LabelError> {
+        let is_valid = |label: &str| {
+            (1..=MAX_LABEL).contains(&label.chars().count())
+                && label.chars().all(|c| c.is_alphanumeric() || "_-.()".contains(c))
+                && !label.ends_with('.')
+        };
+        for (label, what) in [(&self.subscription, "subscription"), (&self.resource_group, "resource group")]
+        {
+            if !is_valid(label) {
+                return Err(LabelError(what));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether this addresses the instance.
     pub fn is_of(&self, instance: &Instance) -> bool {
         let facts = &instance.resource;

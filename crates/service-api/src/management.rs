@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use model::{Instance, InstanceDraft, ResourceKey};
+use model::{Instance, InstanceDraft, ResourceKey, Right};
 use provisioning::{
     Error, RecordKind,
     resource::{DeletionProgress, NameProblem, Written, changes_policies},
 };
 use serde_json::{Value, json};
-use wire::service::{instance_json, listing_json, parse_instance, parse_name, parse_tags};
+use wire::{
+    sas::encode_component,
+    service::{instance_json, listing_json, parse_instance, parse_name, parse_tags},
+};
 
 use crate::{
     access::{CalledHost, Operator},
@@ -42,6 +45,12 @@ pub(crate) fn resource_id(instance: &Instance) -> String {
         "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Devices/provisioningServices/{name}",
         facts.subscription, facts.resource_group
     )
+}
+
+/// Returns the path of a resource in addresses.
+fn resource_path(instance: &Instance) -> String {
+    let segments = resource_id(instance);
+    segments.split('/').map(encode_component).collect::<Vec<_>>().join("/")
 }
 
 /// Lists the operations on provisioning services, as roles of Azure name them.
@@ -91,9 +100,9 @@ pub(crate) async fn put(call: &Call<CalledHost>) -> Answer {
     let draft = parse_instance(call.body())?;
     let stored = call.visible(&key).await?;
     let draft = permitted(call.operator(), stored.as_deref(), draft)?;
-    let (rules, if_match) = (call.management().host_rules(), call.if_match()?);
+    let (rules, condition) = (call.management().host_rules(), call.resource_condition()?);
     let (instance, written) =
-        call.verbs().put_resource((&key, if_match.as_ref()), call.actor(), &draft, &rules).await?;
+        call.verbs().put_resource((&key, &condition), call.actor(), &draft, &rules).await?;
     let mut response = reply::ok(&to_json(call, &instance)?);
     if written == Written::Created {
         *response.status_mut() = StatusCode::CREATED;
@@ -110,10 +119,14 @@ pub(crate) async fn patch(call: &Call) -> Answer {
     Ok(reply::ok(&to_json(call, &changed)?))
 }
 
-/// Begins the deletion of an instance. A missing one is deleted already, unless it may be one that cannot be read.
+/// Begins the deletion of an instance, or points to the one that is under way. A missing one is deleted already, unless it may be
+/// one that cannot be read.
 pub(crate) async fn delete(call: &Call<CalledHost>) -> Answer {
     let key = key(call)?;
     let Some(stored) = call.visible(&key).await? else {
+        if let Some(deleted) = running_deletion(call, &key, WRITE).await? {
+            return Ok(accepted_deletion(call, &deleted));
+        }
         if call.operator().has_everywhere(WRITE) {
             call.verbs().reject_damaged_resources().await?;
         }
@@ -121,16 +134,46 @@ pub(crate) async fn delete(call: &Call<CalledHost>) -> Answer {
     };
     authorize(call.operator(), &stored)?;
     let deleted = call.verbs().delete_resource(&stored, call.actor()).await?;
-    let mut response = reply::accepted();
-    let operation = format!("delete-{}", deleted.id_scope);
-    point_to_operation(call, &mut response, &deleted, &operation);
-    Ok(response)
+    Ok(accepted_deletion(call, &deleted))
 }
 
-/// Returns what a deletion would delete.
-pub(crate) async fn preview_deletion(call: &Call) -> Answer {
-    let progress = call.verbs().deletion_progress(&call.instance().id_scope).await?;
-    Ok(reply::ok(&progress_json(&progress)))
+fn accepted_deletion(call: &Call<CalledHost>, deleted: &Instance) -> Response {
+    let mut response = reply::accepted();
+    let operation = format!("delete-{}", deleted.id_scope);
+    point_to_operation(call, &mut response, deleted, &operation);
+    response
+}
+
+/// Returns what a deletion would delete; of one that is under way, what it has not deleted yet.
+pub(crate) async fn preview_deletion(call: &Call<CalledHost>) -> Answer {
+    let key = key(call)?;
+    let (instance, status) = match call.visible(&key).await? {
+        Some(instance) => (instance, "NotStarted"),
+        None => {
+            let running = running_deletion(call, &key, READ).await?;
+            (running.ok_or_else(|| Failure::NoResource(key.name.clone()))?, "InProgress")
+        }
+    };
+    if !call.operator().has_on(&instance.id_scope, READ) {
+        return Err(Failure::Forbidden(call.operator().name.clone()));
+    }
+    let progress = call.verbs().deletion_progress(&instance.id_scope).await?;
+    let mut body = progress_json(&progress);
+    body["idScope"] = instance.id_scope.as_str().into();
+    body["status"] = status.into();
+    Ok(reply::ok(&body))
+}
+
+/// Returns the instance of this name whose deletion is under way, if the caller has one of these rights on it.
+async fn running_deletion(
+    call: &Call<CalledHost>,
+    key: &ResourceKey,
+    rights: &[Right],
+) -> Result<Option<Arc<Instance>>, Failure> {
+    let is_running = |it: &Arc<Instance>| it.deletion.as_ref().is_some_and(|it| it.finished.is_none());
+    let is_meant =
+        |it: &Arc<Instance>| key.is_of(it) && is_running(it) && call.operator().has_on(&it.id_scope, rights);
+    Ok(call.verbs().deleted_resources().await?.into_iter().find(is_meant))
 }
 
 /// Returns the state of a creation, which is done at once, or of a deletion.
@@ -262,7 +305,7 @@ fn point_to_operation(
     let version = call.parameter("api-version").unwrap_or_default();
     let path = format!(
         "{}/operationresults/{operation}?asyncinfo=true&api-version={version}",
-        resource_id(instance)
+        resource_path(instance)
     );
     let headers = response.headers_mut();
     if let Ok(address) = HeaderValue::from_str(&call.address_of(&path)) {
@@ -274,7 +317,7 @@ fn point_to_operation(
 
 #[cfg(test)]
 mod tests {
-    use model::{Actor, Identity, PolicyDraft, PolicyName, Right, Rights, WebhookKeyDraft};
+    use model::{Actor, Identity, PolicyDraft, PolicyName, Rights, WebhookKeyDraft};
     use testkit::sample;
 
     use super::*;

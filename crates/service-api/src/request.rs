@@ -9,7 +9,7 @@ use http::{Method, Uri, header, request::Parts};
 use http_body_util::BodyExt;
 use model::{Actor, IdError, IfMatch, Instance, RegistrationId, ResourceKey, Timestamp};
 use percent_encoding::percent_decode_str;
-use provisioning::{Provisioning, ports::PageRequest};
+use provisioning::{Provisioning, ports::PageRequest, resource::ResourceCondition};
 use wire::service::{
     Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, ServiceApiVersion, page_limit, parse_if_match,
 };
@@ -162,6 +162,18 @@ impl<S> Call<S> {
         let header = self.header(header::IF_MATCH.as_str())?.filter(|text| !is_empty(text));
         let parsed = header.map(parse_if_match).transpose();
         parsed.map_err(|error| Failure::Argument(format!("if-match: {error}")))
+    }
+
+    /// Returns what the call expects of the resource that it writes: `If-Match`, or `If-None-Match: *` for a new one.
+    pub(crate) fn resource_condition(&self) -> Result<ResourceCondition, Failure> {
+        let refuse = |problem: &str| Err(Failure::Argument(format!("if-none-match: {problem}")));
+        match (self.header(header::IF_NONE_MATCH.as_str())?, self.if_match()?) {
+            (None, None) => Ok(ResourceCondition::None),
+            (None, Some(version)) => Ok(ResourceCondition::Matches(version)),
+            (Some("*"), None) => Ok(ResourceCondition::IsNew),
+            (Some("*"), Some(_)) => refuse("excludes if-match"),
+            (Some(_), _) => refuse("must be *"),
+        }
     }
 
     /// Parses the paging headers.

@@ -192,7 +192,7 @@ struct UpdateArgs {
 /// Delete an instance with its enrollments, registrations and CA certificates.
 ///
 /// The instance is not served any more at once. The service deletes its records in the background, and goes on after a restart;
-/// the command shows how far it is, and may be ended meanwhile. Devices stay at their hubs. The ID scope is never used again.
+/// the command shows how far it is, and may be ended meanwhile: called again, it goes on to show that. Devices stay at their hubs. The ID scope is never used again.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster instance delete --dev .muster plant-1 --dry-run
@@ -223,10 +223,10 @@ pub async fn run(args: InstanceArgs) -> anyhow::Result<ExitCode> {
 
 async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let (mut client, path) = (args.resource.service.management_client()?, args.resource.path());
-    if client.find_instance(&path).await?.is_some() {
-        bail!("the instance {} exists already; muster instance update changes it", path.name);
-    }
-    let created = client.put_instance(&path, &args.settings.body()?, None).await?;
+    let created = client.create_instance(&path, &args.settings.body()?).await?;
+    let created = created.with_context(|| {
+        format!("the instance {} exists already; muster instance update changes it", path.name)
+    })?;
     print(&created, args.format)
 }
 
@@ -270,17 +270,21 @@ async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
 
 async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
     let (mut client, path) = (args.resource.service.management_client()?, args.resource.path());
-    let instance = client.instance(&path).await?;
-    let scope = text(&instance, "/properties/idScope");
     let preview = client.preview_deletion(&path).await?;
+    let scope = text(&preview, "/idScope");
+    let is_running = text(&preview, "/status") == "InProgress";
     print_preview(&preview)?;
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.yes && !is_confirmed(&path.name)? {
-        bail!("nothing was deleted: the name that was typed is another one");
+    if is_running {
+        output::note(format_args!("the deletion of {} is under way already", path.name));
+    } else {
+        if !args.yes && !is_confirmed(&path.name)? {
+            bail!("nothing was deleted: the name that was typed is another one");
+        }
+        client.delete_instance(&path).await?;
     }
-    client.delete_instance(&path).await?;
     follow(&mut client, (&path, &scope), total(&preview)).await?;
     output::line(format_args!("deleted {} (ID scope {scope}, which is not used again)", path.name))?;
     Ok(ExitCode::SUCCESS)
@@ -318,7 +322,8 @@ fn is_confirmed(name: &str) -> anyhow::Result<bool> {
 
 fn print_preview(preview: &Value) -> anyhow::Result<()> {
     let mut table = Table::new(&["records", "count"]);
-    for (name, count) in preview.as_object().context("the reply is not an object")? {
+    let members = preview.as_object().context("the reply is not an object")?;
+    for (name, count) in members.iter().filter(|(_, count)| count.is_u64()) {
         table.add_row([name.clone(), count.to_string()]);
     }
     output::table(&table)

@@ -37,6 +37,7 @@ pub(super) fn created(
 ) -> Result<Instance, Error> {
     let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
     let name = ResourceName::parse(&key.name).map_err(|error| invalid(&error))?;
+    key.check_labels().map_err(|error| invalid(&error))?;
     let service_hosts = first_hosts(&name, draft, domain)?;
     let owner = AccessPolicy {
         name: PolicyName::parse(OWNER).map_err(|error| Error::Broken(error.to_string()))?,

@@ -32,6 +32,17 @@ pub enum Written {
     Changed,
 }
 
+/// What a write of a resource depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResourceCondition {
+    /// Nothing.
+    None,
+    /// There is no such resource yet.
+    IsNew,
+    /// The resource exists in this version.
+    Matches(IfMatch),
+}
+
 /// The host names that operators may give to instances.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostRules<'a> {
@@ -123,17 +134,19 @@ impl Provisioning {
     /// had, and the host name `NAME.DOMAIN` unless the draft has others.
     pub async fn put_resource(
         &self,
-        (key, if_match): (&ResourceKey, Option<&IfMatch>),
+        (key, condition): (&ResourceKey, &ResourceCondition),
         by: &Actor,
         draft: &InstanceDraft,
         rules: &HostRules<'_>,
     ) -> Result<(Instance, Written), Error> {
         let decide = |current: &Instance| {
-            match if_match {
-                Some(IfMatch::Version(etag)) if *etag != self.resource_etag(current)? => {
-                    return Err(Error::PreconditionFailed(RecordKind::Instance));
-                }
-                None | Some(IfMatch::Any | IfMatch::Version(_)) => {}
+            let is_met = match condition {
+                ResourceCondition::IsNew => false,
+                ResourceCondition::Matches(IfMatch::Version(etag)) => *etag == self.resource_etag(current)?,
+                ResourceCondition::None | ResourceCondition::Matches(IfMatch::Any) => true,
+            };
+            if !is_met {
+                return Err(Error::PreconditionFailed(RecordKind::Instance));
             }
             let next = change::updated(current, draft, &*self.entropy)?;
             rules.reject_reserved(&next)?;
@@ -146,7 +159,7 @@ impl Provisioning {
                     self.change_resource(&stored.id_scope, by, LogOperation::InstanceUpdate, decide).await?;
                 return Ok((next, Written::Changed));
             }
-            if if_match.is_some() {
+            if matches!(condition, ResourceCondition::Matches(_)) {
                 return Err(Error::NothingToReplace(RecordKind::Instance));
             }
             if let Some(created) = self.create_resource(key, by, draft, rules).await? {

@@ -99,10 +99,10 @@ pub(super) static ROUTES: &[Route] = &[
     })
     .summary("Deletes an instance with everything that belongs to it")
     .accepts(),
-    get(resource!("/deletion"), "IotDpsResource_PreviewDeletion", READ, |call| {
+    manage(Verb::Get, resource!("/deletion"), "IotDpsResource_PreviewDeletion", READ, |call| {
         Box::pin(management::preview_deletion(call))
     })
-    .summary("Returns what a deletion of the instance would delete")
+    .summary("Returns what a deletion of the instance would delete, or has not deleted yet")
     .replies("DeletionPreview"),
     manage(
         Verb::Get,

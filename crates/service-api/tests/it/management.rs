@@ -11,6 +11,7 @@ use provisioning::{
 use serde_json::{Value, json};
 use service_api::OperatorAccess;
 use testkit::sample;
+use wire::sas::encode_component;
 
 use crate::{
     isolation::{certificate, fill, filled},
@@ -136,11 +137,24 @@ async fn a_deletion_goes_on_where_a_crash_ended_it_and_leaves_nothing() {
     let preview = world.manage(Method::GET, &resource("one", "/deletion"), &json!({})).send().await.ok();
     let expected = json!({
         "enrollments": 1, "enrollmentGroups": 1, "registrations": 2, "cleanups": 1, "certificates": 1,
-        "revocationLists": 0, "blockedCertificates": 1,
+        "revocationLists": 0, "blockedCertificates": 1, "idScope": "one", "status": "NotStarted",
     });
     assert_eq!(preview, expected);
     let deleted = world.manage(Method::DELETE, &resource("one", ""), &json!({})).send().await;
     assert_eq!(deleted.status, 202, "{deleted:?}");
+
+    // Called again, it is the same deletion, and what is left of it is seen.
+    let again = world.manage(Method::DELETE, &resource("ONE", ""), &json!({})).send().await;
+    assert_eq!(again.status, 202, "{again:?}");
+    assert_eq!(again.header("azure-asyncoperation"), deleted.header("azure-asyncoperation"));
+    let left = || world.manage(Method::GET, &resource("one", "/deletion"), &json!({})).send();
+    assert_eq!(
+        (&left().await.ok()["status"], &left().await.ok()["registrations"]),
+        (&json!("InProgress"), &json!(2))
+    );
+    let stranger =
+        world.manage(Method::GET, &resource("one", "/deletion"), &json!({})).of("two").send().await;
+    stranger.refused(404_211);
 
     // A portion, and then the job of another process.
     world.provisioning.delete_portion(&id_scope("one"), lease(&world).await).await.unwrap();
@@ -148,6 +162,7 @@ async fn a_deletion_goes_on_where_a_crash_ended_it_and_leaves_nothing() {
     let write = world.store.commit(&id_scope("one"), provisioning::ports::Commit::by(sample::by())).await;
     assert!(write.is_err(), "a request that began before writes nothing any more");
     delete_records(&world, "one").await;
+    left().await.refused(404_211);
     let counts = world.store.counts(&id_scope("one"), 9).await.unwrap();
     assert_eq!(counts, provisioning::ports::RecordCounts::default());
     let progress = world.provisioning.deletion_progress(&id_scope("one")).await.unwrap();
@@ -336,6 +351,62 @@ async fn of_concurrent_creations_one_wins_and_none_fails_internally() {
     let mut outcomes = [first, second];
     outcomes.sort_unstable();
     assert_eq!(outcomes, [201, 409]);
+}
+
+#[tokio::test]
+async fn a_creation_does_not_change_an_instance_that_is_there() {
+    let world = World::new().await;
+    let put = |name: &str, headers: &[(&'static str, &str)]| {
+        let request = world.manage(Method::PUT, &resource(name, ""), &body());
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send()
+    };
+    let is_new = ("if-none-match", "*");
+    let (first, second) = tokio::join!(put("plant", &[is_new]), put("plant", &[is_new]));
+    let mut outcomes = [first.status.as_u16(), second.status.as_u16()];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [201, 412]);
+    let before = world.snapshots().await;
+    put("one", &[is_new]).await.refused(412_000);
+    put("one", &[("if-none-match", "\"1\"")]).await.refused(400_002);
+    put("one", &[is_new, ("if-match", "*")]).await.refused(400_002);
+    assert_eq!(world.snapshots().await, before);
+}
+
+/// `(subscription, resource group, status)`.
+#[tokio::test]
+async fn addresses_of_operations_are_encoded_and_labels_are_checked() {
+    let world = World::new().await;
+    let long = "x".repeat(91);
+    for (number, (subscription, group, status)) in [
+        ("s", "Werk-S\u{fc}d_(1).a", 201),
+        ("sub.1", "g", 201),
+        ("s", "Werk S\u{fc}d", 400),
+        ("s", "g.", 400),
+        ("s", "a%b", 400),
+        ("s", long.as_str(), 400),
+        (long.as_str(), "g", 400),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [subscription, group] = [subscription, group].map(encode_component);
+        let path = resource(&format!("plant-{number}"), "").replace("/s/", &format!("/{subscription}/"));
+        let path = path.replace("/g/", &format!("/{group}/"));
+        let put = world.manage(Method::PUT, &path, &body()).send().await;
+        assert_eq!(put.status, status, "{put:?}");
+        if status == 201 {
+            let operation =
+                put.header("location").unwrap().strip_prefix("https://management.example").unwrap();
+            assert_eq!(put.header("azure-asyncoperation"), put.header("location"));
+            let operation = operation.split("&api-version").next().unwrap();
+            assert_eq!(
+                world.manage(Method::GET, operation, &json!({})).send().await.ok()["status"],
+                "Succeeded"
+            );
+        } else {
+            assert!(put.refused(400_002).contains("1 to 90 letters"), "{put:?}");
+        }
+    }
 }
 
 /// The first commit of a deletion leaves nothing that a release without deletions could serve or change it by.

@@ -25,6 +25,8 @@ fn rows() -> Vec<Row> {
     let policies = json!([
         {"keyName": "ServiceConfig"}, {"keyName": "new", "rights": "EnrollmentRead"},
     ]);
+    let rules =
+        json!([{"filterName": "plant", "action": "Accept", "ipMask": "10.0.0.0/8", "target": "deviceApi"}]);
     let table = json!([
         {"network": "10.20.0.0/16", "hubs": {"near.example": 2.5}},
         {"region": "DE", "hubs": {"far.example": 9}},
@@ -41,6 +43,8 @@ fn rows() -> Vec<Row> {
         ("/sku/capacity", json!(4), None),
         ("/properties/allocationPolicy", json!("Static"), None),
         ("/properties/iotHubs", json!([hub]), Some(json!(1))),
+        ("/properties/ipFilterRules", rules, None),
+        ("/properties/publicNetworkAccess", json!("Disabled"), None),
         ("/properties/authorizationPolicies", policies, Some(shown_policies)),
         ("/properties/muster/serviceHosts", json!(["one.example", "other.example"]), None),
         ("/properties/muster/failover", json!(true), None),

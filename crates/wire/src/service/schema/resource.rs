@@ -195,7 +195,9 @@ fn deletion() -> Value {
         "revocationLists",
         "blockedCertificates",
     ];
-    let members: Value = names.iter().map(|name| ((*name).to_owned(), count())).collect();
+    let mut members: Value = names.iter().map(|name| ((*name).to_owned(), count())).collect();
+    members["idScope"] = text();
+    members["status"] = words(["NotStarted", "InProgress"]);
     object(&names, members)
 }
 
