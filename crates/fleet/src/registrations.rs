@@ -9,7 +9,7 @@ use serde_json::Value;
 use wire::{sas::encode_component, service::registration_search_query};
 
 use crate::{
-    listing::Listing,
+    listing::{Continuation, Listing, Page},
     operator::{OperatorError, Request, ServiceClient, parsed, with_query},
 };
 
@@ -64,6 +64,16 @@ impl ServiceClient {
     /// Counts the registrations that meet a search.
     pub async fn count_registrations(&mut self, search: &RegistrationSearch) -> Result<u64, OperatorError> {
         self.count(&format!("/registrationCount?{}", registration_search_query(search))).await
+    }
+
+    /// Reads a page of the registrations that meet a search.
+    pub async fn registration_page(
+        &mut self,
+        search: &RegistrationSearch,
+        continuation: Option<&Continuation>,
+    ) -> Result<Page, OperatorError> {
+        let path = format!("/registrations?{}", registration_search_query(search));
+        self.page(&Request::new(Method::GET, &path), usize::MAX, continuation).await
     }
 
     /// Reads a registration with the decisions that led to it: `{…, explanation: [sentence], decisions: […]}`.

@@ -5,6 +5,7 @@ mod export;
 mod import;
 mod keep;
 mod keys;
+mod rotation;
 mod settings;
 mod update;
 
@@ -32,6 +33,7 @@ enum EnrollmentCommand {
     Disable(update::DisableArgs),
     Delete(keep::DeleteArgs),
     RotateKeys(keys::RotateKeysArgs),
+    Rotation(rotation::RotationArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
 }
@@ -47,6 +49,7 @@ pub async fn run(args: EnrollmentArgs) -> anyhow::Result<ExitCode> {
         EnrollmentCommand::Disable(args) => update::disable(args).await,
         EnrollmentCommand::Delete(args) => keep::delete(args).await,
         EnrollmentCommand::RotateKeys(args) => keys::run(args).await,
+        EnrollmentCommand::Rotation(args) => rotation::run(args).await,
         EnrollmentCommand::Import(args) => import::run(args).await,
         EnrollmentCommand::Export(args) => export::run(args).await,
     }

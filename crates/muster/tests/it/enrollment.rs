@@ -88,6 +88,56 @@ async fn keys_are_rotated_and_their_use_is_listed() {
     world.stop().await;
 }
 
+/// Each step twice: the second time it changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_group_is_rotated_in_steps() {
+    let world = World::start().await;
+    let created = enrollment(&world, &["create", "line", "--group", "--symmetric-key"]).await.json();
+    let old = created["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap().to_owned();
+    let register = async |id: &str, key: &str| {
+        world.muster(&["device", "register", "--registration-id", id, "--group-key", key], &[]).await.code
+    };
+    assert_eq!((register("dev-1", &old).await, register("dev-2", &old).await), (0, 0));
+    let file = world.dir().join("line.key");
+    let path = file.to_str().unwrap();
+    let step = async |step: &str, more: &[&str]| {
+        enrollment(&world, &[&["rotation", step, "line", "--key-file", path], more].concat()).await
+    };
+    let report = async || {
+        let report = enrollment(&world, &["rotation", "report", "line", "--json"]).await.json();
+        ["primary", "secondary", "replaced", "unknown"].map(|key| report[key].as_u64().unwrap())
+    };
+    let early = step("finish", &[]).await;
+    assert!(early.code == 1 && early.stderr.contains("begin the rotation first"), "{early:?}");
+
+    let begun = step("begin", &[]).await;
+    assert!(begun.code == 0 && begun.stdout.contains("deploy it"), "{begun:?}");
+    let new = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    assert!(!begun.stdout.contains(&new), "the key is in the file only");
+    let again = step("begin", &[]).await;
+    assert!(again.code == 0 && again.stdout.contains("begun already"), "{again:?}");
+    assert_eq!((register("dev-1", &new).await, report().await), (0, [1, 1, 0, 0]));
+    let shown = enrollment(&world, &["rotation", "report", "line"]).await.stdout;
+    assert!(shown.contains("dev-2") && !shown.contains("dev-1"), "{shown}");
+    let refused = step("finish", &[]).await;
+    assert!(refused.code == 1 && refused.stderr.contains("1 devices of line have not come"), "{refused:?}");
+    assert_eq!((register("dev-2", &new).await, report().await), (0, [0, 2, 0, 0]));
+
+    for expected in ["the old one is refused", "finished already"] {
+        let finished = step("finish", &[]).await;
+        assert!(finished.code == 0 && finished.stdout.contains(expected), "{finished:?}");
+    }
+    assert_eq!((report().await, register("dev-1", &old).await), ([2, 0, 0, 0], 1));
+    let over = step("begin", &[]).await;
+    assert!(over.code == 0 && over.stdout.contains("is finished"), "{over:?}");
+
+    // The next one begins with another file. It takes no key from devices that still use the secondary one.
+    let next = world.dir().join("next.key");
+    let next = ["rotation", "begin", "line", "--key-file", next.to_str().unwrap()];
+    assert_eq!((enrollment(&world, &next).await.code, register("dev-1", &new).await), (0, 0));
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_changes_only_the_given_members() {
     let world = World::start().await;

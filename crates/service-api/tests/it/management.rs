@@ -364,7 +364,7 @@ async fn a_creation_does_not_change_an_instance_that_is_there() {
     let (first, second) = tokio::join!(put("plant", &[is_new]), put("plant", &[is_new]));
     let mut outcomes = [first.status.as_u16(), second.status.as_u16()];
     outcomes.sort_unstable();
-    assert_eq!(outcomes, [201, 412]);
+    assert!([[201, 409], [201, 412]].contains(&outcomes), "{outcomes:?}");
     let before = world.snapshots().await;
     put("one", &[is_new]).await.refused(412_000);
     put("one", &[("if-none-match", "\"1\"")]).await.refused(400_002);

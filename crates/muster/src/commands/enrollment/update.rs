@@ -75,17 +75,17 @@ pub async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     if let Some(name) = kind.shape().unknown_member(&changes) {
         bail!("an {kind} has no member {name}");
     }
-    write(&args.which, &changes).await
+    printed(&write(&args.which, &changes).await?)
 }
 
 /// Runs `enable`.
 pub async fn enable(args: EnableArgs) -> anyhow::Result<ExitCode> {
-    write(&args.which, &status("enabled")).await
+    printed(&write(&args.which, &status("enabled")).await?)
 }
 
 /// Runs `disable`.
 pub async fn disable(args: DisableArgs) -> anyhow::Result<ExitCode> {
-    write(&args.which, &status("disabled")).await
+    printed(&write(&args.which, &status("disabled")).await?)
 }
 
 fn status(word: &str) -> Map<String, Value> {
@@ -98,7 +98,13 @@ fn assignment(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
-async fn write(which: &Which, changes: &Map<String, Value>) -> anyhow::Result<ExitCode> {
+fn printed(enrollment: &Value) -> anyhow::Result<ExitCode> {
+    output::json(enrollment)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Changes members of an enrollment, and returns it.
+pub(super) async fn write(which: &Which, changes: &Map<String, Value>) -> anyhow::Result<Value> {
     let (kind, id) = (which.kind(), which.id.as_str());
     let mut client = which.service.client()?;
     for _ in 0..ATTEMPTS {
@@ -107,10 +113,7 @@ async fn write(which: &Which, changes: &Map<String, Value>) -> anyhow::Result<Ex
         let changed = merged(&read, changes)?;
         match client.put_enrollment((kind, id), &changed.into(), Some(etag)).await {
             Err(OperatorError::Refused(refusal)) if refusal.status == 412 => {}
-            written => {
-                output::json(&written?)?;
-                return Ok(ExitCode::SUCCESS);
-            }
+            written => return Ok(written?),
         }
     }
     bail!("{id} was not changed: it was changed concurrently {ATTEMPTS} times; check it and try again")
