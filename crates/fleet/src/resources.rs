@@ -47,6 +47,15 @@ impl ServiceClient {
         self.operator().send(Request::new(Method::GET, &path.to_string())).await
     }
 
+    /// Reads an instance; `None` if there is none.
+    pub async fn find_instance(&mut self, path: &ResourcePath) -> Result<Option<Value>, OperatorError> {
+        match self.instance(path).await {
+            Ok(instance) => Ok(Some(instance)),
+            Err(OperatorError::Refused(Refusal { status: 404, .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates an instance; `None` if there is one of this name.
     pub async fn create_instance(
         &mut self,

@@ -28,14 +28,27 @@ async fn the_exit_status_distinguishes_causes() {
     world.stop().await;
 }
 
-/// All commands.
+#[tokio::test]
+async fn every_command_has_an_example() {
+    for command in COMMANDS {
+        let ended = muster(command.iter().chain(&["--help"])).await;
+        assert_eq!(ended.code, 0, "{command:?}");
+        assert!(ended.stdout.contains(&format!("muster {}", command.join(" "))), "{command:?}");
+        assert!(ended.stdout.contains("Example"), "{command:?}");
+    }
+}
+
 const COMMANDS: &[&[&str]] = &[
     &["serve"],
     &["dev"],
     &["demo"],
     &["fleet"],
     &["device", "register"],
+    &["login"],
+    &["logout"],
     &["cert", "verify"],
+    &["apply"],
+    &["diff"],
     &["enrollment", "create"],
     &["enrollment", "list"],
     &["enrollment", "show"],
@@ -71,86 +84,6 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "put"],
     &["policy", "rotate"],
     &["webhook", "new-key"],
-    &["policy", "delete"],
-    &["hub", "link"],
-    &["hub", "list"],
-    &["hub", "show"],
-    &["hub", "update"],
-    &["hub", "unlink"],
-    &["hub", "check"],
-    &["hub", "policy"],
-    &["store", "init"],
-    &["store", "migrate"],
-    &["store", "apply"],
-    &["store", "copy"],
-    &["store", "check"],
-    &["attest", "explain"],
-    &["registration", "list"],
-    &["registration", "show"],
-    &["registration", "explain"],
-    &["registration", "cancel"],
-    &["registration", "delete"],
-    &["registration", "attempts"],
-    &["registration", "cleanups"],
-    &["why"],
-    &["log"],
-    &["usage"],
-    &["login"],
-    &["logout"],
-];
-
-#[tokio::test]
-async fn every_command_has_an_example() {
-    for command in COMMANDS {
-        let ended = muster(command.iter().chain(&["--help"])).await;
-        assert_eq!(ended.code, 0, "{command:?}");
-        assert!(ended.stdout.contains(&format!("muster {}", command.join(" "))), "{command:?}");
-        assert!(ended.stdout.contains("Example"), "{command:?}");
-    }
-}
-
-const COMMANDS: &[&[&str]] = &[
-    &["serve"],
-    &["dev"],
-    &["demo"],
-    &["fleet"],
-    &["device", "register"],
-    &["login"],
-    &["logout"],
-    &["cert", "verify"],
-    &["apply"],
-    &["diff"],
-    &["enrollment", "create"],
-    &["enrollment", "list"],
-    &["enrollment", "show"],
-    &["enrollment", "update"],
-    &["enrollment", "enable"],
-    &["enrollment", "disable"],
-    &["enrollment", "delete"],
-    &["enrollment", "rotate-keys"],
-    &["enrollment", "import"],
-    &["enrollment", "export"],
-    &["certificate", "upload"],
-    &["certificate", "list"],
-    &["certificate", "show"],
-    &["certificate", "delete"],
-    &["certificate", "verify"],
-    &["certificate", "block"],
-    &["certificate", "unblock"],
-    &["certificate", "crl", "upload"],
-    &["certificate", "crl", "policy"],
-    &["certificate", "crl", "fetch"],
-    &["certificate", "crl", "show"],
-    &["certificate", "crl", "delete"],
-    &["instance", "create"],
-    &["instance", "list"],
-    &["instance", "show"],
-    &["instance", "update"],
-    &["instance", "delete"],
-    &["policy", "list"],
-    &["policy", "connection-string"],
-    &["policy", "put"],
-    &["policy", "rotate"],
     &["policy", "delete"],
     &["hub", "link"],
     &["hub", "list"],

@@ -172,7 +172,12 @@ async fn enrollments_move_in_a_sealed_file() {
     let export = ["enrollment", "export", &file];
     let unsealed = world.muster(&export, &[]).await;
     assert!(unsealed.code == 1 && unsealed.stderr.contains("--plain"), "{unsealed:?}");
+    let partial = format!("{file}.partial");
+    fs::write(&partial, "of an export that was killed").unwrap();
     let exported = world.muster(&export, &["--passphrase-file", &passphrase]).await;
+    assert!(!fs::exists(&partial).unwrap());
+    let again = world.muster(&export, &["--passphrase-file", &passphrase]).await;
+    assert!(again.code == 1 && again.stderr.contains("exists already"), "{again:?}");
     assert_eq!((exported.code, exported.stdout.contains("sealed")), (0, true), "{exported:?}");
     let content = fs::read(&file).unwrap();
     let contains = |text: &str| content.windows(text.len()).any(|part| part == text.as_bytes());
@@ -182,11 +187,18 @@ async fn enrollments_move_in_a_sealed_file() {
         let refused = import(&other, &file, passphrase).await;
         assert!(refused.code == 1 && refused.stderr.contains("passphrase"), "{refused:?}");
     }
-    // The sample group of the emulator has another key in each.
+    // The sample group of the emulator has another key in each, and here it admits some IDs only, until the export replaces that.
+    let restrict = ["--group", "--set", "allowedRegistrationIds=[\"a\"]"];
+    let sample = other.muster(&["enrollment", "list"], &["--groups", "--json"]).await.json();
+    let sample = sample[0]["enrollmentGroupId"].as_str().unwrap().to_owned();
+    let restricted = other.muster(&["enrollment", "update", &sample], &restrict).await;
+    assert_eq!(restricted.code, 0, "{restricted:?}");
     let options = ["--passphrase-file", &passphrase, "--replace", "--json"];
     let imported = import(&other, &file, &options).await;
     assert_eq!((imported.code, totals(&imported)), (0, json!({"created": 2, "replaced": 1})), "{imported:?}");
     assert_eq!(keys(&other).await, key);
+    let shown = other.muster(&["enrollment", "show", &sample], &["--group"]).await.json();
+    assert_eq!(shown.get("allowedRegistrationIds"), None, "{shown}");
     let again = import(&other, &file, &options).await;
     assert_eq!(totals(&again), json!({"unchanged": 3}), "{again:?}");
     world.stop().await;

@@ -377,6 +377,28 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_ours_are_checked() {
+        let with = |properties: Value| json!({"sku": {"name": "S1"}, "properties": properties});
+        for (body, expected) in [
+            (with(json!({"muster": {"crlMaxAgeDays": 0}})), "properties.muster.crlMaxAgeDays: "),
+            (with(json!({"muster": {"keepAttemptsDays": 70000}})), "properties.muster.keepAttemptsDays: "),
+            (with(json!({"muster": {"webhookKey": "short"}})), "properties.muster.webhookKey: "),
+            (with(json!({"muster": {"latencyTable": [{}]}})), "properties.muster.latencyTable[0].network"),
+            (
+                with(json!({"muster": {"latencyTable": [{"network": "10.0.0.0/40", "hubs": {}}]}})),
+                "properties.muster.latencyTable: a row must be for a network",
+            ),
+            (
+                with(json!({"muster": {"latencyTable": [{"region": "DE", "hubs": {"a.hub": -1}}]}})),
+                "properties.muster.latencyTable[0].hubs: ",
+            ),
+        ] {
+            let error = parse(&body).unwrap_err();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_named_by_their_member() {
         let rule = |name: &str, action: &str, mask: &str| json!({"ipFilterRules": [{"filterName": name, "action": action, "ipMask": mask}]});
         let with =
@@ -434,18 +456,6 @@ mod tests {
                 "quotas: the number of registrations per minute",
             ),
             (with(json!({"muster": {"serviceHosts": ["a b"]}})), "properties.muster.serviceHosts[0]"),
-            (with(json!({"muster": {"crlMaxAgeDays": 0}})), "properties.muster.crlMaxAgeDays: "),
-            (with(json!({"muster": {"keepAttemptsDays": 70000}})), "properties.muster.keepAttemptsDays: "),
-            (with(json!({"muster": {"webhookKey": "short"}})), "properties.muster.webhookKey: "),
-            (with(json!({"muster": {"latencyTable": [{}]}})), "properties.muster.latencyTable[0].network"),
-            (
-                with(json!({"muster": {"latencyTable": [{"network": "10.0.0.0/40", "hubs": {}}]}})),
-                "properties.muster.latencyTable: a row must be for a network",
-            ),
-            (
-                with(json!({"muster": {"latencyTable": [{"region": "DE", "hubs": {"a.hub": -1}}]}})),
-                "properties.muster.latencyTable[0].hubs: ",
-            ),
         ] {
             let error = parse(&body).unwrap_err();
             assert!(error.contains(expected), "{body}: {error}");

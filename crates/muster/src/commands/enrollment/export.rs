@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 use fleet::{EnrollmentKind, ServiceClient};
+use serde_json::{Value, json};
 
 use crate::{
     commands::{
@@ -50,12 +51,18 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     }
     let mut client = args.service.client()?;
     let context = || format!("cannot write {}", args.file.display());
-    let file = BufWriter::new(create(&args.file).with_context(context)?);
-    let exported = export(&mut client, file, passphrase.as_ref()).await;
-    if exported.is_err() {
-        // What is there cannot be read back, and the next attempt needs the name.
-        let _ = fs::remove_file(&args.file);
+    if args.file.exists() {
+        bail!("{} exists already", args.file.display());
     }
+    let partial = partial(&args.file).with_context(context)?;
+    let file = BufWriter::new(create(&partial).with_context(context)?);
+    let exported = export(&mut client, file, passphrase.as_ref()).await;
+    // A link, because renaming would replace a file that was created meanwhile.
+    let exported = exported.and_then(|count| {
+        fs::hard_link(&partial, &args.file).with_context(context)?;
+        Ok(count)
+    });
+    let _ = fs::remove_file(&partial);
     let count = exported?;
     let how = if args.plain { "in clear" } else { "sealed" };
     output::line(format_args!("exported {count} enrollments to {}, {how}", args.file.display()))?;
@@ -92,8 +99,11 @@ async fn write_all(client: &mut ServiceClient, writer: &mut impl Write) -> anyho
     for kind in [EnrollmentKind::Group, EnrollmentKind::Individual] {
         let mut continuation = None;
         loop {
-            let page = client.export_enrollments(kind, continuation.as_ref()).await?;
-            for enrollment in &page.items {
+            let mut page = client.export_enrollments(kind, continuation.as_ref()).await?;
+            for enrollment in &mut page.items {
+                if kind == EnrollmentKind::Group {
+                    name_absent(enrollment);
+                }
                 serde_json::to_writer(&mut *writer, enrollment)?;
                 writer.write_all(b"\n").context("cannot write the file")?;
             }
@@ -107,8 +117,27 @@ async fn write_all(client: &mut ServiceClient, writer: &mut impl Write) -> anyho
     Ok(count)
 }
 
-/// Creates a file that only its owner may read.
+/// Names what a group does not have and an import would otherwise leave as it is in the target: without this member the target's
+/// patterns stay, and an empty list admits all registration IDs.
+fn name_absent(group: &mut Value) {
+    if let Some(members) = group.as_object_mut() {
+        members.entry("allowedRegistrationIds").or_insert_with(|| json!([]));
+    }
+}
+
+/// Returns where an export is until it is whole: what a killed one leaves has another name.
+fn partial(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut name = path.file_name().context("it has no file name")?.to_owned();
+    name.push(".partial");
+    Ok(path.with_file_name(name))
+}
+
+/// Creates a file that only its owner may read, in place of one that a killed export left.
 fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -120,20 +120,37 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::start("KiB imported", usize::try_from(length / 1024).unwrap_or(usize::MAX));
     let (mut outcomes, reader) = send::start(clients, options, (input, args.format));
     let (mut totals, mut read) = (Totals::default(), 0);
+    let mut imported = Ok(());
     while let Some(done) = outcomes.recv().await {
-        let Done { reply, errors: failed, bytes } = done?;
-        totals.created += reply.created;
-        totals.replaced += reply.replaced;
-        totals.unchanged += reply.unchanged;
-        totals.failed += failed.len() as u64;
-        failed.iter().try_for_each(|error| errors.write(error))?;
-        let before = read / 1024;
-        read += bytes;
-        progress.advance(read / 1024 - before);
+        imported = done.and_then(|done| {
+            let before = read / 1024;
+            read += done.bytes;
+            progress.advance(read / 1024 - before);
+            totals.add(done, &mut errors)
+        });
+        if imported.is_err() {
+            break;
+        }
     }
-    reader.await.context("the file could not be read")??;
+    // The reader ends without a receiver.
+    drop(outcomes);
+    let was_read = reader.await.context("the file could not be read")?;
     progress.finish();
-    report(totals, &errors, (is_dry, args.json))
+    // Also after a failure: what was imported until then is there.
+    let status = report(totals, &errors, (is_dry, args.json))?;
+    imported.and(was_read).map(|()| status)
+}
+
+impl Totals {
+    /// Adds the outcome of a request, and writes what failed to its file.
+    fn add(&mut self, done: Done, errors: &mut ErrorFile) -> anyhow::Result<()> {
+        let Done { reply, errors: failed, .. } = done;
+        self.created += reply.created;
+        self.replaced += reply.replaced;
+        self.unchanged += reply.unchanged;
+        self.failed += failed.len() as u64;
+        failed.iter().try_for_each(|error| errors.write(error))
+    }
 }
 
 fn report(totals: Totals, errors: &ErrorFile, (is_dry, as_json): (bool, bool)) -> anyhow::Result<ExitCode> {
