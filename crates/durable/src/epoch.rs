@@ -104,6 +104,12 @@ impl Database {
         let epoch = epoch.clone();
         self.write(move |connection| epoch.put(connection)).await
     }
+
+    /// Removes the epoch: the database counts as never marked.
+    pub async fn clear_epoch(&self) -> Result<(), WriteError<rusqlite::Error>> {
+        let sql = "DELETE FROM meta WHERE key = ?1";
+        self.write(|connection| connection.execute(sql, [EPOCH]).map(drop)).await
+    }
 }
 
 const EPOCH: &str = "epoch";

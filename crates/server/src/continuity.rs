@@ -66,6 +66,9 @@ impl EpochKeeper {
         match first.mark_anew().await {
             Ok(()) => Ok(Some(first)),
             Err(error) => {
+                if reason.is_some() {
+                    first.accept_mark().await?;
+                }
                 tracing::warn!(
                     %error,
                     file = %file.display(),
@@ -81,6 +84,16 @@ impl EpochKeeper {
     async fn mark_anew(&self) -> io::Result<()> {
         self.epoch.write_mark(&self.file)?;
         self.store.put_epoch(&self.epoch).await.map_err(io::Error::other)
+    }
+
+    /// Gives the database the epoch in the file, or none, like the file: the next start must not hold again what an operator has
+    /// confirmed.
+    async fn accept_mark(&self) -> anyhow::Result<()> {
+        match read_mark(&self.file) {
+            Some(mark) => self.store.put_epoch(&mark).await?,
+            None => self.store.clear_epoch().await?,
+        }
+        Ok(())
     }
 
     /// Advances the epoch at once, and then periodically until `shutdown`.
@@ -206,6 +219,28 @@ mod tests {
         assert_eq!(folders.run("data", 1).await, None);
         folders.copy("backup", "data");
         assert_eq!(folders.run("data", 1).await, Some(HoldReason::Restored), "it has no epoch, but had one");
+    }
+
+    /// Also where the file never can be written: with an older mark that can be read, or without one.
+    #[tokio::test]
+    async fn a_copy_is_held_once_if_its_file_cannot_be_written() {
+        for mark in [None, Some(Epoch::first().unwrap().next())] {
+            let folders = Folders::new();
+            assert_eq!(folders.run("data", 2).await, None);
+            let file = folders.file();
+            std::fs::remove_file(&file).unwrap();
+            if let Some(mark) = &mark {
+                mark.write_mark(&file).unwrap();
+            }
+            std::fs::create_dir(file.with_extension("new")).unwrap();
+            let database = folders.dir.path().join("data/muster.db");
+            let store = Arc::new(EmbeddedStore::open(&database, Sealer::from_key([7; 32])).unwrap());
+            assert!(hold_reason(&store, &file).unwrap().is_some());
+            for _ in 0..2 {
+                let _ = EpochKeeper::begin(&store, &file, &SystemClock).await.unwrap();
+                assert_eq!(hold_reason(&store, &file).unwrap(), None, "{mark:?}");
+            }
+        }
     }
 
     #[tokio::test]

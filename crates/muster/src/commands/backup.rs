@@ -104,6 +104,8 @@ fn create(
              (docs/operating.md)"
         );
     };
+    let is_folder = to.as_os_str().as_encoded_bytes().ends_with(b"/");
+    ensure!(!is_folder, "{} names a folder: name a file in it", to.display());
     ensure!(!to.exists(), "{} exists, and is not overwritten", to.display());
     let passphrase = passphrase.require()?;
     let signals = EndSignals::install().context("cannot install the handlers of signals")?;

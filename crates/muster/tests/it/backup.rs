@@ -186,6 +186,12 @@ async fn what_was_acknowledged_before_a_backup_is_there_after_the_restore() {
     let left: Vec<_> =
         fs::read_dir(plant.path("restored")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "store, hubs and key: {left:?}");
+    for (path, expected) in
+        [("hubs", 0o700), ("hubs/hub.db", 0o600), ("muster.db", 0o600), ("master.key", 0o600)]
+    {
+        let metadata = fs::metadata(plant.path("restored").join(path)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, expected, "{path}");
+    }
     let devices = plant.devices_at_hub("restored");
     let missing: Vec<_> = before.iter().filter(|it| !devices.contains(&it.id)).collect();
     assert!(missing.is_empty(), "not at the hub: {missing:?}");
@@ -259,6 +265,20 @@ async fn a_file_that_is_not_the_whole_backup_is_refused_and_changes_nothing() {
     );
     assert!(!plant.path("restored").exists());
     assert_eq!(fs::read_to_string(plant.path("other.key")).unwrap().trim(), KEY);
+    // A key that cannot be installed is no success.
+    symlink("missing", plant.path("dangling.key")).unwrap();
+    let key = plant.text("dangling.key");
+    let refused =
+        plant.restore_with(PASSPHRASE.1, &[&backup, "--data", &folder, "--master-key-file", &key]).await;
+    assert!(refused.code == 1 && refused.stderr.contains("dangling.key"), "{refused:?}");
+    assert!(!plant.path("restored").exists());
+    // Names that no backup can have fail before its work.
+    fs::write(plant.path("data/hubs/hub1.old.db"), "aside").unwrap();
+    for (name, expected) in [("next", "hub1.old.db: move it away"), ("next/", "names a folder")] {
+        let refused = plant.backup(name).await;
+        assert!(refused.code == 1 && refused.stderr.contains(expected), "{refused:?}");
+        assert!(!plant.path("next").exists() && !plant.path("next.partial").exists());
+    }
 }
 
 #[tokio::test]
@@ -293,9 +313,12 @@ async fn a_backup_without_the_key_needs_its_file() {
     assert!(!plant.path("restored").exists());
 
     let key = plant.text("data/master.key");
+    let changed = || fs::metadata(plant.path("data")).unwrap().modified().unwrap();
+    let before = changed();
     let ended =
         plant.restore_with(PASSPHRASE.1, &[&backup, "--data", &folder, "--master-key-file", &key]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(changed(), before, "the folder of a key that is there may be read-only");
     assert!(!plant.path("restored/master.key").exists());
     plant.move_to("data", "restored");
     plant.fixture.amend("[listen]", &format!("master_key_file = {key:?}\n[listen]"));

@@ -53,6 +53,8 @@ impl Backup {
         let store = store.file_snapshot()?;
         let mut hubs = Vec::new();
         for (name, path) in storage.hubs().context("cannot list the embedded hubs")? {
+            let parsed = FileName::Hub(name.clone()).to_string().parse::<FileName>();
+            parsed.with_context(|| format!("{}: move it away", path.display()))?;
             let snapshot = embedded_hub::file_snapshot(&path, &sealer);
             hubs.push((name, snapshot.with_context(|| path.display().to_string())?));
         }

@@ -142,7 +142,7 @@ impl Manifest {
         self.files.iter().filter_map(hub).collect()
     }
 
-    /// Fails unless it has the store, and each file once.
+    /// Fails unless it has the store, each file once, and lengths whose sum is a number.
     pub(super) fn reject_incomplete(&self) -> io::Result<()> {
         let mut names: Vec<_> = self.files.iter().map(|file| &file.name).collect();
         names.sort();
@@ -151,7 +151,10 @@ impl Manifest {
         if names.len() != count || names.first() != Some(&&FileName::Store) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the list of its files is not complete"));
         }
-        Ok(())
+        let bytes = self.files.iter().try_fold(0, |sum: u64, file| sum.checked_add(file.bytes));
+        let overflow =
+            || io::Error::new(io::ErrorKind::InvalidData, "the lengths of its files are too large");
+        bytes.map(drop).ok_or_else(overflow)
     }
 }
 
@@ -216,6 +219,20 @@ mod tests {
             ["", "/etc/passwd", "../muster.db", "hubs/../x.db", "hubs/a/b.db", "hubs/.db", "muster.db-wal"]
         {
             assert_eq!(text.parse::<FileName>(), Err(FileNameError(text.to_owned())));
+        }
+    }
+
+    /// The lengths come from a file that others may have made.
+    #[test]
+    fn lengths_that_overflow_are_refused() {
+        for (bytes, expected) in [(u64::MAX - 1, true), (u64::MAX, false)] {
+            let file = |name: &str, bytes: u64| serde_json::json!({ "name": name, "bytes": bytes });
+            let manifest = serde_json::json!({
+                "program": "0.1.0", "takenAt": 0, "schemaVersion": 5, "logPosition": "0-0",
+                "records": {}, "devices": {}, "files": [file("muster.db", 1), file("hubs/hub.db", bytes)],
+            });
+            let manifest: Manifest = serde_json::from_value(manifest).unwrap();
+            assert_eq!(manifest.reject_incomplete().is_ok(), expected, "{bytes}");
         }
     }
 

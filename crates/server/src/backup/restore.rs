@@ -87,7 +87,8 @@ impl RestoreTarget {
         let contents = Contents::read(folder, &manifest.hubs(), &key.sealer()).context("the backup")?;
         ensure!(contents.are_of(manifest), "the files do not have what the backup lists");
         durable::begin_epoch_of_copy(&FileName::Store.path(folder))?;
-        self.publish(folder, &key).with_context(|| format!("cannot write into {}", self.data_dir.display()))
+        self.install(&key)?;
+        self.publish(folder).with_context(|| format!("cannot write into {}", self.data_dir.display()))
     }
 
     /// Returns the key of the backup: its own, or else the one that is there.
@@ -112,23 +113,21 @@ impl RestoreTarget {
     }
 
     /// Moves the checked files to their places. Until the store is there, which comes last, the service does not start.
-    fn publish(&self, folder: &Path, key: &KeyFile) -> anyhow::Result<()> {
-        self.install(key)?;
+    fn publish(&self, folder: &Path) -> io::Result<()> {
         fs::rename(folder.join("hubs"), self.data_dir.join("hubs"))?;
         durable::sync_directory(&self.data_dir)?;
         fs::rename(FileName::Store.path(folder), FileName::Store.path(&self.data_dir))?;
-        durable::sync_directory(&self.data_dir)?;
-        Ok(())
+        durable::sync_directory(&self.data_dir)
     }
 
-    /// Writes the file of the key, unless it is there.
+    /// Writes the file of the key, and reads it again. One that is there may be on a read-only file system.
     fn install(&self, key: &KeyFile) -> anyhow::Result<()> {
-        match key.install(&self.master_key_file) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
-            _ => {}
+        let path = &self.master_key_file;
+        if fs::symlink_metadata(path).is_err() {
+            key.install(path)
+                .with_context(|| format!("cannot write the master key to {}", path.display()))?;
         }
-        let path = self.master_key_file.display();
-        ensure!(KeyFile::load(&self.master_key_file)? == *key, "{path} is not the master key of the backup");
+        ensure!(KeyFile::load(path)? == *key, "{} is not the master key of the backup", path.display());
         Ok(())
     }
 }

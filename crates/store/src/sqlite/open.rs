@@ -84,6 +84,11 @@ impl EmbeddedStore {
         self.engine.database.put_epoch(epoch).await.map_err(not_written)
     }
 
+    /// Removes the epoch: the file counts as never marked.
+    pub async fn clear_epoch(&self) -> Result<(), StoreError> {
+        self.engine.database.clear_epoch().await.map_err(not_written)
+    }
+
     /// Returns the batches of commits that were made durable so far; each is one fsync, shared by the commits in it.
     pub fn batches(&self) -> u64 {
         self.engine.database.commits()
