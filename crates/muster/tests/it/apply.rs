@@ -98,7 +98,7 @@ async fn the_second_apply_of_the_example_has_nothing_to_do() {
         "{diff:?}"
     );
     assert!(!diff.stdout.contains(&testkit::sample::key(8).to_base64()), "{diff:?}");
-    let keys = run(&world, "diff", files, &["--send-hub-keys"]).await;
+    let keys = run(&world, "diff", files, &["--send-keys"]).await;
     assert!(keys.stdout.contains("    connectionString: (changed)\n"), "{keys:?}");
     world.stop().await;
 }

@@ -12,7 +12,7 @@ use fleet::EnrollmentKind;
 use serde_json::{Map, Value};
 use wire::without_bom;
 
-use super::value::resolve;
+use super::{schema, value::resolve};
 
 /// The size of a file, in bytes: some 10,000 documents.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -92,7 +92,10 @@ impl Kind {
     fn unknown_member(self, members: &Map<String, Value>) -> Option<String> {
         match self.enrollment() {
             Some(kind) => kind.shape().unknown_member(members),
-            None => members.keys().find(|name| !self.members().contains(&name.as_str())).cloned(),
+            None => {
+                let unknown = members.keys().find(|name| !self.members().contains(&name.as_str())).cloned();
+                unknown.or_else(|| schema::unknown_member(self, members))
+            }
         }
     }
 }
@@ -343,6 +346,14 @@ mod tests {
                 "a.yaml:4 (document 1): a document of the kind group has no member capabilities.iotEgde",
             ),
             ("kind: instance\nname: a\nproperties:\n  iotHubs: []\n", "use documents of the kind hub"),
+            (
+                "kind: instance\nname: a\nproperties:\n  muster:\n    failovr: true\n",
+                "a.yaml:5 (document 1): a document of the kind instance has no member properties.muster.failovr",
+            ),
+            (
+                "kind: instance\nname: a\nproperties: {ipFilterRules: [{mask: 10.0.0.0/8}]}\n",
+                "has no member properties.ipFilterRules.mask",
+            ),
             ("kind: policy\nname: a\n", "needs the member instance"),
             ("kind: enrollment\nname: a\nregistrationId: b\n", "name and registrationId differ"),
             ("kind: hub\nname: a\n---\nkind: hub\nname: A\n", "the hub A is also at a.yaml:1 (document 1)"),

@@ -1,6 +1,7 @@
 //! `muster apply` and `muster diff`.
 
 mod document;
+mod equality;
 mod plan;
 mod prune;
 mod schema;
@@ -15,7 +16,8 @@ use fleet::Progress;
 use model::ResourceFacts;
 
 use self::{
-    plan::{Action, HubKeys, Rules, Step, plan},
+    equality::HiddenKeys,
+    plan::{Action, Rules, Step, plan},
     prune::{Removal, removals},
     session::Session,
 };
@@ -75,9 +77,9 @@ struct ComparedArgs {
     /// The resource group of the instances. Default: that of instances that name none.
     #[arg(long, value_name = "GROUP")]
     resource_group: Option<String>,
-    /// Send the keys of linked hubs again: the service does not return them, so a new key alone is no difference.
+    /// Send the keys of linked hubs and of webhooks again: the service does not return them, so a new key alone is no difference.
     #[arg(long)]
-    send_hub_keys: bool,
+    send_keys: bool,
     /// Delete enrollments and enrollment groups that an earlier run made and no document names any more, in the instances of the
     /// documents. Their devices stay at their hubs.
     #[arg(long)]
@@ -130,8 +132,8 @@ impl ComparedArgs {
             self.subscription.clone().unwrap_or(facts.subscription),
             self.resource_group.clone().unwrap_or(facts.resource_group),
         );
-        let hub_keys = if self.send_hub_keys { HubKeys::Sent } else { HubKeys::Kept };
-        let steps = plan(&mut session, documents, Rules { owner: &self.owner, hub_keys }).await?;
+        let keys = if self.send_keys { HiddenKeys::Sent } else { HiddenKeys::Kept };
+        let steps = plan(&mut session, documents, Rules { owner: &self.owner, keys }).await?;
         let removals = match self.prune {
             true => removals(&mut session, &steps, &self.owner).await?,
             false => Vec::new(),

@@ -2,10 +2,12 @@
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
+use wire::service::parse_instance;
 
 use super::{
     document::{Document, Kind},
-    session::{Comparison, Session, Stored, body, is_same},
+    equality::{HiddenKeys, is_same},
+    session::{Comparison, Session, Stored, body},
     value::{hides, shown},
 };
 
@@ -44,17 +46,8 @@ struct Change {
 pub struct Rules<'a> {
     /// The mark of the enrollments that are created.
     pub owner: &'a str,
-    /// Whether the keys of linked hubs are sent again.
-    pub hub_keys: HubKeys,
-}
-
-/// How links of hubs are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HubKeys {
-    /// The service does not return their keys, so these are sent only with another change of the connection string.
-    Kept,
-    /// They are sent again.
-    Sent,
+    /// Whether keys that the service does not return are sent again.
+    pub keys: HiddenKeys,
 }
 
 /// Compares the documents with the service.
@@ -86,7 +79,10 @@ pub async fn plan(
 async fn compare(session: &mut Session, document: &Document, rules: Rules<'_>) -> anyhow::Result<Step> {
     let stored = session.read(document).await?;
     let body = body(document, stored.as_ref(), rules.owner);
-    let mut changes = changes(document, stored.as_ref(), rules.hub_keys);
+    if document.kind == Kind::Instance {
+        parse_instance(body.to_string().as_bytes())?;
+    }
+    let mut changes = changes(document, stored.as_ref(), rules.keys);
     if document.kind.enrollment().is_some() {
         match session.compare_enrollment(document, &body).await? {
             Comparison::Same => changes.clear(),
@@ -107,23 +103,16 @@ async fn compare(session: &mut Session, document: &Document, rules: Rules<'_>) -
 }
 
 /// Returns the members of a document that differ from the stored ones.
-fn changes(document: &Document, stored: Option<&Stored>, hub_keys: HubKeys) -> Vec<Change> {
+fn changes(document: &Document, stored: Option<&Stored>, keys: HiddenKeys) -> Vec<Change> {
     let mut changes = Vec::new();
     let empty = Map::new();
     let old = stored.map_or(&empty, |stored| &stored.members);
     for (member, new) in &document.members {
         let is_secret = document.secrets.contains(member);
-        compare_member(document.kind, (member, member), (old.get(member), new), &mut |member, old, new| {
+        compare_member((document.kind, keys), &[member], (old.get(member), new), &mut |member, old, new| {
             let old = stored.map(|_| old.cloned().unwrap_or_default());
             changes.push(Change { member, old, new: new.clone(), is_secret });
         });
-    }
-    let has_key = document.kind == Kind::Hub && hub_keys == HubKeys::Sent && stored.is_some();
-    if let Some(new) = document.members.get("connectionString").filter(|_| has_key)
-        && changes.iter().all(|change| change.member != "connectionString")
-    {
-        let (member, old) = ("connectionString".to_owned(), Some(Value::Null));
-        changes.push(Change { member, old, new: new.clone(), is_secret: true });
     }
     changes
 }
@@ -131,21 +120,22 @@ fn changes(document: &Document, stored: Option<&Stored>, hub_keys: HubKeys) -> V
 /// Reports a member that differs. The service keeps the members of an instance that are left out at any depth, so these are
 /// compared one by one.
 fn compare_member(
-    kind: Kind,
-    (path, name): (&str, &str),
+    (kind, keys): (Kind, HiddenKeys),
+    path: &[&str],
     (old, new): (Option<&Value>, &Value),
     report: &mut dyn FnMut(String, Option<&Value>, &Value),
 ) {
-    let is_nested = kind == Kind::Instance && ["sku", "properties", "muster"].contains(&name);
+    let is_nested =
+        kind == Kind::Instance && matches!(path, ["sku" | "properties"] | ["properties", "muster"]);
     match new.as_object().filter(|_| is_nested) {
         Some(members) => {
             for (name, new) in members {
                 let old = old.and_then(|old| old.get(name));
-                compare_member(kind, (&format!("{path}.{name}"), name), (old, new), report);
+                compare_member((kind, keys), &[path, &[name]].concat(), (old, new), report);
             }
         }
-        None if is_same(kind, name, old.unwrap_or(&Value::Null), new) => {}
-        None => report(path.to_owned(), old, new),
+        None if is_same(kind, path, (old.unwrap_or(&Value::Null), new), keys) => {}
+        None => report(path.join("."), old, new),
     }
 }
 

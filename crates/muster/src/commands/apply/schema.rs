@@ -41,17 +41,42 @@ pub fn schema() -> Value {
     })
 }
 
-fn of_kind(kind: Kind, api: &Map<String, Value>) -> Value {
-    let name = match kind {
+/// Returns the path of a member that the service does not know at this kind of object, at any depth.
+pub fn unknown_member(kind: Kind, members: &Map<String, Value>) -> Option<String> {
+    let api = schemas();
+    let schema = api.get(schema_name(kind))?;
+    unknown_in(&Value::Object(members.clone()), schema, &api)
+}
+
+fn unknown_in(value: &Value, schema: &Value, api: &Map<String, Value>) -> Option<String> {
+    let named = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix(OF_API));
+    let schema = named.and_then(|name| api.get(name)).unwrap_or(schema);
+    if let Some(items) = schema.get("items") {
+        return value.as_array()?.iter().find_map(|item| unknown_in(item, items, api));
+    }
+    let known = schema.get("properties")?;
+    value.as_object()?.iter().find_map(|(name, value)| match known.get(name) {
+        None => Some(name.clone()),
+        Some(schema) => unknown_in(value, schema, api).map(|within| format!("{name}.{within}")),
+    })
+}
+
+/// Returns the name of the schema of the service API; empty for certificates, whose form is PEM.
+fn schema_name(kind: Kind) -> &'static str {
+    match kind {
         Kind::Instance => "ProvisioningServiceDescription",
         Kind::Policy => "AccessPolicyChange",
         Kind::CaCertificate => "",
         Kind::Hub => "LinkedHub",
         Kind::Group => "EnrollmentGroup",
         Kind::Enrollment => "IndividualEnrollment",
-    };
+    }
+}
+
+fn of_kind(kind: Kind, api: &Map<String, Value>) -> Value {
     let certificate = json!({"certificate": {"type": "string"}, "isVerified": {"type": "boolean"}});
-    let members = api.get(name).and_then(|schema| schema.get("properties")).unwrap_or(&certificate);
+    let members =
+        api.get(schema_name(kind)).and_then(|schema| schema.get("properties")).unwrap_or(&certificate);
     let text = json!({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/reference"}]});
     let mut properties = json!({"kind": {"const": kind.name()}, "name": text, "instance": text});
     for (member, schema) in members.as_object().into_iter().flatten() {

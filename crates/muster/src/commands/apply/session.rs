@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use fleet::{ImportOptions, LinkCheck, OperatorError, ResourcePath, ServiceClient, Upload};
-use model::{Certificate, HostName, Rights};
+use model::HostName;
 use serde_json::{Map, Value, json};
-use wire::{sas::ConnectionString, service::parse_ca_certificates};
 
 use super::{
     document::{Document, Kind, MARK, READ_ONLY},
@@ -245,32 +244,4 @@ pub fn body(document: &Document, stored: Option<&Stored>, owner: &str) -> Value 
         }
     }
     Value::Object(body)
-}
-
-/// Whether two values of a member stand for the same. Absent members are null.
-pub fn is_same(kind: Kind, member: &str, old: &Value, new: &Value) -> bool {
-    let texts = old.as_str().zip(new.as_str());
-    let Some((old_text, new_text)) = texts else { return old == new };
-    let both = |is_same: Option<bool>| is_same.unwrap_or(old == new);
-    match (kind, member) {
-        (Kind::Policy, "rights") => both(equal(Rights::parse(old_text), Rights::parse(new_text))),
-        (Kind::CaCertificate, "certificate") => {
-            both(equal(Certificate::parse(old_text), Certificate::parse(new_text)))
-        }
-        (Kind::Hub, "caCertificates") => {
-            let parse = |text: &str| parse_ca_certificates(text.as_bytes());
-            both(equal(parse(old_text), parse(new_text)))
-        }
-        // The service does not return the key.
-        (Kind::Hub, "connectionString") => {
-            let parse = |text: &str| ConnectionString::parse(text).map(|it| (it.host, it.key_name));
-            both(equal(parse(old_text), parse(new_text)))
-        }
-        (Kind::Instance, "allocationPolicy") => old_text.eq_ignore_ascii_case(new_text),
-        _ => old == new,
-    }
-}
-
-fn equal<T: PartialEq, E>(old: Result<T, E>, new: Result<T, E>) -> Option<bool> {
-    Some(old.ok()? == new.ok()?)
 }

@@ -11,7 +11,8 @@ const ENV: &str = "$env";
 const FILE: &str = "$file";
 
 /// Members of which nothing is shown.
-const SECRET: [&str; 5] = ["attestation", "connectionString", "primaryKey", "secondaryKey", "certificate"];
+const SECRET: [&str; 6] =
+    ["attestation", "connectionString", "primaryKey", "secondaryKey", "certificate", "webhookKey"];
 
 /// The longest value that is shown, in characters.
 const MAX_SHOWN: usize = 80;
