@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode, header::RETRY_AFTER, response::Parts};
 use model::{Day, DeviceId, HostName, HostPort, HostPortError, KeyError, SymmetricKey};
 use net::client::{Call, ClientError, HttpsConnection};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use wire::sas::{self, ConnectionString, encode_component};
 
 use crate::{
@@ -22,6 +23,12 @@ use crate::{
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// The header for warnings: in replies in the form of Azure, the body has no member for them.
 const WARNING: &str = "x-muster-warning";
+/// How often a request is sent that the service throttles.
+const MAX_TRIES: u32 = 8;
+/// The longest Retry-After after which a throttled request is repeated, in seconds.
+const MAX_RETRY_AFTER_SECS: u64 = 60;
+/// The error code of throttled requests. Quotas have another one, since waiting does not help.
+const THROTTLED: u32 = 429_000;
 const SERVICE_API_VERSION: &str = "2021-10-01";
 const HUB_API_VERSION: &str = "2021-04-12";
 
@@ -242,6 +249,8 @@ pub(crate) struct Operator {
     api_version: &'static str,
     connection: Option<HttpsConnection>,
     on_warning: Option<fn(&str)>,
+    /// Whether a warning said that the service throttles requests.
+    has_warned_of_throttle: bool,
 }
 
 /// A request to the service API or to a registry.
@@ -304,6 +313,7 @@ impl Operator {
             api_version,
             connection: None,
             on_warning: None,
+            has_warned_of_throttle: false,
         }
     }
 
@@ -322,11 +332,23 @@ impl Operator {
         Ok(reply)
     }
 
-    /// Sends a request and returns the headers and the body of the reply; the body is null if it is empty.
+    /// Sends a request and returns the headers and the body of the reply; the body is null if it is empty. Repeats a request that
+    /// the service throttles, after its Retry-After.
     pub(crate) async fn send_with_headers(
         &mut self,
         request: Request<'_>,
     ) -> Result<(HeaderMap, Value), OperatorError> {
+        for _ in 1..MAX_TRIES {
+            let (head, body) = self.exchange(request.clone()).await?;
+            let Some(pause) = throttle_pause(&head, &body) else { return read_reply(head, &body) };
+            self.warn_of_throttle(pause);
+            sleep(pause).await;
+        }
+        let (head, body) = self.exchange(request).await?;
+        read_reply(head, &body)
+    }
+
+    async fn exchange(&mut self, request: Request<'_>) -> Result<(Parts, Bytes), OperatorError> {
         let Request { method, path, if_match, headers, body } = request;
         let authorization = self.authorization().await?;
         let separator = if path.contains('?') { '&' } else { '?' };
@@ -341,21 +363,19 @@ impl Operator {
             // The rest of a reply may still arrive.
             self.connection = None;
         }
-        let response = called.map_err(TransportError::from)?;
-        let (head, body) = response.into_parts();
+        let (head, body) = called.map_err(TransportError::from)?.into_parts();
         let warning = head.headers.get(WARNING).and_then(|warning| warning.to_str().ok());
         if let (Some(on_warning), Some(warning)) = (self.on_warning, warning) {
             on_warning(warning);
         }
-        if !head.status.is_success() {
-            return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), &body)));
+        Ok((head, body))
+    }
+
+    fn warn_of_throttle(&mut self, pause: Duration) {
+        let has_warned = std::mem::replace(&mut self.has_warned_of_throttle, true);
+        if let Some(on_warning) = self.on_warning.filter(|_| !has_warned) {
+            on_warning(&format!("the service throttles requests; waiting for {} s", pause.as_secs()));
         }
-        if body.is_empty() {
-            return Ok((head.headers, Value::Null));
-        }
-        let reply =
-            serde_json::from_slice(&body).map_err(|error| OperatorError::Malformed(error.to_string()))?;
-        Ok((head.headers, reply))
     }
 
     /// Reads an object; `None` if it does not exist.
@@ -396,4 +416,48 @@ impl Operator {
 
 fn member<'a>(json: &'a Value, name: &'static str) -> Result<&'a str, OperatorError> {
     json.get(name).and_then(Value::as_str).ok_or(OperatorError::Id(name))
+}
+
+/// Returns how long to wait before a throttled request is repeated; `None` for other replies, and if that is too long.
+fn throttle_pause(head: &Parts, body: &[u8]) -> Option<Duration> {
+    let is_throttled = head.status == StatusCode::TOO_MANY_REQUESTS
+        && Refusal::read(head.status.as_u16(), body).error_code == THROTTLED;
+    let seconds = head.headers.get(RETRY_AFTER).filter(|_| is_throttled)?.to_str().ok()?.parse().ok()?;
+    (seconds <= MAX_RETRY_AFTER_SECS).then(|| Duration::from_secs(seconds))
+}
+
+fn read_reply(head: Parts, body: &[u8]) -> Result<(HeaderMap, Value), OperatorError> {
+    if !head.status.is_success() {
+        return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), body)));
+    }
+    if body.is_empty() {
+        return Ok((head.headers, Value::Null));
+    }
+    let reply = serde_json::from_slice(body).map_err(|error| OperatorError::Malformed(error.to_string()))?;
+    Ok((head.headers, reply))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throttled_requests_wait_for_retry_after_within_a_minute() {
+        for (status, code, retry_after, expected) in [
+            (429, 429_000, Some("7"), Some(7)),
+            (429, 429_000, Some("60"), Some(60)),
+            (429, 429_000, Some("61"), None),
+            (429, 429_000, Some("Mon, 30 Nov 2026 00:00:00 GMT"), None),
+            (429, 429_000, None, None),
+            (429, 429_001, Some("7"), None),
+            (503, 429_000, Some("7"), None),
+        ] {
+            let mut response = http::Response::builder().status(status);
+            response = retry_after.into_iter().fold(response, |it, value| it.header(RETRY_AFTER, value));
+            let (head, ()) = response.body(()).unwrap().into_parts();
+            let body = json!({"errorCode": code, "message": "m"}).to_string();
+            let pause = throttle_pause(&head, body.as_bytes());
+            assert_eq!(pause, expected.map(Duration::from_secs), "{status} {code} {retry_after:?}");
+        }
+    }
 }

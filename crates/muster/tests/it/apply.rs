@@ -185,3 +185,23 @@ async fn prune_deletes_only_what_apply_made() {
     assert!(mixed.code == 1 && mixed.stderr.contains("all documents name their instance"), "{mixed:?}");
     world.stop().await;
 }
+
+/// An operation of the service API for each read, comparison and creation, of which the first 60 are admitted at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_apply_waits_and_is_complete() {
+    let world = World::start().await;
+    let limited =
+        world.muster(&["instance", "update"], &["dev", "--quotas", "off,operationsPerMinute=60"]).await;
+    assert_eq!(limited.code, 0, "{limited:?}");
+    let document =
+        |index| format!("---\nkind: enrollment\nname: e-{index}\nattestation: {{type: symmetricKey}}\n");
+    let file = world.write("a.yaml", &(0..22).map(document).collect::<String>());
+    let applied = run(&world, "apply", Path::new(&file), &[]).await;
+    assert!(applied.code == 10 && applied.stdout.ends_with("applied 22\n"), "{applied:?}");
+    assert_eq!(
+        applied.stderr.matches("the service throttles requests; waiting for").count(),
+        1,
+        "{applied:?}"
+    );
+    world.stop().await;
+}

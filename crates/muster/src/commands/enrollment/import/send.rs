@@ -183,7 +183,7 @@ fn is_about_items(refusal: &Refusal) -> bool {
 fn is_passing(error: &OperatorError) -> bool {
     match error {
         OperatorError::Transport(_) => true,
-        OperatorError::Refused(refusal) => refusal.status == 429 || refusal.status == 503,
+        OperatorError::Refused(refusal) => refusal.status == 503,
         _ => false,
     }
 }
