@@ -178,7 +178,14 @@ impl Session {
         let instance = document.instance.as_deref().unwrap_or_default();
         match document.kind {
             Kind::Instance => {
-                self.client.put_instance(&self.path(name), body, etag).await?;
+                let path = self.path(name);
+                match stored {
+                    Some(_) => drop(self.client.put_instance(&path, body, etag).await?),
+                    None => {
+                        let created = self.client.create_instance(&path, body).await?;
+                        created.context("an instance of this name was created since it was read")?;
+                    }
+                }
                 self.hosts.remove(name);
             }
             Kind::Policy => {

@@ -32,7 +32,7 @@ fn session(emulator: &Emulator) -> Session {
     Session::new(client(emulator), facts.subscription, facts.resource_group)
 }
 
-/// Objects of every kind that can be changed: one that is created meanwhile, and others that are changed meanwhile.
+/// Objects of every kind that can be changed: some that are created meanwhile, and others that are changed meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_in_between_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ async fn a_change_in_between_is_not_overwritten() {
     let file = folder.path().join("a.yaml");
     let documents = |location: &str, policy: &str, rights: &str| {
         let text = format!(
-            "kind: instance\nname: dev\nlocation: {location}\n---\nkind: policy\nname: p\ninstance: dev\nrights: {rights}\n---\n\
+            "kind: instance\nname: dev\nlocation: {location}\n---\nkind: instance\nname: new\nlocation: {location}\n---\nkind: policy\nname: p\ninstance: dev\nrights: {rights}\n---\n\
              kind: group\nname: g\nattestation: {{type: symmetricKey}}\nallocationPolicy: {policy}\n"
         );
         std::fs::write(&file, text).unwrap();
@@ -52,13 +52,13 @@ async fn a_change_in_between_is_not_overwritten() {
     let steps = plan(&mut theirs, documents("b", "static", "ServiceConfig"), RULES).await.unwrap();
     assert_eq!(
         steps.iter().map(|it| it.action).collect::<Vec<_>>(),
-        [Action::Change, Action::Create, Action::Create]
+        [Action::Change, Action::Create, Action::Create, Action::Create]
     );
     execute(&mut theirs, &Plan { steps, removals: Vec::new() }).await.unwrap();
     for step in &stale {
         let error =
             step.apply(&mut ours).await.err().map(|it| crate::commands::describe(&it)).unwrap_or_default();
-        let says = ["412", "409", "changed since"].iter().any(|it| error.contains(it));
+        let says = ["412", "409", "changed since", "created since"].iter().any(|it| error.contains(it));
         assert!(says, "{} {error}", step.document.kind.name());
     }
     let group = client(&emulator).read_enrollment(EnrollmentKind::Group, "g").await.unwrap();
