@@ -17,7 +17,8 @@ fn the_example_is_valid() {
 }
 
 /// Settings whose default is none, or follows from another setting. Their lines are examples.
-const WITHOUT_DEFAULT: &str = "ca domain epoch_file file geoip host https hubs ip_filter_rule issuer listen location master_key_file max_devices \
+const WITHOUT_DEFAULT: &str = "ca domain epoch_file file geoip host https hubs ip_filter_rule issuer keep_attempts_days latency_network latency_region listen \
+    location master_key_file max_devices \
     max_registrations_per_minute max_unproven_per_address mqtts operations provisioning \
     resource_group signing_key store subscription syslog unproven webhook_key";
 
