@@ -165,7 +165,7 @@ async fn finish(args: FinishArgs) -> anyhow::Result<ExitCode> {
             "{left} devices of {group} have not come with the new key, and would be refused: `muster enrollment rotation report` lists them; --abandon finishes all the same"
         );
     }
-    set_keys((service, &group), &GroupKeys { primary: key, secondary: fresh_key()? }).await?;
+    set_keys((service, &group), &GroupKeys { primary: key, secondary: fresh_key()?, ..keys }).await?;
     output::line(format_args!("the new key is the primary key of {group}; the old one is refused"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -260,17 +260,21 @@ impl KeyUses {
 struct GroupKeys {
     primary: SymmetricKey,
     secondary: SymmetricKey,
+    /// The version of the group from before the keys were read. New keys replace no others than these: another operator may have
+    /// replaced a key that leaked while the registrations were counted.
+    etag: Value,
 }
 
 impl GroupKeys {
     async fn read(client: &mut ServiceClient, group: &EnrollmentGroupId) -> anyhow::Result<GroupKeys> {
+        let etag = client.read_enrollment(EnrollmentKind::Group, group.as_str()).await?["etag"].take();
         let attestation = client.attestation(EnrollmentKind::Group, group.as_str()).await?;
         let key = |name: &str| {
             let key = attestation.pointer(&format!("/symmetricKey/{name}")).and_then(Value::as_str);
             let key = key.with_context(|| format!("the group {group} has no symmetric keys"))?;
             SymmetricKey::parse(key).context("the reply has a key that is not valid")
         };
-        Ok(GroupKeys { primary: key("primaryKey")?, secondary: key("secondaryKey")? })
+        Ok(GroupKeys { primary: key("primaryKey")?, secondary: key("secondaryKey")?, etag })
     }
 }
 
@@ -281,7 +285,8 @@ async fn set_keys(
     let pair = json!({"primaryKey": keys.primary.to_base64(), "secondaryKey": keys.secondary.to_base64()});
     let attestation = json!({"type": "symmetricKey", "symmetricKey": pair});
     let which = Which { service, id: group.to_string(), group: true };
-    write(&which, &Map::from_iter([("attestation".to_owned(), attestation)])).await.map(drop)
+    let changes = [("etag".to_owned(), keys.etag.clone()), ("attestation".to_owned(), attestation)];
+    write(&which, &Map::from_iter(changes)).await.map(drop)
 }
 
 /// Reads the key in a file, if the file exists.
