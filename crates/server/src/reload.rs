@@ -42,7 +42,6 @@ impl Reloader {
         self.certificates.read_from(&config.tls_identities)?;
         self.topology.configure(table, geoip);
         self.webhook.configure(webhook);
-        self.access.store(Arc::new(access));
         match &self.store {
             OpenedStore::Embedded(store) => {
                 for instance in planned {
@@ -57,6 +56,8 @@ impl Reloader {
                 }
             }
         }
+        // Last: a provider that the file no longer names must not stay trusted because another step failed, nor a new one be.
+        self.access.store(Arc::new(access));
         Ok(())
     }
 }

@@ -88,6 +88,7 @@ async fn reload(mut hangups: Hangups, args: ServeArgs, reloader: Reloader, filte
     while hangups.next().await {
         let outcome = async {
             let config = configuration(&args)?;
+            logging::check_filter(&config.log.filter)?;
             reloader.reload(&config, &applied).await?;
             filter.replace(&config.log.filter)?;
             let waiting = config.sections_needing_restart(&running);

@@ -40,6 +40,11 @@ impl LogFilter {
     }
 }
 
+/// Fails if a filter is malformed.
+pub fn check_filter(filter: &str) -> anyhow::Result<()> {
+    parse(filter).map(drop)
+}
+
 fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))
 }
