@@ -1,14 +1,14 @@
 //! A day of an operator, told by commands: what `docs/operating.md` describes, in the order in which it comes up.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{net::TcpStream, process::Command};
+use tokio::process::Command;
 
 use crate::{
     program::{ProgramOutput, muster_with},
-    serve::{KEY, certificates_for, free_ports},
+    serve::{KEY, certificates_for, free_ports, spawn},
 };
 
 /// A key that no enrollment has.
@@ -86,15 +86,7 @@ impl Plant {
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
         command.args(["serve", "--config", configuration]).current_dir(&self.folder);
         command.env_remove("MUSTER_LOG").env_remove("MUSTER_STORE").kill_on_drop(true);
-        self.service = Some(command.spawn().unwrap());
-        let answers = async || TcpStream::connect(("127.0.0.1", self.ports[1])).await.is_ok();
-        for _ in 0..400 {
-            if answers().await {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        unreachable!("the service did not start");
+        self.service = Some(spawn(&mut command, self.ports[1]).await);
     }
 
     /// Runs an operator's command, whose words are separated by blanks. `@NAME` is a file of the plant.
@@ -186,7 +178,7 @@ async fn an_order_is_imported(plant: &Plant) {
     plant.does("enrollment create line-3 --group --symmetric-key").await;
 }
 
-/// Devices arrive over every transport; one has the wrong key. The operator is told why, mends it, and it is admitted.
+/// Devices arrive over every transport; one has the wrong key. `muster why` shows the reason, the operator mends it, and the device is admitted.
 async fn devices_arrive(plant: &Plant) {
     for (number, transport) in ["https", "mqtt", "mqtt-ws", "amqp", "amqp-ws"].iter().enumerate() {
         plant.registers(&format!("device-{}", number + 1), KEY, transport).await;

@@ -100,13 +100,7 @@ impl ServeFixture {
     }
 
     async fn spawn(&self, command: &mut Command) -> Child {
-        let child = command.spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.mqtts)).await.is_err() {
-            assert!(Instant::now() < deadline, "the service did not start");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        child
+        spawn(command, self.mqtts).await
     }
 
     /// Appends text to the configuration.
@@ -141,6 +135,17 @@ impl ServeFixture {
         let text = format!("HostName={host}:{};SharedAccessKeyName=owner;SharedAccessKey={KEY}", self.https);
         ServiceClient::new(&ConnectionString::parse(&text).unwrap(), self.https, self.trust()).unwrap()
     }
+}
+
+/// Starts a service, and waits until it accepts connections at its port for MQTT.
+pub async fn spawn(command: &mut Command, mqtts: u16) -> Child {
+    let child = command.spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while tokio::net::TcpStream::connect(("127.0.0.1", mqtts)).await.is_err() {
+        assert!(Instant::now() < deadline, "the service did not start");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    child
 }
 
 /// Makes a CA certificate, and the chain and key of a server at 127.0.0.1 and localhost.
