@@ -122,7 +122,7 @@ mod tests {
             .unsigned_abs()
     }
 
-    /// Also from a reader of its own, as in another process, and with so many pages that the copy takes several steps.
+    /// Also from a reader of its own, as in another process, and with more pages than one step copies.
     #[tokio::test]
     async fn a_copy_has_what_was_written_before_the_snapshot_and_nothing_later() {
         let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ async fn set(world: &World, numbers: &[(Quota, u32)]) {
     world.change(SCOPE, |instance| Instance { quotas, ..instance }).await;
 }
 
-/// A device beyond its polls is told when to poll again; a stranger uses up none of them, and no other device waits.
+/// A device beyond its polls learns from Retry-After when to poll again; a stranger uses up none of them, and no other device waits.
 #[tokio::test]
 async fn polls_beyond_the_limit_are_throttled() {
     let world = World::new(IN_TIME).await;

@@ -210,7 +210,7 @@ async fn what_was_acknowledged_before_a_backup_is_there_after_the_restore() {
         assert_eq!(plant.register(&known.id).await.as_ref(), Some(known));
     }
     let filter = LogFilter { after: Some(position), ..Default::default() };
-    assert!(operator.change_log(&filter, 1).await.is_err(), "a reader is told that changes are lost");
+    assert!(operator.change_log(&filter, 1).await.is_err(), "readers get an error because changes are lost");
     stop(service).await;
 }
 
