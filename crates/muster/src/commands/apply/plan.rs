@@ -1,5 +1,7 @@
 //! What differs between documents and a service.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use wire::service::parse_instance;
@@ -56,35 +58,31 @@ pub async fn plan(
     documents: Vec<Document>,
     rules: Rules<'_>,
 ) -> anyhow::Result<Vec<Step>> {
-    let created = |documents: &[Document], name: &str| {
-        documents.iter().any(|it| it.kind == Kind::Instance && it.name.eq_ignore_ascii_case(name))
-    };
-    let names: Vec<_> =
-        documents.iter().filter_map(|it| Some((it.instance.clone()?, it.origin.clone()))).collect();
-    for (name, origin) in names {
-        if !created(&documents, &name) && !session.has_instance(&name).await? {
-            bail!("{origin}: there is no instance {name}, and no document makes it");
+    let made = documents.iter().filter(|it| it.kind == Kind::Instance);
+    let made: BTreeSet<_> = made.map(|it| it.name.to_ascii_lowercase()).collect();
+    for document in &documents {
+        let Some(name) = &document.instance else { continue };
+        if !made.contains(&name.to_ascii_lowercase()) && !session.select_instance(Some(name)).await? {
+            bail!("{}: there is no instance {name}, and no document makes it", document.origin);
         }
     }
     let mut steps = Vec::new();
     for document in documents {
-        let origin = document.origin.clone();
-        let context = || format!("{origin}: {} {}", document.kind.name(), document.name);
-        let step = compare(session, &document, rules).await.with_context(context)?;
-        steps.push(step);
+        let context = format!("{}: {} {}", document.origin, document.kind.name(), document.name);
+        steps.push(compare(session, document, rules).await.context(context)?);
     }
     Ok(steps)
 }
 
-async fn compare(session: &mut Session, document: &Document, rules: Rules<'_>) -> anyhow::Result<Step> {
-    let stored = session.read(document).await?;
-    let body = body(document, stored.as_ref(), rules.owner);
+async fn compare(session: &mut Session, document: Document, rules: Rules<'_>) -> anyhow::Result<Step> {
+    let stored = session.read(&document).await?;
+    let body = body(&document, stored.as_ref(), rules.owner);
     if document.kind == Kind::Instance {
         parse_instance(body.to_string().as_bytes())?;
     }
-    let mut changes = changes(document, stored.as_ref(), rules.keys);
+    let mut changes = changes(&document, stored.as_ref(), rules.keys);
     if document.kind.enrollment().is_some() {
-        match session.compare_enrollment(document, &body).await? {
+        match session.compare_enrollment(&document, &body).await? {
             Comparison::Same => changes.clear(),
             Comparison::Differs if changes.is_empty() => {
                 let new = document.members.get("attestation").cloned().unwrap_or_default();
@@ -99,7 +97,7 @@ async fn compare(session: &mut Session, document: &Document, rules: Rules<'_>) -
         (Some(_), false) => Action::Change,
         (Some(_), true) => Action::Keep,
     };
-    Ok(Step { document: document.clone(), action, stored, body, changes })
+    Ok(Step { document, action, stored, body, changes })
 }
 
 /// Returns the members of a document that differ from the stored ones.

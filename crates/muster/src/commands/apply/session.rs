@@ -54,7 +54,7 @@ impl Session {
     }
 
     /// Makes the following calls at an instance, or at that of the connection. Returns false if there is no such instance.
-    async fn select_instance(&mut self, name: Option<&str>) -> anyhow::Result<bool> {
+    pub async fn select_instance(&mut self, name: Option<&str>) -> anyhow::Result<bool> {
         self.client.call_host(None);
         let Some(name) = name else { return Ok(true) };
         if !self.hosts.contains_key(name) {
@@ -87,12 +87,6 @@ impl Session {
         self.select_instance(removal.instance.as_deref()).await?;
         self.client.delete_enrollment_version((kind, &removal.name), &removal.etag).await?;
         Ok(())
-    }
-
-    /// Whether there is an instance of this name.
-    pub async fn has_instance(&mut self, name: &str) -> anyhow::Result<bool> {
-        self.client.call_host(None);
-        Ok(self.client.find_instance(&self.path(name)).await?.is_some())
     }
 
     /// Reads the object of a document; `None` if it does not exist.
