@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use super::{
-    listing::{self, Form},
+    listing::{self, Rows},
     service::ServiceArgs,
     table::{Table, text},
 };
@@ -241,15 +241,12 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         let members = ["/name", "/properties/idScope", "/resourcegroup", HOST, "/properties/state"];
         members.map(|pointer| text(instance, pointer)).to_vec()
     };
-    let form = match args.output.format {
-        Format::Json => Form::Json,
-        Format::Text => Form::Table {
-            header: &["name", "ID scope", "resource group", "host", "state"],
-            row,
-            if_none: "no instances; `muster instance create` makes one",
-        },
+    let rows = Rows {
+        header: &["name", "ID scope", "resource group", "host", "state"],
+        row,
+        if_none: "no instances; `muster instance create` makes one",
     };
-    listing::print(&Listing { items, more: false }, form)
+    listing::print(&Listing { items, more: false }, args.output.format, &rows)
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {

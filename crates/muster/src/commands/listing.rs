@@ -8,13 +8,13 @@ use super::table::Table;
 use crate::output::{self, Format, OutputArgs};
 
 /// Prints a listing as JSON or as a table. A note says if there are more items than the limit.
-pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCode> {
-    match form {
-        Form::Json => output::json(&listing.items)?,
-        Form::Table { if_none, .. } if listing.items.is_empty() => output::line(if_none)?,
-        Form::Table { header, row, .. } => {
-            let mut table = Table::new(header);
-            listing.items.iter().map(row).for_each(|cells| table.add_row(cells));
+pub fn print(listing: &fleet::Listing, format: Format, rows: &Rows<'_>) -> anyhow::Result<ExitCode> {
+    match format {
+        Format::Json => output::json(&listing.items)?,
+        Format::Text if listing.items.is_empty() => output::line(rows.if_none)?,
+        Format::Text => {
+            let mut table = Table::new(rows.header);
+            listing.items.iter().map(rows.row).for_each(|cells| table.add_row(cells));
             output::table(&table)?;
         }
     }
@@ -27,19 +27,14 @@ pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// The form of a listing.
-pub enum Form<'a> {
-    /// The JSON of the service.
-    Json,
-    /// A table with one row per item.
-    Table {
-        /// The titles of the columns.
-        header: &'a [&'a str],
-        /// Makes the cells of an item.
-        row: fn(&serde_json::Value) -> Vec<String>,
-        /// The text for an empty listing.
-        if_none: &'a str,
-    },
+/// A listing as a table, with one row per item.
+pub struct Rows<'a> {
+    /// The titles of the columns.
+    pub header: &'a [&'a str],
+    /// Makes the cells of an item.
+    pub row: fn(&serde_json::Value) -> Vec<String>,
+    /// The text for an empty listing.
+    pub if_none: &'a str,
 }
 
 /// Prints the count of a search.

@@ -12,12 +12,12 @@ use server::SystemClock;
 use super::Which;
 use crate::{
     commands::{
-        listing::{Form, ListingArgs, print, print_count},
+        listing::{ListingArgs, Rows, print, print_count},
         search::{SearchArgs, one_of},
         service::ServiceArgs,
         table::{seconds, text},
     },
-    output::{self, Format},
+    output,
 };
 
 const HEADER: &[&str] = &["enrollment", "attestation", "status", "allocation", "hubs", "changed"];
@@ -95,15 +95,12 @@ pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         tag: args.tag,
     };
     let mut client = args.service.client()?;
+    let format = args.listing.output.format;
     if args.search.count {
-        return print_count(client.count_enrollments(kind, &search).await?, args.listing.output.format);
+        return print_count(client.count_enrollments(kind, &search).await?, format);
     }
     let listing = client.enrollments(kind, &search, args.listing.limit).await?;
-    let form = match args.listing.output.format {
-        Format::Json => Form::Json,
-        Format::Text => Form::Table { header: HEADER, row, if_none },
-    };
-    print(&listing, form)
+    print(&listing, format, &Rows { header: HEADER, row, if_none })
 }
 
 fn row(enrollment: &Value) -> Vec<String> {

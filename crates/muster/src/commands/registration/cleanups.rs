@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::{
     commands::{
-        listing::{Form, ListingArgs, print},
+        listing::{ListingArgs, Rows, print},
         service::ServiceArgs,
         table::{seconds, text},
     },
-    output::{self, Format},
+    output,
 };
 
 const HEADER: &[&str] = &["hub", "device", "reason", "since", "tries", "next try", "last error"];
@@ -87,11 +87,7 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
         None => {}
     }
     let listing = client.cleanups(args.listing.limit).await?;
-    let form = match args.listing.output.format {
-        Format::Json => Form::Json,
-        Format::Text => Form::Table { header: HEADER, row, if_none: "no cleanups" },
-    };
-    print(&listing, form)
+    print(&listing, args.listing.output.format, &Rows { header: HEADER, row, if_none: "no cleanups" })
 }
 
 /// Cancels all cleanups at a hub, and returns their number.

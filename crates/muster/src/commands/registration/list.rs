@@ -9,14 +9,11 @@ use serde_json::Value;
 use server::SystemClock;
 use wire::device::failures_with_code;
 
-use crate::{
-    commands::{
-        listing::{Form, ListingArgs, print, print_count},
-        search::{SearchArgs, one_of},
-        service::ServiceArgs,
-        table::{seconds, text},
-    },
-    output::Format,
+use crate::commands::{
+    listing::{ListingArgs, Rows, print, print_count},
+    search::{SearchArgs, one_of},
+    service::ServiceArgs,
+    table::{seconds, text},
 };
 
 const HEADER: &[&str] = &["registration", "status", "hub", "key", "reason", "since", "tries", "next try"];
@@ -78,19 +75,16 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         failures: args.error.map(failures_with_code),
     };
     let mut client = args.service.client()?;
+    let format = args.listing.output.format;
     if args.search.count {
-        return print_count(client.count_registrations(&search).await?, args.listing.output.format);
+        return print_count(client.count_registrations(&search).await?, format);
     }
     let listing = client.registrations(&search, args.listing.limit).await?;
     let if_none = match args.status {
         Some(status) => format!("no registrations with status {}", status.name()),
         None => "no registrations".to_owned(),
     };
-    let form = match args.listing.output.format {
-        Format::Json => Form::Json,
-        Format::Text => Form::Table { header: HEADER, row, if_none: &if_none },
-    };
-    print(&listing, form)
+    print(&listing, format, &Rows { header: HEADER, row, if_none: &if_none })
 }
 
 fn row(registration: &Value) -> Vec<String> {
