@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, BufReader, BufWriter, Read},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -22,6 +21,7 @@ use super::{
     end_signals::EndSignals,
     location::Location,
     passphrase::PassphraseArgs,
+    private_file,
     sealed::{Passphrase, SealedReader, SealedWriter},
 };
 use crate::output;
@@ -139,7 +139,7 @@ fn write(
     passphrase: &Passphrase,
     progress: &mut ByteProgress,
 ) -> anyhow::Result<()> {
-    let file = File::options().create_new(true).write(true).mode(0o600).open(sealed)?;
+    let file = private_file::create(sealed)?;
     let mut writer = SealedWriter::new(BufWriter::new(file), passphrase)?;
     staged.write(&mut writer, |bytes| progress.add(bytes))?;
     Ok(writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?)

@@ -20,6 +20,7 @@ pub mod log;
 pub mod login;
 mod passphrase;
 pub mod policy;
+mod private_file;
 pub mod registration;
 pub mod restore;
 mod sealed;

@@ -1,7 +1,7 @@
 //! `muster enrollment export`.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     commands::{
         passphrase::PassphraseArgs,
+        private_file,
         sealed::{Passphrase, SealedWriter},
         service::ServiceArgs,
     },
@@ -138,11 +139,7 @@ fn create(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    private_file::create(path)
 }
 
 fn persist(writer: BufWriter<File>) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! `muster enrollment rotation`.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, ErrorKind, Write},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::{Which, update::write};
 use crate::{
     commands::{
+        private_file,
         service::ServiceArgs,
         table::{Table, seconds, text},
     },
@@ -304,11 +305,7 @@ fn read_key(path: &Path) -> anyhow::Result<Option<SymmetricKey>> {
 /// Creates a file with a new key, which only its owner may read. It is on disk before the group has the key.
 fn create_key(path: &Path) -> anyhow::Result<SymmetricKey> {
     let key = fresh_key()?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = private_file::create(path)?;
     let written = writeln!(file, "{}", key.to_base64()).and_then(|()| file.sync_all());
     written.or_else(|error: io::Error| fs::remove_file(path).and(Err(error)))?;
     Ok(key)
