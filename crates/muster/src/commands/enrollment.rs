@@ -16,6 +16,10 @@ use fleet::EnrollmentKind;
 
 use super::service::ServiceArgs;
 
+/// Members of enrollments that the service sets, and that exports and listings have.
+pub(super) const SET_BY_SERVICE: [&str; 4] =
+    ["etag", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "registrationState"];
+
 /// Manage enrollments: which devices are admitted, and with which settings.
 #[derive(Args)]
 pub struct EnrollmentArgs {

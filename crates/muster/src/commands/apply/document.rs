@@ -13,16 +13,13 @@ use serde_json::{Map, Value};
 use wire::without_bom;
 
 use super::{schema, value::resolve};
+use crate::commands::enrollment::SET_BY_SERVICE;
 
 /// The size of a file, in bytes: some 10,000 documents.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The endings of the files that are read of a directory.
 const ENDINGS: [&str; 4] = ["yaml", "yml", "json", "jsonl"];
-
-/// Members of enrollments that the service sets, and that exports and listings have.
-pub const READ_ONLY: [&str; 4] =
-    ["etag", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "registrationState"];
 
 /// The member of enrollments by which `muster apply` finds what it made. Documents do not set it.
 pub const MARK: &str = "managedBy";
@@ -117,7 +114,6 @@ impl fmt::Display for Origin {
 }
 
 /// What an object should be. Has no `Debug`, because it may contain keys.
-#[derive(Clone)]
 pub struct Document {
     /// Where it is.
     pub origin: Origin,
@@ -246,7 +242,7 @@ impl Document {
         let kind =
             Document::kind(kind.as_deref(), &members).with_context(|| of_member("kind").to_string())?;
         if kind.enrollment().is_some() {
-            members.retain(|member, _| member != MARK && !READ_ONLY.contains(&member.as_str()));
+            members.retain(|member, _| member != MARK && !SET_BY_SERVICE.contains(&member.as_str()));
         }
         let name = Document::name(kind, name, &mut members).with_context(|| origin.to_string())?;
         if let Some(member) = kind.unknown_member(&members) {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use wire::service::schemas;
 
-use super::document::{Kind, MARK, READ_ONLY};
+use super::document::{Kind, MARK};
+use crate::commands::enrollment::SET_BY_SERVICE;
 
 /// How the schemas of the service API refer to each other, and those of documents.
 const OF_API: &str = "#/components/schemas/";
@@ -81,7 +82,7 @@ fn of_kind(kind: Kind, api: &Map<String, Value>) -> Value {
     let mut properties = json!({"kind": {"const": kind.name()}, "name": text, "instance": text});
     for (member, schema) in members.as_object().into_iter().flatten() {
         let is_known = match kind.enrollment() {
-            Some(_) => member != MARK && !READ_ONLY.contains(&member.as_str()),
+            Some(_) => member != MARK && !SET_BY_SERVICE.contains(&member.as_str()),
             None => kind.members().contains(&member.as_str()),
         };
         if is_known {

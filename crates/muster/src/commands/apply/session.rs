@@ -8,9 +8,10 @@ use model::HostName;
 use serde_json::{Map, Value, json};
 
 use super::{
-    document::{Document, Kind, MARK, READ_ONLY},
+    document::{Document, Kind, MARK},
     prune::Removal,
 };
+use crate::commands::{enrollment::SET_BY_SERVICE, instance::HOST};
 
 /// An object as the service has it.
 #[derive(Clone, PartialEq)]
@@ -59,7 +60,7 @@ impl Session {
         let Some(name) = name else { return Ok(true) };
         if !self.hosts.contains_key(name) {
             let Some(instance) = self.client.find_instance(&self.path(name)).await? else { return Ok(false) };
-            let host = instance.pointer("/properties/serviceOperationsHostName").and_then(Value::as_str);
+            let host = instance.pointer(HOST).and_then(Value::as_str);
             let host = host.with_context(|| format!("the instance {name} has no host name"))?;
             self.hosts.insert(name.to_owned(), HostName::parse(host)?);
         }
@@ -107,8 +108,9 @@ impl Session {
         let members = if kind == Kind::CaCertificate { read.get("properties") } else { Some(&read) };
         let members = members.and_then(Value::as_object).context("the reply is not an object")?;
         let mut members = members.clone();
-        if kind.enrollment().is_none() {
-            members.retain(|member, _| kind.members().contains(&member.as_str()));
+        match kind.enrollment() {
+            Some(_) => members.retain(|member, _| !SET_BY_SERVICE.contains(&member.as_str())),
+            None => members.retain(|member, _| kind.members().contains(&member.as_str())),
         }
         Ok(Some(Stored { members, etag }))
     }
@@ -146,11 +148,7 @@ impl Session {
             return Ok(Comparison::Differs);
         }
         let options = ImportOptions { replace: true, generate_keys: true, dry_run: true };
-        let mut body = body.clone();
-        if let Some(members) = body.as_object_mut() {
-            members.retain(|member, _| !READ_ONLY.contains(&member.as_str()));
-        }
-        let reply = self.client.import_enrollments(kind, &[&body], options).await?;
+        let reply = self.client.import_enrollments(kind, &[body], options).await?;
         match reply.errors.first() {
             Some(error) => bail!("{} {}", error.error_code, error.error_status),
             None if reply.unchanged == 1 => Ok(Comparison::Same),
@@ -241,7 +239,6 @@ pub fn body(document: &Document, stored: Option<&Stored>, owner: &str) -> Value 
             for (member, value) in stored.filter(|(member, _)| *member != "isVerified") {
                 body.entry(member.clone()).or_insert_with(|| value.clone());
             }
-            body.shift_remove("registrationState");
         }
     }
     Value::Object(body)

@@ -3,8 +3,7 @@
 use fleet::EnrollmentKind;
 use serde_json::{Map, Value};
 
-/// Members that the service sets, and that listings and exports have.
-const READ_ONLY: [&str; 4] = ["etag", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "registrationState"];
+use crate::commands::enrollment::SET_BY_SERVICE;
 
 /// An enrollment of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +20,7 @@ impl Item {
     /// Parses the JSON of an enrollment: that of the service API, which is also what `az iot dps enrollment list` and `show` print.
     pub fn parse(line: u64, json: Value) -> Result<Item, String> {
         let Value::Object(mut members) = json else { return Err("it is not a JSON object".to_owned()) };
-        members.retain(|name, _| !READ_ONLY.contains(&name.as_str()));
+        members.retain(|name, _| !SET_BY_SERVICE.contains(&name.as_str()));
         let kind = kind(&members).ok_or("it has neither a registrationId nor an enrollmentGroupId")?;
         Ok(Item { line, kind, enrollment: Value::Object(members) })
     }
