@@ -49,11 +49,7 @@ impl ServiceClient {
 
     /// Reads an instance; `None` if there is none.
     pub async fn find_instance(&mut self, path: &ResourcePath) -> Result<Option<Value>, OperatorError> {
-        match self.instance(path).await {
-            Ok(instance) => Ok(Some(instance)),
-            Err(OperatorError::Refused(Refusal { status: 404, .. })) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.operator().find(&path.to_string()).await
     }
 
     /// Creates an instance; `None` if there is one of this name.

@@ -19,6 +19,7 @@ use super::{
     listing::{self, Rows},
     service::ServiceArgs,
     table::{Table, text},
+    target::read,
 };
 use crate::output::{self, Format, OutputArgs};
 
@@ -416,8 +417,7 @@ impl Settings {
 
 /// Reads the rows of a latency table.
 fn rows_of(path: &Path) -> anyhow::Result<Value> {
-    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))
+    serde_json::from_slice(&read(path)?).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 fn print(instance: &Value, format: Format) -> anyhow::Result<ExitCode> {
